@@ -1,0 +1,122 @@
+# From Python to the core and back: the dataclasses' slots, status to exception, argument checks, dropped references.
+
+# ---- the dataclasses, made known once by `bind`
+
+cdef struct BackendSlots:
+    PyMemberDef *id
+    PyMemberDef *name
+    PyMemberDef *url
+    PyMemberDef *backend_type
+    PyMemberDef *models
+    PyMemberDef *discovery_source
+    PyMemberDef *metadata
+    PyMemberDef *priority
+
+cdef struct ModelSlots:
+    PyMemberDef *id
+    PyMemberDef *name
+    PyMemberDef *context_length
+    PyMemberDef *supports_vision
+    PyMemberDef *supports_tools
+    PyMemberDef *supports_json_mode
+    PyMemberDef *max_output_tokens
+
+cdef BackendSlots backend_slots
+cdef ModelSlots model_slots
+cdef type backend_class, model_class, view_class
+cdef tuple statuses
+
+
+def bind(type backend, type model, type view, tuple status_members):
+    """Makes the dataclasses known to the core; called once, while the package is imported. `status_members` are those of
+    `BackendStatus` in the order unknown, healthy, unhealthy, draining."""
+    global backend_slots, model_slots, backend_class, model_class, view_class, statuses
+    backend_slots = BackendSlots(
+        slot_of(backend, "id"), slot_of(backend, "name"), slot_of(backend, "url"), slot_of(backend, "backend_type"),
+        slot_of(backend, "models"), slot_of(backend, "discovery_source"), slot_of(backend, "metadata"),
+        slot_of(backend, "priority"))
+    model_slots = ModelSlots(
+        slot_of(model, "id"), slot_of(model, "name"), slot_of(model, "context_length"),
+        slot_of(model, "supports_vision"), slot_of(model, "supports_tools"), slot_of(model, "supports_json_mode"),
+        slot_of(model, "max_output_tokens"))
+    backend_class, model_class, view_class, statuses = backend, model, view, status_members
+
+
+# ---- status to exception
+
+def _instance_taken(backend_id):
+    return ValueError(f"the mDNS instance of {backend_id!r} is held by another backend: clear it there first")
+
+
+def _at_limit(backend_id):
+    return OverflowError(f"pending_requests of {backend_id!r} is at its limit, {UINT32_LIMIT}")
+
+
+def _no_memory(backend_id):
+    return MemoryError()
+
+
+# Each status of the core that is an error, and what makes the exception of it. REG_CHANGED is none: who meets it tries again.
+STATUS_ERRORS = {
+    REG_NOT_FOUND: BackendNotFoundError,
+    REG_DUPLICATE: DuplicateBackendError,
+    REG_INSTANCE_TAKEN: _instance_taken,
+    REG_OVERFLOW: _at_limit,
+    REG_NO_MEMORY: _no_memory,
+}
+
+
+cdef inline int check(reg_status status, backend_id) except -1:
+    if status == REG_OK:
+        return 0
+    raise STATUS_ERRORS[status](backend_id)
+
+
+# ---- arguments
+
+cdef str exact_text(text, str argument):
+    """The text itself, or an exact copy of a str subclass: none of its own methods is called."""
+    if isinstance(text, str):
+        return PyUnicode_FromObject(text)
+    raise TypeError(f"{argument} must be str, not {type(text).__name__}")
+
+
+cdef inline bint has_key(text, reg_key *key) except -1:
+    """The key of an exact str; False for a text that can't be registered, for it has no UTF-8 form."""
+    if try_key_of(text, key) == 0:
+        return True
+    if not PyErr_ExceptionMatches(UnicodeEncodeError):
+        return -1
+    PyErr_Clear()
+    return False
+
+
+cdef inline uint32_t sample_of(value, str argument) except? 0xFFFFFFFF:
+    """A latency sample in ms, 0 to 2**32-1."""
+    cdef int overflow
+    cdef long long quick
+    if type(value) is int:
+        quick = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if overflow == 0 and 0 <= quick <= <long long>0xFFFFFFFF:
+            return <uint32_t>quick
+    return odd_sample(value, argument)
+
+
+cdef uint32_t odd_sample(value, str argument) except? 0xFFFFFFFF:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{argument} must be an int, in ms, not {type(value).__name__}")
+    value = int.__index__(value)
+    if not 0 <= value <= UINT32_LIMIT:
+        raise ValueError(f"{argument} must be from 0 to {UINT32_LIMIT} ms, not {value}")
+    return value
+
+
+# ---- garbage
+
+cdef void release_object(void *released) noexcept:
+    Py_DECREF(<object>released)
+
+
+cdef inline void drop(reg_garbage *garbage) noexcept:
+    if garbage != NULL:
+        reg_destroy(garbage, release_object)

@@ -1,0 +1,70 @@
+# Bulk forms: many ids checked and turned into keys first, then counted with the GIL released.
+
+cdef class Batch:
+    """The arguments and results of one bulk call. `ids` keeps the texts alive that the keys borrow from."""
+
+    cdef list ids
+    cdef reg_key *keys
+    cdef uint32_t *samples
+    cdef reg_batch batch
+
+    def __cinit__(self, ids):
+        cdef reg_key *keys
+        self.ids = texts_of(ids)
+        self.batch.count = len(self.ids)
+        self.keys = <reg_key *>PyMem_Calloc(self.batch.count + 1, sizeof(reg_key))
+        self.samples = <uint32_t *>PyMem_Calloc(self.batch.count + 1, sizeof(uint32_t))
+        self.batch.values = <uint32_t *>PyMem_Calloc(self.batch.count + 1, sizeof(uint32_t))
+        self.batch.at_zero = <c_bool *>PyMem_Calloc(self.batch.count + 1, sizeof(c_bool))
+        if self.keys == NULL or self.samples == NULL or self.batch.values == NULL or self.batch.at_zero == NULL:
+            raise MemoryError
+        self.batch.ids, self.batch.samples = self.keys, self.samples
+
+    def __dealloc__(self):
+        PyMem_Free(self.keys)
+        PyMem_Free(self.samples)
+        PyMem_Free(self.batch.values)
+        PyMem_Free(self.batch.at_zero)
+
+    cdef int find_keys(self) except -1:
+        cdef size_t i
+        for i in range(self.batch.count):
+            if not has_key(self.ids[i], &self.keys[i]):
+                raise BackendNotFoundError(self.ids[i])
+        return 0
+
+    cdef int take_samples(self, samples) except -1:
+        cdef list values = list_of(samples, "samples")
+        cdef size_t i
+        if <size_t>len(values) != self.batch.count:
+            raise ValueError(f"samples must be as many as ids: {len(values)} for {self.batch.count}")
+        for i in range(self.batch.count):
+            self.samples[i] = sample_of(values[i], f"samples[{i}]")
+        return 0
+
+    cdef list result(self, reg_status status):
+        """The new values, or the exception that says how far it got."""
+        if status == REG_NOT_FOUND:
+            raise BackendNotFoundError(self.ids[self.batch.unknown])
+        if status == REG_OVERFLOW:
+            raise OverflowError(f"{_at_limit(self.ids[self.batch.applied])}; {self.batch.applied} of {self.batch.count} "
+                                "increments before it were applied")
+        check(status, None)
+        return [self.batch.values[i] for i in range(self.batch.count)]
+
+
+cdef list list_of(values, str argument):
+    if isinstance(values, (str, bytes)):
+        raise TypeError(f"{argument} must be an iterable of values, not {type(values).__name__}")
+    try:
+        iterator = iter(values)
+    except TypeError:
+        raise TypeError(f"{argument} must be an iterable, not {type(values).__name__}") from None
+    return list(iterator)
+
+
+cdef list texts_of(ids):
+    cdef list texts = list_of(ids, "ids")
+    for i, text in enumerate(texts):
+        texts[i] = exact_text(text, f"ids[{i}]")
+    return texts

@@ -1,0 +1,105 @@
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any, Self, TypeVar
+
+from registry.backend import Backend, BackendStatus, BackendType, BackendView, DiscoverySource, Model
+from registry.metadata import Metadata
+
+View = TypeVar("View", bound=ViewBase)
+
+STATUS_ERRORS: dict[int, Callable[[str], Exception]]
+
+def bind(
+    backend: type[Backend], model: type[Model], view: type[BackendView], status_members: tuple[BackendStatus, ...], /
+) -> None: ...
+def new_view(
+    cls: type[View],
+    definition: Backend,
+    status: BackendStatus,
+    last_health_check: datetime,
+    last_error: str | None,
+    pending_requests: int,
+    total_requests: int,
+    avg_latency_ms: int,
+    /,
+) -> View: ...
+
+class ViewBase:
+    """What `BackendView` is made of: the definition, and what the registry knew at one instant. Never changes."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def backend_type(self) -> BackendType: ...
+    @property
+    def status(self) -> BackendStatus: ...
+    @property
+    def last_health_check(self) -> datetime: ...
+    @property
+    def last_error(self) -> str | None: ...
+    @property
+    def models(self) -> tuple[Model, ...]: ...
+    @property
+    def priority(self) -> int: ...
+    @property
+    def pending_requests(self) -> int: ...
+    @property
+    def total_requests(self) -> int: ...
+    @property
+    def avg_latency_ms(self) -> int: ...
+    @property
+    def discovery_source(self) -> DiscoverySource: ...
+    @property
+    def metadata(self) -> Metadata: ...
+
+class RegistryCore:
+    """The registry's hot operations, straight from C, and the primitives of the cold ones (see `registry.Registry`)."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def get_backend(self, backend_id: str, /) -> BackendView | None:
+        """The backend with this id as it is now, or None. Never waits; expected O(1)."""
+    def get_all_backends(self) -> list[BackendView]:
+        """All backends in registration order, as of one instant (the counters as they are passed). O(backends)."""
+    def get_healthy_backends(self) -> list[BackendView]:
+        """The backends with status HEALTHY in registration order, as of one instant. O(backends)."""
+    def get_backends_for_model(self, model_id: str, /) -> list[BackendView]:
+        """The backends that serve this model, of any status, in registration order, as of one instant. O(those)."""
+    def find_by_mdns_instance(self, instance: str, /) -> str | None:
+        """The id of the backend with this mDNS instance, or None. Never waits; expected O(1)."""
+    def backend_count(self) -> int:
+        """How many backends are registered. Never waits; O(1)."""
+    def model_count(self) -> int:
+        """How many distinct model ids the backends serve. Never waits; O(1)."""
+    def __len__(self) -> int: ...
+    def __contains__(self, backend_id: object) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def increment_pending(self, backend_id: str, /) -> int:
+        """One more request in flight; returns how many there are now. Never waits; expected O(1).
+
+        Raises `BackendNotFoundError`, `OverflowError` at 2**32-1."""
+    def decrement_pending(self, backend_id: str, /) -> int:
+        """One request less in flight; returns how many there are now. At 0 it stays 0 and logs a warning.
+
+        Raises `BackendNotFoundError`. Never waits; expected O(1)."""
+    def increment_total_requests(self, backend_id: str, /) -> int:
+        """One more request in total; returns how many there were. Raises `BackendNotFoundError`. Never waits; O(1)."""
+    def update_latency(self, backend_id: str, latency_ms: int, /) -> int:
+        """Feeds the average with one sample in ms, 0 to 2**32-1; returns the new average in ms.
+
+        Raises `BackendNotFoundError`; `TypeError` or `ValueError` for a bad sample. Never waits; expected O(1)."""
+    def increment_pending_many(self, ids: Iterable[str], /) -> list[int]:
+        """`increment_pending` for each id, in order, with the GIL released; returns the new values. O(ids)."""
+    def decrement_pending_many(self, ids: Iterable[str], /) -> list[int]:
+        """`decrement_pending` for each id, in order, with the GIL released; returns the new values. O(ids)."""
+    def update_latency_many(self, ids: Iterable[str], samples: Iterable[int], /) -> list[int]:
+        """`update_latency` for each id and sample (ms), in order, with the GIL released; returns the new averages. O(ids)."""
+    def _add(self, definition: Backend, url: str, instance: str | None, /) -> None: ...
+    def _read(self, backend_id: str, /) -> tuple[Backend, int]: ...
+    def _redefine(self, expected: Backend, order: int, definition: Backend, instance: str | None, /) -> bool: ...
+    def _remove(self, backend_id: str, /) -> BackendView: ...
+    def _update_health(self, backend_id: str, status_member: BackendStatus, error: str | None, /) -> None: ...
+    def _has_url(self, url: str, /) -> bool: ...

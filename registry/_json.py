@@ -1,0 +1,48 @@
+"""JSON by msgspec: strict, exact, and with errors that begin with the place (`$.models[2].context_length: ...`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+# The dataclasses' own messages begin with the field: `url must be ...`, `models[3]: ...`; msgspec's begin with a capital.
+_FIELD = re.compile(r"[a-z_]+(\[[0-9]+\])?(?= must|:)")
+_PLACE = re.compile(r"(?P<problem>.*) - at `(?P<place>[^`]*)`", re.DOTALL)
+_encoder = msgspec.json.Encoder()
+
+
+def problem_and_place(error: msgspec.MsgspecError) -> tuple[str, str]:
+    """What msgspec found wrong, and where: `$` is the whole document."""
+    found = _PLACE.fullmatch(str(error))
+    problem, place = (found["problem"], found["place"]) if found else (str(error), "$")
+    field = _FIELD.match(problem)
+    return (problem, f"{place}.{field[0]}") if field else (problem, place)
+
+
+def decode(text: str | bytes, form: type[T]) -> T:
+    """The document as an instance of `form`; ValueError that says where it does not fit."""
+    if not isinstance(text, (str, bytes)):
+        raise TypeError(f"text must be str or bytes, not {type(text).__name__}")
+    try:
+        data = text.encode() if isinstance(text, str) else text
+        return msgspec.json.decode(data, type=form)
+    except (UnicodeEncodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"$: not UTF-8: {error.reason} at {error.start}") from None
+    except msgspec.MsgspecError as error:
+        problem, place = problem_and_place(error)
+        raise ValueError(f"{place}: {problem}") from None
+
+
+def encode(value: Any) -> str:
+    """The JSON of a dataclass."""
+    return _encoder.encode(value).decode()
+
+
+def encode_views(views: Sequence[Any]) -> str:
+    """`{"backends": [...]}`."""
+    return encode({"backends": views})

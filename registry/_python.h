@@ -1,0 +1,81 @@
+/* What the binding needs of CPython beyond Cython's own declarations; every difference between free-threaded and GIL builds is here. */
+#ifndef REGISTRY_PYTHON_H
+#define REGISTRY_PYTHON_H
+
+#include <Python.h>
+#include <structmember.h> /* part of Python.h from 3.12 on */
+#include <time.h>
+
+#include "key.h"
+
+/* An object that all threads call methods on: count its references lazily, or its counter is what they queue for.
+ * Where there is a GIL, it serializes them anyway. */
+static inline void share_between_threads(PyObject *object) {
+#ifdef Py_GIL_DISABLED
+    PyUnstable_Object_EnableDeferredRefcount(object);
+#else
+    (void)object;
+#endif
+}
+
+/* A str caches its hash, which another thread may be storing at this moment: always the same value. */
+static inline Py_hash_t cached_hash(PyObject *text) {
+#ifdef Py_GIL_DISABLED
+    return __atomic_load_n(&((PyASCIIObject *)text)->hash, __ATOMIC_RELAXED);
+#else
+    return ((PyASCIIObject *)text)->hash;
+#endif
+}
+
+/* The key of an exact str; it borrows the text's own bytes. -1 with UnicodeEncodeError where it holds a lone surrogate. */
+static inline int key_of(PyObject *text, reg_key *key) {
+    Py_ssize_t length;
+    if (PyUnicode_IS_COMPACT_ASCII(text)) {
+        key->data = (const char *)((PyASCIIObject *)text + 1);
+        length = PyUnicode_GET_LENGTH(text);
+    } else if ((key->data = PyUnicode_AsUTF8AndSize(text, &length)) == NULL) {
+        return -1;
+    }
+    Py_hash_t hash = cached_hash(text);
+    if (hash == -1) hash = PyObject_Hash(text);
+    key->hash = (uint64_t)hash;
+    key->length = (size_t)length;
+    return 0;
+}
+
+/* The member behind one slot of a slotted class; NULL with TypeError where it is none. The class keeps it alive. */
+static inline PyMemberDef *slot_of(PyObject *type, PyObject *name) {
+    PyObject *descriptor = PyObject_GetAttr(type, name);
+    if (descriptor == NULL) return NULL;
+    PyMemberDef *member = NULL;
+    if (Py_IS_TYPE(descriptor, &PyMemberDescr_Type))
+        member = ((PyMemberDescrObject *)descriptor)->d_member;
+    else
+        PyErr_Format(PyExc_TypeError, "%R of %R is not a slot", name, type);
+    Py_DECREF(descriptor);
+    return member;
+}
+
+/* A new reference to what the slot holds. Safe against a concurrent store. */
+static inline PyObject *slot_get(PyObject *object, PyMemberDef *slot) { return PyMember_GetOne((const char *)object, slot); }
+
+/* Fills an empty slot of an object that no other thread knows yet; takes over the reference. */
+static inline void slot_fill(PyObject *object, PyMemberDef *slot, PyObject *value) {
+    *(PyObject **)((char *)object + slot->offset) = value;
+}
+
+/* An object without its fields. The collector need not see it: what is put into it cannot form a cycle. */
+static inline PyObject *allocate_untracked(PyTypeObject *type) {
+    PyObject *object = type->tp_alloc(type, 0);
+    if (object != NULL && PyType_IS_GC(type)) PyObject_GC_UnTrack(object);
+    return object;
+}
+
+/* Microseconds since 1970, UTC. */
+static inline int64_t now_microseconds(void) {
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+#endif

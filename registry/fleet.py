@@ -1,0 +1,126 @@
+"""Fleet files: TOML with one `[[backends]]` table for each backend."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+import tomllib
+from dataclasses import fields
+from os import PathLike, fspath
+from typing import Any
+
+import msgspec
+
+from registry import _json
+from registry.backend import Backend, BackendType, Int32, Model, Text
+from registry.errors import FleetFileError
+
+logger = logging.getLogger("registry")
+
+
+class _BackendTable(msgspec.Struct, rename={"backend_type": "type"}):
+    """A `[[backends]]` table. A model is a table of `Model`'s fields, or its id alone."""
+
+    name: Text
+    url: Text
+    backend_type: BackendType = BackendType.GENERIC
+    priority: Int32 = 0
+    id: Text | None = None
+    metadata: dict[str, str] = {}
+    models: list[Model | Text] = []
+
+
+class _FleetFile(msgspec.Struct):
+    """The part of a file that is about backends; all else is somebody else's."""
+
+    backends: list[_BackendTable] = []
+
+
+BACKEND_KEYS = tuple(field.encode_name for field in msgspec.structs.fields(_BackendTable))
+MODEL_KEYS = tuple(field.name for field in fields(Model))
+
+
+_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
+
+
+def load_fleet(path: str | PathLike[str]) -> list[Backend]:
+    """The backends of a fleet file, in its order; [] if it has none.
+
+    A `[[backends]]` table has `name` and `url`, and may have `type` (a `BackendType` value, default generic), `priority`,
+    `id` (default: the name), `metadata`, and `models`: `[[backends.models]]` tables with `Model`'s fields, or plain ids.
+    Other tables are ignored; a key that is not known is logged as a warning and ignored. Raises `FleetFileError`, which
+    names the file, the place and what was expected, and `OSError` (`FileNotFoundError`) where the file can't be read.
+    O(size). Thread safety: atomic.
+    """
+    file = fspath(path)
+    document = _parse(file)
+    try:
+        fleet = msgspec.convert(document, _FleetFile)
+    except msgspec.ValidationError as error:
+        raise _misfit(file, error) from None
+    backends = [_backend(file, f"backends[{index}]", table) for index, table in enumerate(fleet.backends)]
+    _refuse_duplicates(file, backends)
+    _warn_of_unknown_keys(file, document.get("backends", []))
+    return backends
+
+
+def _parse(file: str) -> dict[str, Any]:
+    with open(file, "rb") as opened:
+        try:
+            return tomllib.loads(opened.read().decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            raise FleetFileError(file, f"byte {error.start}", "expected UTF-8") from None
+        except tomllib.TOMLDecodeError as error:
+            raise FleetFileError(file, "", f"expected TOML: {error}") from None
+
+
+def _misfit(file: str, error: msgspec.ValidationError) -> FleetFileError:
+    problem, place = _json.problem_and_place(error)
+    place = place.removeprefix("$").removeprefix(".")
+    missing = _MISSING.fullmatch(problem)
+    if missing:
+        return FleetFileError(file, f"{place}.{missing['field']}", "missing: this key is required")
+    return FleetFileError(file, place, problem[:1].lower() + problem[1:])
+
+
+def _backend(file: str, place: str, table: _BackendTable) -> Backend:
+    models = [Model(model) if isinstance(model, str) else model for model in table.models]
+    try:
+        return Backend(
+            id=table.name if table.id is None else table.id,
+            name=table.name,
+            url=table.url,
+            backend_type=table.backend_type,
+            models=models,
+            metadata=table.metadata,
+            priority=table.priority,
+        )
+    except ValueError as error:
+        # The dataclass's message begins with the field: `url must be ...`, `models[3]: ...`.
+        field = re.match(r"[a-z_]+(\[[^]]*\])*", str(error))
+        raise FleetFileError(file, f"{place}.{field[0]}" if field else place, f"expected otherwise: {error}") from None
+
+
+def _refuse_duplicates(file: str, backends: list[Backend]) -> None:
+    first: dict[str, int] = {}
+    for index, backend in enumerate(backends):
+        if backend.id in first:
+            places = f"backends[{first[backend.id]}] and backends[{index}]"
+            raise FleetFileError(file, places, f"expected ids that differ, but both are {backend.id!r}")
+        first[backend.id] = index
+
+
+def _warn_of_unknown_keys(file: str, tables: list[dict[str, Any]]) -> None:
+    for index, table in enumerate(tables):
+        _warn_in_table(file, f"backends[{index}]", table, BACKEND_KEYS)
+        for number, model in enumerate(table.get("models", [])):
+            if isinstance(model, dict):
+                _warn_in_table(file, f"backends[{index}].models[{number}]", model, MODEL_KEYS)
+
+
+def _warn_in_table(file: str, place: str, table: dict[str, Any], known: tuple[str, ...]) -> None:
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            logger.warning("%s: %s.%s is not known and was ignored; did you mean %r?", file, place, key, near)

@@ -1,0 +1,31 @@
+"""Builds the one extension module: the Cython binding together with the C core of src_c/. All else is in pyproject.toml."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+CORE = sorted(str(path) for path in Path("src_c").glob("*.c"))
+HEADERS = [*map(str, Path("src_c").glob("*.h")), "registry/_python.h"]
+# REGISTRY_CFLAGS and REGISTRY_LDFLAGS come last, so that a sanitizer build can override anything.
+CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-fvisibility=hidden", *os.environ.get("REGISTRY_CFLAGS", "").split()]
+LDFLAGS = ["-pthread", *os.environ.get("REGISTRY_LDFLAGS", "").split()]
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                "registry._core",
+                ["registry/_core.pyx", *CORE],
+                include_dirs=["src_c", "registry"],
+                depends=HEADERS,
+                extra_compile_args=CFLAGS,
+                extra_link_args=LDFLAGS,
+            )
+        ],
+        build_dir="build/cython",
+    )
+)

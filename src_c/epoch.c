@@ -1,0 +1,151 @@
+#include "epoch.h"
+
+#include <pthread.h>
+
+#include "memory.h"
+
+#if defined(__linux__)
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+enum { BATCH_COUNT = 64, BATCH_BYTES = 1 << 18 };
+
+_Atomic uint64_t epoch_clock = 1;
+bool epoch_has_heavy_fence;
+_Thread_local epoch_slot *epoch_own_slot EPOCH_TLS_MODEL;
+
+static _Atomic(epoch_slot *) all_slots;
+static pthread_once_t set_up_once = PTHREAD_ONCE_INIT;
+static pthread_key_t slot_key;
+
+static bool register_heavy_fence(void) {
+#if defined(__linux__) && defined(SYS_membarrier) && !defined(REG_THREAD_SANITIZER) && !defined(REG_NO_MEMBARRIER)
+    return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+#else
+    return false;
+#endif
+}
+
+static void heavy_fence(void) {
+#ifdef REG_THREAD_SANITIZER
+    atomic_fetch_add_explicit(&epoch_clock, 0, memory_order_seq_cst);
+#else
+#if defined(__linux__) && defined(SYS_membarrier)
+    if (epoch_has_heavy_fence && syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0) return;
+#endif
+    atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
+static void give_slot_back(void *slot_pointer) {
+    epoch_slot *slot = slot_pointer;
+    epoch_own_slot = NULL;
+    atomic_store_explicit(&slot->taken, false, memory_order_release);
+}
+
+static void set_up(void) {
+    epoch_has_heavy_fence = register_heavy_fence();
+    pthread_key_create(&slot_key, give_slot_back);
+}
+
+static epoch_slot *take_free_slot(void) {
+    for (epoch_slot *slot = load_published(&all_slots); slot != NULL; slot = slot->next) {
+        bool taken = false;
+        if (atomic_compare_exchange_strong_explicit(&slot->taken, &taken, true, memory_order_acquire, memory_order_relaxed))
+            return slot;
+    }
+    return NULL;
+}
+
+static epoch_slot *add_slot(void) {
+    epoch_slot *slot = memory_alloc_lines(sizeof *slot);
+    if (slot == NULL) return NULL;
+    atomic_init(&slot->taken, true);
+    slot->next = load_own(&all_slots);
+    while (!atomic_compare_exchange_weak_explicit(&all_slots, &slot->next, slot, memory_order_acq_rel, memory_order_acquire)) {
+    }
+    return slot;
+}
+
+epoch_slot *epoch_take_slot(void) {
+    pthread_once(&set_up_once, set_up);
+    epoch_slot *slot = take_free_slot();
+    if (slot == NULL) slot = add_slot();
+    if (slot == NULL) return NULL;
+    /* Without the key's destructor the slot would stay taken for ever. */
+    if (pthread_setspecific(slot_key, slot) != 0) {
+        give_slot_back(slot);
+        return NULL;
+    }
+    return epoch_own_slot = slot;
+}
+
+void epoch_retire(epoch_limbo *limbo, epoch_node *node, size_t bytes, void (*destroy)(epoch_node *, epoch_release)) {
+    node->next = NULL;
+    node->destroy = destroy;
+    if (limbo->last == NULL)
+        limbo->first = node;
+    else
+        limbo->last->next = node;
+    limbo->last = node;
+    if (limbo->unstamped == NULL) limbo->unstamped = node;
+    limbo->unstamped_count++;
+    limbo->unstamped_bytes += bytes;
+}
+
+static uint64_t oldest_read(void) {
+    uint64_t oldest = UINT64_MAX;
+    for (epoch_slot *slot = load_published(&all_slots); slot != NULL; slot = slot->next) {
+        uint64_t epoch = atomic_load_explicit(&slot->epoch, memory_order_acquire);
+        if (epoch != 0 && epoch < oldest) oldest = epoch;
+    }
+    return oldest;
+}
+
+static void stamp_all(epoch_limbo *limbo) {
+    uint64_t stamp = atomic_fetch_add_explicit(&epoch_clock, 1, memory_order_acq_rel);
+    for (epoch_node *node = limbo->unstamped; node != NULL; node = node->next) node->stamp = stamp;
+    limbo->unstamped = NULL;
+    limbo->unstamped_count = limbo->unstamped_bytes = 0;
+}
+
+epoch_node *epoch_collect(epoch_limbo *limbo) {
+    if (limbo->unstamped_count < BATCH_COUNT && limbo->unstamped_bytes < BATCH_BYTES) return NULL;
+    stamp_all(limbo);
+    heavy_fence();
+    uint64_t oldest = oldest_read();
+    epoch_node *ripe = limbo->first, *last = NULL;
+    while (limbo->first != NULL && limbo->first->stamp < oldest) {
+        last = limbo->first;
+        limbo->first = last->next;
+    }
+    if (last == NULL) return NULL;
+    last->next = NULL;
+    if (limbo->first == NULL) limbo->last = NULL;
+    return ripe;
+}
+
+epoch_node *epoch_drain(epoch_limbo *limbo) {
+    epoch_node *everything = limbo->first;
+    *limbo = (epoch_limbo){0};
+    return everything;
+}
+
+void epoch_destroy(epoch_node *list, epoch_release release) {
+    while (list != NULL) {
+        epoch_node *next = list->next;
+        list->destroy(list, release);
+        list = next;
+    }
+}
+
+void epoch_after_fork_in_child(void) {
+    for (epoch_slot *slot = load_own(&all_slots); slot != NULL; slot = slot->next) {
+        if (slot == epoch_own_slot) continue;
+        atomic_store_explicit(&slot->epoch, 0, memory_order_relaxed);
+        atomic_store_explicit(&slot->taken, false, memory_order_relaxed);
+    }
+    if (epoch_has_heavy_fence) epoch_has_heavy_fence = register_heavy_fence();
+}

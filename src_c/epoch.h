@@ -1,0 +1,113 @@
+/* Safe memory reclamation by epochs: who reads without a lock says when it starts and ends; who unlinks memory hands it to
+ * `epoch_retire`, and gets it back from `epoch_collect` once no reader can still hold it.
+ *
+ * One clock and one list of reader slots serve the whole process. A limbo (what waits for reclamation) belongs to one owner, here a
+ * registry, and is touched only under that owner's lock.
+ *
+ * The proof
+ * ---------
+ * Words: CLOCK, counts up; SLOT, one per thread, 0 while the thread does not read.
+ *
+ *   reader   R1  e = load CLOCK (acquire)          writer   W1  unlink: no path from a root leads to N any more (release)
+ *            R2  SLOT = e (release)                         W2  t = CLOCK++ (acquire, release); N gets the stamp t
+ *            R3  light fence                                W3  heavy fence
+ *            R4  load pointers (acquire), use N             W4  m = least SLOT that is not 0 (acquire)
+ *            R5  SLOT = 0 (release)                         W5  free N if t < m
+ *
+ * Claim: when W5 frees N, no reader uses N then or later. Take a reader that loads a pointer to N in R4, and the scan of W4.
+ *   a. The scan sees SLOT = e of this very read. It frees only if e > t, so R1 read a value that W2 or a later increment stored.
+ *      Increments are read-modify-writes, so they continue W2's release sequence, and R1 synchronizes with W2: W1 happens before
+ *      R4, and R4 cannot find N. Contradiction.
+ *   b. The scan sees SLOT from before R2 (0 or an older read). Then the store R2 was not visible at W4. The fences R3 and W3 order
+ *      R2, R4 against W1, W4: of two threads that each store and then load the other's word with a fence between, at least one
+ *      sees the other's store (Dekker). W4 missed R2, so R4 sees W1 and cannot find N. Contradiction. This is what the fences
+ *      forbid: that R4 is satisfied before R2 is visible. Without them a reader could hold N unseen.
+ *   c. The scan sees SLOT from after R5 (0 or a newer read). R5 or a later store of the same thread is a release that W4
+ *      acquires, so every use of N happens before W5.
+ * A reader that stalls between R1 and R2 stores an old e: that only delays reclamation. m is infinite when all slots are 0.
+ *
+ * The fences. On Linux the heavy one is membarrier(2), which runs a full barrier on every processor that runs a thread of this
+ * process, and the light one is only the compiler's. Elsewhere, or where the kernel refuses membarrier, both are sequentially
+ * consistent fences. ThreadSanitizer models no stand-alone fence: under it R2 is a sequentially consistent exchange, a full
+ * barrier on the processors that it runs on; a. and c. rest on acquire and release alone, so what it checks is the real protocol.
+ */
+#ifndef REG_EPOCH_H
+#define REG_EPOCH_H
+
+#include "atomics.h"
+
+typedef struct epoch_slot {
+    _Alignas(REG_CACHE_LINE) _Atomic uint64_t epoch; /* 0: not reading */
+    _Atomic bool taken; /* by a living thread */
+    struct epoch_slot *next; /* slots are never freed: at most one per thread alive at once */
+    char padding[REG_CACHE_LINE]; /* processors fetch lines in pairs */
+} epoch_slot;
+
+typedef void (*epoch_release)(void *object);
+
+/* Embedded in everything that is retired. `destroy` frees it and hands foreign objects to `release`, outside every lock. */
+typedef struct epoch_node {
+    struct epoch_node *next;
+    void (*destroy)(struct epoch_node *node, epoch_release release);
+    uint64_t stamp;
+} epoch_node;
+
+/* What waits for reclamation, oldest first. All zero is empty. */
+typedef struct epoch_limbo {
+    epoch_node *first;
+    epoch_node *last;
+    epoch_node *unstamped;  /* the oldest node that no epoch_collect has seen yet */
+    size_t unstamped_count; /* and how many there are, with their sizes */
+    size_t unstamped_bytes;
+} epoch_limbo;
+
+extern _Atomic uint64_t epoch_clock;
+extern bool epoch_has_heavy_fence; /* set once, before the first slot is handed out */
+
+/* glibc keeps room for the small static TLS of loaded libraries; elsewhere the compiler's default model is right. */
+#if defined(__GLIBC__)
+#define EPOCH_TLS_MODEL __attribute__((tls_model("initial-exec")))
+#else
+#define EPOCH_TLS_MODEL
+#endif
+extern _Thread_local epoch_slot *epoch_own_slot EPOCH_TLS_MODEL;
+
+/* This thread's slot, taken at its first read and given back when the thread ends. NULL when memory is out. */
+epoch_slot *epoch_take_slot(void);
+
+/* Starts a read; it must not nest. NULL when memory is out (possible at a thread's first read only). Wait-free otherwise. */
+static inline epoch_slot *epoch_enter(void) {
+    epoch_slot *slot = epoch_own_slot;
+    if (reg_unlikely(slot == NULL) && (slot = epoch_take_slot()) == NULL) return NULL;
+    uint64_t now = atomic_load_explicit(&epoch_clock, memory_order_acquire);
+#ifdef REG_THREAD_SANITIZER
+    atomic_exchange_explicit(&slot->epoch, now, memory_order_seq_cst);
+#else
+    atomic_store_explicit(&slot->epoch, now, memory_order_release);
+    if (reg_likely(epoch_has_heavy_fence))
+        atomic_signal_fence(memory_order_seq_cst);
+    else
+        atomic_thread_fence(memory_order_seq_cst);
+#endif
+    return slot;
+}
+
+static inline void epoch_leave(epoch_slot *slot) { atomic_store_explicit(&slot->epoch, 0, memory_order_release); }
+
+/* Hands over `node`, already unreachable for readers that start now, and the memory of `bytes` behind it. Under the limbo's lock. */
+void epoch_retire(epoch_limbo *limbo, epoch_node *node, size_t bytes, void (*destroy)(epoch_node *, epoch_release));
+
+/* Takes out what no reader can hold any more, as a list for `epoch_destroy`. Does nothing until a batch has gathered,
+ * for the heavy fence costs microseconds. Under the limbo's lock; never waits. */
+epoch_node *epoch_collect(epoch_limbo *limbo);
+
+/* Takes out everything. Only where no reader can be left: the owner is being freed. */
+epoch_node *epoch_drain(epoch_limbo *limbo);
+
+/* Destroys a list from the two above. Outside every lock. */
+void epoch_destroy(epoch_node *list, epoch_release release);
+
+/* In the child of a fork: the other threads' slots are free, for those threads are gone. */
+void epoch_after_fork_in_child(void);
+
+#endif

@@ -1,0 +1,126 @@
+#include "member_list.h"
+
+#include <stdlib.h>
+
+#include "memory.h"
+#include "record.h"
+
+static const uint32_t STAYS = UINT32_MAX;
+static const uint32_t LAST_TICK = UINT32_MAX - 1;
+static const uint32_t NONE_LATE = UINT32_MAX;
+
+static size_t array_size(uint32_t capacity) { return sizeof(member_array) + capacity * sizeof(member); }
+
+static void destroy_array(epoch_node *node, epoch_release release) {
+    (void)release;
+    memory_free(reg_container(node, member_array, node));
+}
+
+member_reading member_list_read(member_list *list, uint64_t version) {
+    member_array *array = load_published(&list->array);
+    while (array != NULL && array->base > version) array = array->previous;
+    if (array == NULL) return (member_reading){0};
+    uint64_t distance = version - array->base;
+    /* The length first: its acquire shows the late_from that was stored before it. */
+    uint32_t length = load_published(&array->length);
+    return (member_reading){array, length, load_published(&array->late_from),
+                            distance < LAST_TICK ? (uint32_t)distance : LAST_TICK};
+}
+
+static int by_order(const void *left, const void *right) {
+    uint64_t a = ((const member *)left)->record->order, b = ((const member *)right)->record->order;
+    return (a > b) - (a < b);
+}
+
+static void copy_those_who_stay(member_array *to, member_array *from) {
+    uint32_t length = load_own(&from->length), count = 0;
+    for (uint32_t i = 0; i < length; i++) {
+        if (load_own(&from->members[i].removed) != STAYS) continue;
+        to->members[count].record = from->members[i].record;
+        store_private(&to->members[count].removed, STAYS);
+        count++;
+    }
+    store_private(&to->length, count);
+    to->newest = from->newest;
+    if (load_own(&from->late_from) < length) qsort(to->members, count, sizeof(member), by_order);
+}
+
+/* A record that left and came back stands in `from` twice, once as removed: that one does not count. */
+static void tell_positions(member_list *list, member_array *to, member_array *from) {
+    uint32_t length = load_own(&to->length);
+    for (uint32_t i = 0; i < length; i++) {
+        bool is_at_place = from->members[i].record == to->members[i].record && load_own(&from->members[i].removed) == STAYS;
+        if (!is_at_place) record_moved(to->members[i].record, list, i);
+    }
+}
+
+/* Publishes a fresh array with room for `extra` more. */
+static bool renew(member_list *list, uint32_t extra, uint64_t committed, epoch_limbo *limbo) {
+    member_array *old = load_own(&list->array);
+    uint32_t wanted = list->live + extra;
+    uint32_t capacity = wanted + wanted / 4;
+    member_array *array = memory_alloc(array_size(capacity));
+    if (array == NULL) return false;
+    array->base = committed;
+    array->previous = old;
+    array->capacity = capacity;
+    store_private(&array->late_from, NONE_LATE);
+    if (old != NULL) {
+        copy_those_who_stay(array, old);
+        tell_positions(list, array, old);
+    }
+    list->dead = 0;
+    publish(&list->array, array);
+    if (old != NULL) epoch_retire(limbo, &old->node, array_size(old->capacity), destroy_array);
+    return true;
+}
+
+static bool is_out_of_order(member_array *array) {
+    uint32_t length = load_own(&array->length), late_from = load_own(&array->late_from);
+    return late_from < length && length - late_from > length / 8;
+}
+
+bool member_list_reserve(member_list *list, uint32_t extra, uint64_t committed, epoch_limbo *limbo) {
+    member_array *array = load_own(&list->array);
+    if (array != NULL && load_own(&array->length) + extra <= array->capacity && committed - array->base < LAST_TICK - 1 &&
+        !is_out_of_order(array))
+        return true;
+    return renew(list, extra, committed, limbo);
+}
+
+uint32_t member_list_add(member_list *list, record *added, uint64_t committed) {
+    member_array *array = load_own(&list->array);
+    uint32_t position = load_own(&array->length);
+    member *m = &array->members[position];
+    m->record = added;
+    m->added = (uint32_t)(committed + 1 - array->base);
+    store_private(&m->removed, STAYS);
+    if (added->order > array->newest)
+        array->newest = added->order;
+    else if (load_own(&array->late_from) == NONE_LATE)
+        publish(&array->late_from, position);
+    publish(&array->length, position + 1);
+    list->live++;
+    return position;
+}
+
+void member_list_remove(member_list *list, uint32_t position, uint64_t committed) {
+    member_array *array = load_own(&list->array);
+    publish(&array->members[position].removed, (uint32_t)(committed + 1 - array->base));
+    list->live--;
+    list->dead++;
+}
+
+void member_list_tidy(member_list *list, uint64_t committed, epoch_limbo *limbo) {
+    /* Short of memory, the removed members simply stay until the next time. */
+    if (list->dead > list->live + 4) (void)renew(list, 0, committed, limbo);
+}
+
+void member_list_retire(member_list *list, epoch_limbo *limbo) {
+    member_array *array = load_own(&list->array);
+    if (array == NULL) return;
+    if (limbo != NULL)
+        epoch_retire(limbo, &array->node, array_size(array->capacity), destroy_array);
+    else
+        memory_free(array);
+}

@@ -1,0 +1,61 @@
+/* The models that a fleet serves: model id -> the records that serve it, and every distinct definition of a model kept once.
+ *
+ *   model     one per model id     its published list of records
+ *   variant   one per definition   (id, name, limits, capabilities), shared by all records that define it so
+ *
+ * Readers find models by id inside an epoch, without a lock. Everything else is under the writer lock. A variant lives while something
+ * holds it, a model while it has variants; both leave their maps after the commit of the write that let go of them.
+ */
+#ifndef REG_MODEL_INDEX_H
+#define REG_MODEL_INDEX_H
+
+#include "member_list.h"
+#include "registry.h"
+#include "string_map.h"
+
+typedef struct model {
+    string_item item;
+    epoch_node node;
+    member_list members;
+    uint32_t variants;
+    uint32_t mark; /* scratch of the write at work; 0 between writes */
+    char id[];
+} model;
+
+typedef struct reg_variant {
+    string_item item; /* the key is the whole definition, byte for byte */
+    epoch_node node;
+    model *model;
+    uint32_t holds;
+    void *object;
+    char definition[];
+} variant;
+
+typedef struct model_index {
+    string_map models;
+    string_map variants;
+    uint32_t served; /* models that some record serves */
+    char *scratch;   /* for the key of a variant that is looked up */
+    size_t scratch_size;
+} model_index;
+
+bool model_index_init(model_index *index);
+/* Frees the empty index. Only where no reader is left. */
+void model_index_free(model_index *index);
+
+/* The model with this id, or NULL. Inside an epoch. */
+model *model_index_get(model_index *index, const reg_key *id);
+
+/* All below: under the lock. */
+
+/* The variant with this definition, with one hold more; made on the spot where it is new, and then it takes over the definition's object.
+ * NULL when memory is out: nothing changed. */
+variant *model_index_hold(model_index *index, const reg_model *definition, bool *is_new, epoch_limbo *limbo);
+/* A hold less. Without holds the variant goes, and the last one takes its model along; after the commit. */
+void model_index_drop(model_index *index, variant *v, epoch_limbo *limbo);
+
+/* Adds a record to a model's list, or takes it out, as a part of the write at work; the list has been reserved. */
+uint32_t model_index_add(model_index *index, model *m, struct record *added, uint64_t committed);
+void model_index_remove(model_index *index, model *m, uint32_t position, uint64_t committed);
+
+#endif

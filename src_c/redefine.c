@@ -1,0 +1,107 @@
+/* Redefining a registered backend: its models, its mDNS instance and its definition object, in one write. See write.h for the steps. */
+#include "memory.h"
+#include "write.h"
+
+/* What a redefinition needs, allocated before anything changes. */
+typedef struct change {
+    record *record;
+    memberships *old, *fresh;
+    state *state;
+    alias *instance;
+} change;
+
+/* Marks every model of `m` with its index + 1, or takes the marks away, so that two lists of models are compared in linear time. */
+static void mark_models(const memberships *m, bool on) {
+    for (uint32_t i = 0; i < m->count; i++) m->variants[i]->model->mark = on ? i + 1 : 0;
+}
+
+/* Lists that the record joins want room for it, lists that it leaves want a tick. */
+static bool reserve_lists(reg_registry *reg, const memberships *m, const memberships *other, uint32_t extra) {
+    bool ready = true;
+    mark_models(other, true);
+    for (uint32_t i = 0; ready && i < m->count; i++) {
+        model *one = m->variants[i]->model;
+        if (one->mark == 0) ready = member_list_reserve(&one->members, extra, committed(reg), &reg->limbo);
+    }
+    mark_models(other, false);
+    return ready;
+}
+
+static void give_up(reg_registry *reg, change *c) {
+    if (c->instance != NULL) alias_unhold(&reg->instances, c->instance, &reg->limbo);
+    memory_free(c->fresh);
+    memory_free(c->state);
+}
+
+static bool prepare(reg_registry *reg, const reg_entry *entry, change *c) {
+    c->fresh = memberships_new(entry->variants, (uint32_t)entry->variant_count);
+    c->state = memory_alloc(sizeof *c->state);
+    bool ready = c->fresh != NULL && c->state != NULL && reserve_lists(reg, c->fresh, c->old, 1) &&
+                 reserve_lists(reg, c->old, c->fresh, 0);
+    if (ready && entry->instance.data != NULL) {
+        c->instance = alias_hold(&reg->instances, &entry->instance, c->record, committed(reg), &reg->limbo);
+        ready = c->instance != NULL;
+    }
+    if (!ready) give_up(reg, c);
+    return ready;
+}
+
+/* A model in both lists keeps its member and is never out of its index; the others join and leave. */
+static void move_between_lists(reg_registry *reg, change *c) {
+    uint64_t now = committed(reg);
+    c->fresh->roster_position = c->old->roster_position;
+    mark_models(c->old, true);
+    for (uint32_t i = 0; i < c->fresh->count; i++) {
+        model *m = c->fresh->variants[i]->model;
+        c->fresh->positions[i] = m->mark != 0 ? c->old->positions[m->mark - 1] : model_index_add(&reg->models, m, c->record, now);
+    }
+    mark_models(c->old, false);
+    mark_models(c->fresh, true);
+    for (uint32_t i = 0; i < c->old->count; i++) {
+        model *m = c->old->variants[i]->model;
+        if (m->mark == 0) model_index_remove(&reg->models, m, c->old->positions[i], now);
+    }
+    mark_models(c->fresh, false);
+    c->record->memberships = c->fresh;
+}
+
+static void apply(reg_registry *reg, const reg_entry *entry, change *c) {
+    record *r = c->record;
+    state *old = load_own(&r->state);
+    alias *old_instance = r->instance;
+    move_between_lists(reg, c);
+    r->instance = c->instance;
+    if (old_instance != NULL) alias_drop(old_instance, committed(reg));
+    *c->state = (state){.definition = entry->definition,
+                        .owns_definition = true,
+                        .error = old->error,
+                        .owns_error = old->owns_error,
+                        .checked_at = old->checked_at,
+                        .health = old->health};
+    old->owns_error = false;
+    replace_state(reg, r, c->state);
+    if (old_instance != NULL) alias_tidy(&reg->instances, old_instance, &reg->limbo);
+    for (uint32_t i = 0; i < c->old->count; i++) {
+        member_list_tidy(&c->old->variants[i]->model->members, committed(reg), &reg->limbo);
+        model_index_drop(&reg->models, c->old->variants[i], &reg->limbo);
+    }
+    memory_free(c->old);
+}
+
+static reg_status redefine(reg_registry *reg, const reg_entry *entry, uint64_t order, const void *expected) {
+    record *r = find_record(reg, &entry->id);
+    if (r == NULL || r->order != order) return REG_NOT_FOUND;
+    if (load_own(&r->state)->definition != expected) return REG_CHANGED;
+    if (instance_is_taken(reg, &entry->instance, r)) return REG_INSTANCE_TAKEN;
+    change c = {.record = r, .old = r->memberships};
+    if (!prepare(reg, entry, &c)) return REG_NO_MEMORY;
+    apply(reg, entry, &c);
+    return REG_OK;
+}
+
+reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t order, const void *expected, reg_garbage **garbage) {
+    lock_writer(reg);
+    reg_status status = redefine(reg, entry, order, expected);
+    unlock_writer(reg, garbage);
+    return status;
+}

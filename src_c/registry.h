@@ -1,0 +1,154 @@
+/* The registry's core, and the only header that a binding sees.
+ *
+ * Every function may be called from any thread, at any time, and needs nothing of its caller: no interpreter lock, no attached thread state. Objects
+ * of the caller's (definitions, ids, errors, models) are opaque pointers, of which the core owns one reference each. It hands them back through
+ * `reg_destroy`, which the caller calls where dropping references is allowed, with no lock held.
+ *
+ * Reads and counters never wait. Writers wait for writers only, on one lock per registry. How a query over many backends sees one
+ * instant of all of them is told in version.h, how memory is reclaimed under readers in epoch.h.
+ */
+#ifndef REG_REGISTRY_H
+#define REG_REGISTRY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "key.h"
+
+typedef enum reg_status {
+    REG_OK,
+    REG_NOT_FOUND,       /* no backend with this id */
+    REG_DUPLICATE,       /* the id is registered */
+    REG_INSTANCE_TAKEN,  /* another backend holds the mDNS instance */
+    REG_OVERFLOW,        /* the counter is at its limit */
+    REG_NO_MEMORY,       /* nothing changed */
+    REG_CHANGED,         /* the definition is not the expected one any more: read it and try again */
+    REG_STATUS_COUNT
+} reg_status;
+
+/* What a backend is known to be. The binding maps its own enumeration to these. */
+typedef enum reg_health { REG_UNKNOWN, REG_HEALTHY, REG_UNHEALTHY, REG_DRAINING } reg_health;
+
+typedef struct reg_registry reg_registry;
+typedef struct reg_variant reg_variant; /* a model definition, kept once for all backends that have an equal one */
+typedef struct epoch_node reg_garbage;  /* what the core is done with; for reg_destroy */
+
+enum { REG_VISION = 1, REG_TOOLS = 2, REG_JSON_MODE = 4 };
+
+typedef struct reg_model {
+    reg_key id;
+    reg_key name;
+    uint32_t context_length;
+    uint32_t max_output_tokens;
+    bool has_max_output;
+    uint8_t capabilities;
+    void *object;
+} reg_model;
+
+/* One backend at one instant. The objects are borrowed, and good until reg_read_end. */
+typedef struct reg_view {
+    void *definition;
+    void *error; /* NULL: none */
+    uint64_t order;
+    int64_t checked_at; /* microseconds since 1970, UTC */
+    uint64_t total;
+    uint32_t pending;
+    uint32_t latency;
+    uint8_t health;
+} reg_view;
+
+typedef struct reg_views {
+    reg_view *items; /* freed by reg_views_free */
+    size_t count;
+} reg_views;
+
+/* ---- life ---- */
+
+/* NULL when memory is out. */
+reg_registry *reg_new(void);
+/* Frees everything, objects included. Nobody may be using it. */
+void reg_free(reg_registry *reg, void (*release)(void *object));
+/* Hands every object of `garbage` (NULL will do) to `release` and frees the rest. */
+void reg_destroy(reg_garbage *garbage, void (*release)(void *object));
+
+/* ---- reading: between reg_read_begin and reg_read_end, which must not nest ---- */
+
+/* NULL when memory is out, possible at a thread's first call only. */
+struct epoch_slot *reg_read_begin(void);
+void reg_read_end(struct epoch_slot *reader);
+
+/* REG_OK or REG_NOT_FOUND. Wait-free, expected O(1). */
+reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view);
+/* REG_OK or REG_NO_MEMORY. In registration order, as of one instant. O(backends). */
+reg_status reg_get_all(reg_registry *reg, bool healthy_only, reg_views *views);
+reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id, reg_views *views);
+void reg_views_free(reg_views *views);
+/* The definition of the backend with this mDNS instance, or NULL. */
+void *reg_find_by_instance(reg_registry *reg, const reg_key *instance);
+
+/* ---- reading that needs no begin and end ---- */
+
+/* REG_OK, REG_NOT_FOUND or REG_NO_MEMORY. */
+reg_status reg_contains(reg_registry *reg, const reg_key *id);
+reg_status reg_has_url(reg_registry *reg, const reg_key *url);
+uint32_t reg_backend_count(reg_registry *reg);
+uint32_t reg_model_count(reg_registry *reg);
+
+/* ---- counting: wait-free look-up, expected O(1) ---- */
+
+/* REG_OK, REG_NOT_FOUND, REG_OVERFLOW or REG_NO_MEMORY. */
+reg_status reg_increment_pending(reg_registry *reg, const reg_key *id, uint32_t *value);
+/* `at_zero` is set where the count was 0, which it stays. */
+reg_status reg_decrement_pending(reg_registry *reg, const reg_key *id, uint32_t *value, bool *at_zero);
+reg_status reg_increment_total(reg_registry *reg, const reg_key *id, uint64_t *value);
+reg_status reg_update_latency(reg_registry *reg, const reg_key *id, uint32_t sample, uint32_t *average);
+
+typedef struct reg_batch {
+    const reg_key *ids;
+    size_t count;
+    const uint32_t *samples; /* for latencies */
+    uint32_t *values;        /* out: the value after each */
+    bool *at_zero;           /* out, for decrements */
+    size_t applied;          /* out: how many, counted from the first */
+    size_t unknown;          /* out, on REG_NOT_FOUND: the first id that is not registered; then nothing was applied */
+} reg_batch;
+
+reg_status reg_increment_pending_many(reg_registry *reg, reg_batch *batch);
+reg_status reg_decrement_pending_many(reg_registry *reg, reg_batch *batch);
+reg_status reg_update_latency_many(reg_registry *reg, reg_batch *batch);
+
+/* ---- writing: may wait for another writer; what raises has changed nothing ---- */
+
+/* Finds or makes the shared variant of each of `count` models, and holds it for the caller. REG_OK, or REG_NO_MEMORY and nothing is
+ * held. Either way `is_taken[i]` says whether the core took over the model's object. */
+reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t count, reg_variant **variants, bool *is_taken,
+                           reg_garbage **garbage);
+void reg_drop_models(reg_registry *reg, reg_variant *const *variants, size_t count, reg_garbage **garbage);
+/* The object of a variant that the caller holds. */
+void *reg_variant_object(const reg_variant *v);
+
+/* A registration or a new definition. On REG_OK the core takes over `definition`, `id_object` and the caller's holds on `variants`. */
+typedef struct reg_entry {
+    reg_key id;
+    void *id_object;  /* for reg_add */
+    reg_key url;      /* normalized; for reg_add */
+    reg_key instance; /* of mDNS; data is NULL where there is none */
+    void *definition;
+    reg_variant *const *variants;
+    size_t variant_count;
+    int64_t now; /* microseconds since 1970, UTC; for reg_add */
+} reg_entry;
+
+/* REG_OK, REG_DUPLICATE, REG_INSTANCE_TAKEN or REG_NO_MEMORY. Expected O(models of the entry), amortised. */
+reg_status reg_add(reg_registry *reg, const reg_entry *entry, reg_garbage **garbage);
+/* REG_OK with the backend's last view, or REG_NOT_FOUND or REG_NO_MEMORY. Between reg_read_begin and reg_read_end. */
+reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_garbage **garbage);
+/* Replaces the definition of the registration `order`, if it is still `expected`; models and instance go along, url and id stay. REG_OK,
+ * REG_CHANGED, REG_NOT_FOUND, REG_INSTANCE_TAKEN or REG_NO_MEMORY. */
+reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t order, const void *expected, reg_garbage **garbage);
+/* The core takes over `error` (NULL: none) on REG_OK. REG_OK, REG_NOT_FOUND or REG_NO_MEMORY. */
+reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now, void *error,
+                             reg_garbage **garbage);
+
+#endif

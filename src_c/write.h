@@ -1,0 +1,53 @@
+/* What all writes share. One writer at a time, under the registry's lock.
+ *
+ * Every write has the same five steps, and their order is what readers rely on (version.h):
+ *   1. prepare    allocate and reserve all that is needed; only this can fail, and then nothing has changed
+ *   2. apply      put everything in place, marked with the version at work
+ *   3. commit     store the clock: the instant at which the write takes effect
+ *   4. unlink     take out of the maps what is gone
+ *   5. retire     hand over what was replaced, and collect what nobody reads any more
+ */
+#ifndef REG_WRITE_H
+#define REG_WRITE_H
+
+#include "internal.h"
+
+static inline void lock_writer(reg_registry *reg) { pthread_mutex_lock(&reg->writer); }
+
+static inline void unlock_writer(reg_registry *reg, reg_garbage **garbage) {
+    *garbage = epoch_collect(&reg->limbo);
+    pthread_mutex_unlock(&reg->writer);
+}
+
+static inline uint64_t committed(reg_registry *reg) { return load_own(&reg->committed); }
+
+static inline uint64_t version_at_work(reg_registry *reg) { return committed(reg) + 1; }
+
+static inline void commit_write(reg_registry *reg) {
+    uint64_t version = version_at_work(reg);
+    publish(&reg->census[version % CENSUS_VERSIONS], (uint64_t)reg->roster.live << 32 | reg->models.served);
+    commit(&reg->committed, version);
+}
+
+static inline record *find_record(reg_registry *reg, const reg_key *id) {
+    string_item *item = string_map_get(&reg->records, id);
+    return item == NULL ? NULL : reg_container(item, record, item);
+}
+
+static inline bool instance_is_taken(reg_registry *reg, const reg_key *instance, const record *by_other_than) {
+    string_item *found = instance->data == NULL ? NULL : string_map_get(&reg->instances, instance);
+    return found != NULL && reg_container(found, alias, item)->holder != by_other_than;
+}
+
+/* Puts a new state in the place of the record's, commits, and retires the old one. What the caller carried over from the old state must
+ * be owned by the new one alone: states are reclaimed in the order in which they were replaced. */
+static inline void replace_state(reg_registry *reg, record *r, state *fresh) {
+    state *old = load_own(&r->state);
+    fresh->previous = old;
+    fresh->version = version_at_work(reg);
+    publish(&r->state, fresh);
+    commit_write(reg);
+    state_retire(old, &reg->limbo);
+}
+
+#endif
