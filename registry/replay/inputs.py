@@ -1,0 +1,184 @@
+"""What a replay runs on: a fleet (made up, a fleet file or a catalogue) and a trace (made up or a CSV file)."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from os import PathLike
+
+import msgspec
+
+from registry._json import problem_and_place
+from registry.backend import Backend, BackendType, Model
+
+SEED = 20231116
+COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+
+
+class InputError(Exception):
+    """An input file that cannot be used; the message names the file and the place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a trace: its arrival in seconds after the first one's, and its tokens."""
+
+    arrival: float
+    context_tokens: int
+    generated_tokens: int
+
+
+class _CatalogueEntry(msgspec.Struct):
+    """One entry of a model catalogue: what a provider offers under one key."""
+
+    provider: str
+    max_input_tokens: float | None = None
+    max_output_tokens: float | None = None
+    supports_vision: bool | None = None
+    supports_function_calling: bool | None = None
+    supports_response_schema: bool | None = None
+
+
+def made_up_fleet() -> list[Backend]:
+    """Twelve backends that serve six models, the first model on all of them."""
+    names = ("llama3:70b", "llama3:8b", "qwen2.5:32b", "mistral:7b", "phi4:14b", "gemma3:27b")
+    models = [
+        Model(name, context_length=8192 << (index % 3), supports_tools=index % 2 == 0)
+        for index, name in enumerate(names)
+    ]
+    kinds = (BackendType.VLLM, BackendType.OLLAMA, BackendType.LLAMACPP)
+    return [
+        Backend(
+            id=f"gpu-{number:02d}",
+            name=f"GPU host {number}",
+            url=f"http://gpu-{number:02d}.internal:8000",
+            backend_type=kinds[number % len(kinds)],
+            models=models[: 1 + number % len(models)],
+        )
+        for number in range(12)
+    ]
+
+
+def made_up_trace(count: int = 20_000) -> list[Request]:
+    """Poisson arrivals, 20 a second, with token counts of long-tailed distributions; always the same."""
+    rng = random.Random(SEED)
+    arrival, requests = 0.0, []
+    for _ in range(count):
+        arrival += rng.expovariate(20.0)
+        context = min(32_000, 1 + int(rng.lognormvariate(6.5, 1.0)))
+        requests.append(Request(arrival, context, min(2_000, 1 + int(rng.lognormvariate(4.8, 0.8)))))
+    return requests
+
+
+def read_catalogue(path: str | PathLike[str]) -> list[Backend]:
+    """The providers of a model catalogue as backends; the part of a key behind the last `/` is the model's id there."""
+    with open(path, "rb") as file:
+        content = file.read()
+    try:
+        entries = msgspec.json.decode(content, type=dict[str, _CatalogueEntry])
+    except msgspec.MsgspecError as error:
+        problem, place = problem_and_place(error)
+        raise InputError(f"{path}: {place}: {problem}") from None
+    providers: dict[str, dict[str, Model]] = {}
+    for key, entry in entries.items():
+        model_id = key.rpartition("/")[2]
+        if not model_id or not entry.provider:
+            raise InputError(f"{path}: {key!r}: expected a key that ends in a model id, and a provider")
+        providers.setdefault(entry.provider, {}).setdefault(model_id, _model(model_id, entry))
+    return [
+        Backend(provider, provider, f"https://{_host(provider)}.example", models=models.values())
+        for provider, models in providers.items()
+    ]
+
+
+def _model(model_id: str, entry: _CatalogueEntry) -> Model:
+    return Model(
+        model_id,
+        context_length=_tokens(entry.max_input_tokens) or 4096,
+        supports_vision=bool(entry.supports_vision),
+        supports_tools=bool(entry.supports_function_calling),
+        supports_json_mode=bool(entry.supports_response_schema),
+        max_output_tokens=_tokens(entry.max_output_tokens),
+    )
+
+
+def _tokens(value: float | None) -> int | None:
+    return None if value is None else max(0, min(int(value), 2**32 - 1))
+
+
+def _host(provider: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in provider.lower()).strip("-") or "provider"
+
+
+def read_trace(path: str | PathLike[str]) -> list[Request]:
+    """A trace with the columns TIMESTAMP, ContextTokens and GeneratedTokens, in the order of its arrivals."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file)
+        try:
+            columns = _columns(path, next(rows, []))
+            requests = [_row(f"{path}:{rows.line_num}", row, columns) for row in rows if row]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputError(f"{path}:{rows.line_num + 1}: expected CSV in UTF-8: {error}") from None
+    if not requests:
+        raise InputError(f"{path}: expected at least one request below the header")
+    requests.sort(key=lambda request: request[0])
+    start = requests[0][0]
+    return [Request(arrival - start, context, generated) for arrival, context, generated in requests]
+
+
+def _columns(path: str | PathLike[str], header: list[str]) -> tuple[int, ...]:
+    names = [name.strip() for name in header]
+    missing = [name for name in COLUMNS if name not in names]
+    if missing:
+        raise InputError(f"{path}:1: expected the columns {','.join(COLUMNS)}; missing: {', '.join(missing)}")
+    return tuple(names.index(name) for name in COLUMNS)
+
+
+def _row(place: str, row: list[str], columns: tuple[int, ...]) -> tuple[float, int, int]:
+    try:
+        timestamp, context, generated = (row[column].strip() for column in columns)
+    except IndexError:
+        raise InputError(f"{place}: expected {len(COLUMNS)} columns, found {len(row)}") from None
+    return (
+        _seconds(place, timestamp),
+        _count(place, "ContextTokens", context),
+        _count(place, "GeneratedTokens", generated),
+    )
+
+
+def _seconds(place: str, timestamp: str) -> float:
+    try:
+        when = datetime.fromisoformat(timestamp)
+    except ValueError:
+        raise InputError(f"{place}: expected a TIMESTAMP such as 2023-11-16 18:15:46.68, not {timestamp!r}") from None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def _count(place: str, column: str, text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) >= 2**32:
+        raise InputError(f"{place}: expected a whole number from 0 to 2**32-1 as {column}, not {text!r}")
+    return int(text)
+
+
+def stretch(trace: list[Request], count: int | None) -> list[Request]:
+    """The first `count` requests of a trace, which starts over behind its end where it is shorter."""
+    if count is None or count <= len(trace):
+        return trace[:count]
+    length = trace[-1].arrival + 1.0
+    stretched = []
+    for index in range(count):
+        lap, position = divmod(index, len(trace))
+        request = trace[position]
+        stretched.append(Request(request.arrival + length * lap, request.context_tokens, request.generated_tokens))
+    return stretched
+
+
+def draw_models(fleet: list[Backend], count: int) -> list[str]:
+    """A model id for each request, with a fixed seed: the k-th most widely served model with weight 1/k (Zipf)."""
+    served: Counter[str] = Counter(model.id for backend in fleet for model in backend.models)
+    ranked = sorted(served, key=lambda model_id: (-served[model_id], model_id))
+    weights = [1.0 / rank for rank in range(1, len(ranked) + 1)]
+    return random.Random(SEED).choices(ranked, weights, k=count) if ranked else []
