@@ -38,7 +38,7 @@ def encodable(value: object, argument: str) -> str:
         try:
             text_value.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"{argument} must not hold a lone surrogate, as at index {error.start}") from None
+            raise ValueError(f"{argument} must be free of lone surrogates, but has one at index {error.start}") from None
     return text_value
 
 
@@ -46,7 +46,7 @@ def text(value: object, argument: str) -> str:
     """The same, and not empty."""
     checked = encodable(value, argument)
     if not checked:
-        raise ValueError(f"{argument} must not be empty")
+        raise ValueError(f"{argument} must be a text that is not empty")
     return checked
 
 
@@ -105,7 +105,7 @@ def models(value: object, argument: str) -> tuple[Model, ...]:
         seen: set[str] = set()
         for index, model in enumerate(checked):
             if model.id in seen:
-                raise ValueError(f"{argument}[{index}]: the model id {model.id!r} comes twice")
+                raise ValueError(f"{argument}[{index}].id must be unique in the list, but {model.id!r} comes twice")
             seen.add(model.id)
     return checked
 

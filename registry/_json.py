@@ -10,8 +10,8 @@ import msgspec
 
 T = TypeVar("T")
 
-# The dataclasses' own messages begin with the field: `url must be ...`, `models[3]: ...`; msgspec's begin with a capital.
-_FIELD = re.compile(r"[a-z_]+(\[[0-9]+\])?(?= must|:)")
+# The dataclasses' own messages begin with the field: `url must be ...`, `models[3].id must ...`.
+_FIELD = re.compile(r"[^ ]+(?= must )")
 _PLACE = re.compile(r"(?P<problem>.*) - at `(?P<place>[^`]*)`", re.DOTALL)
 _encoder = msgspec.json.Encoder()
 

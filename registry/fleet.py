@@ -19,12 +19,12 @@ from registry.errors import FleetFileError
 logger = logging.getLogger("registry")
 
 
-class _BackendTable(msgspec.Struct, rename={"backend_type": "type"}):
+class _BackendTable(msgspec.Struct):
     """A `[[backends]]` table. A model is a table of `Model`'s fields, or its id alone."""
 
     name: Text
     url: Text
-    backend_type: BackendType = BackendType.GENERIC
+    type: str = BackendType.GENERIC
     priority: Int32 = 0
     id: Text | None = None
     metadata: dict[str, str] = {}
@@ -41,6 +41,8 @@ BACKEND_KEYS = tuple(field.encode_name for field in msgspec.structs.fields(_Back
 MODEL_KEYS = tuple(field.name for field in fields(Model))
 
 
+# The dataclasses' messages begin with the field: `url must be ...`, `models[3].id must differ ...`.
+_PROBLEM = re.compile(r"([^ ]+) must (?:be )?(.*)", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
 
 
@@ -91,15 +93,15 @@ def _backend(file: str, place: str, table: _BackendTable) -> Backend:
             id=table.name if table.id is None else table.id,
             name=table.name,
             url=table.url,
-            backend_type=table.backend_type,
+            backend_type=table.type,
             models=models,
             metadata=table.metadata,
             priority=table.priority,
         )
     except ValueError as error:
-        # The dataclass's message begins with the field: `url must be ...`, `models[3]: ...`.
-        field = re.match(r"[a-z_]+(\[[^]]*\])*", str(error))
-        raise FleetFileError(file, f"{place}.{field[0]}" if field else place, f"expected otherwise: {error}") from None
+        field, expectation = _PROBLEM.fullmatch(str(error)).groups()  # type: ignore[union-attr]
+        key = "type" if field == "backend_type" else field
+        raise FleetFileError(file, f"{place}.{key}", f"expected {expectation}") from None
 
 
 def _refuse_duplicates(file: str, backends: list[Backend]) -> None:
