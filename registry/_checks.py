@@ -38,7 +38,9 @@ def encodable(value: object, argument: str) -> str:
         try:
             text_value.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"{argument} must be free of lone surrogates, but has one at index {error.start}") from None
+            raise ValueError(
+                f"{argument} must be free of lone surrogates, but has one at index {error.start}"
+            ) from None
     return text_value
 
 

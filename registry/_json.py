@@ -16,12 +16,17 @@ _PLACE = re.compile(r"(?P<problem>.*) - at `(?P<place>[^`]*)`", re.DOTALL)
 _encoder = msgspec.json.Encoder()
 
 
+def locate(problem: str, place: str = "$") -> str:
+    """The place that a dataclass's own message is about, in the document part at `place`."""
+    field = _FIELD.match(problem)
+    return f"{place}.{field[0]}" if field else place
+
+
 def problem_and_place(error: msgspec.MsgspecError) -> tuple[str, str]:
     """What msgspec found wrong, and where: `$` is the whole document."""
     found = _PLACE.fullmatch(str(error))
     problem, place = (found["problem"], found["place"]) if found else (str(error), "$")
-    field = _FIELD.match(problem)
-    return (problem, f"{place}.{field[0]}") if field else (problem, place)
+    return problem, locate(problem, place)
 
 
 def decode(text: str | bytes, form: type[T]) -> T:

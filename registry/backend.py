@@ -243,7 +243,7 @@ class BackendView(_core.ViewBase):
         try:
             return cls(**{name: getattr(read, name) for name in _ViewFields.__struct_fields__})
         except ValueError as error:
-            raise ValueError(f"$: {error}") from None
+            raise ValueError(f"{_json.locate(str(error))}: {error}") from None
 
 
 def _utc(value: object) -> datetime:

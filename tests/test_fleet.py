@@ -1,0 +1,132 @@
+"""Fleet files: what is read, and what each mistake is told as."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from registry import Backend, BackendType, FleetFileError, Model, Registry, load_fleet
+
+FLEET = """
+[server]
+port = 8080
+
+[[backends]]
+name = "gpu-1"
+url = "http://gpu-1:8000"
+type = "vllm"
+priority = -1
+metadata = {zone = "eu"}
+models = ["llama3:70b", {id = "qwen", context_length = 32768, supports_tools = true}]
+
+[[backends]]
+id = "second"
+name = "GPU 2"
+url = "https://gpu-2"
+[[backends.models]]
+id = "llama3:70b"
+max_output_tokens = 512
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A fleet file."""
+    path = tmp_path / "fleet.toml"
+    path.write_text(FLEET)
+    return path
+
+
+def test_a_fleet_file_is_read(file: Path) -> None:
+    qwen = Model("qwen", context_length=32768, supports_tools=True)
+    assert load_fleet(file) == [
+        Backend(
+            "gpu-1",
+            "gpu-1",
+            "http://gpu-1:8000",
+            BackendType.VLLM,
+            [Model("llama3:70b"), qwen],
+            metadata={"zone": "eu"},
+            priority=-1,
+        ),
+        Backend("second", "GPU 2", "https://gpu-2", models=[Model("llama3:70b", max_output_tokens=512)]),
+    ]
+    assert load_fleet(str(file)) == load_fleet(file)
+
+
+def test_a_registry_is_filled_from_it(file: Path) -> None:
+    class Own(Registry):
+        pass
+
+    registry = Own.from_fleet(file)
+    assert type(registry) is Own
+    assert list(registry) == ["gpu-1", "second"]
+
+
+@pytest.mark.parametrize("text", ["", "[server]\nport = 1\n", "backends = []\n"])
+def test_a_file_without_backends_gives_an_empty_list(file: Path, text: str) -> None:
+    file.write_text(text)
+    assert load_fleet(file) == []
+
+
+def test_a_missing_file_is_the_usual_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load_fleet(tmp_path / "nope.toml")
+
+
+MISTAKES = [
+    ('url = "https://gpu-2"', 'url = "foo"', r"backends[1].url", "expected an http(s) url"),
+    ('url = "https://gpu-2"', "url = 5", r"backends[1].url", "expected `str`"),
+    ('url = "https://gpu-2"', 'url = ""', r"backends[1].url", "expected `str` of length"),
+    ('url = "https://gpu-2"', "", r"backends[1].url", "missing"),
+    ('name = "GPU 2"', "", r"backends[1].name", "missing"),
+    ('type = "vllm"', 'type = "vlm"', r"backends[0].type", "expected one of 'ollama'"),
+    ('type = "vllm"', "type = 1", r"backends[0].type", "expected `str`"),
+    ("priority = -1", "priority = 1.5", r"backends[0].priority", "expected `int`"),
+    ("priority = -1", "priority = true", r"backends[0].priority", "expected `int`"),
+    ("priority = -1", "priority = 2147483648", r"backends[0].priority", "expected `int` <="),
+    ('zone = "eu"', "zone = 5", r"backends[0].metadata[...]", "expected `str`"),
+    ("context_length = 32768", "context_length = -1", r"backends[0].models[1].context_length", "expected `int` >="),
+    ('{id = "qwen"', '{ID = "qwen"', r"backends[0].models[1].id", "missing"),
+    ('{id = "qwen"', '{id = "llama3:70b"', r"backends[0].models[1].id", "expected unique"),
+    ('models = ["llama3:70b"', "models = [5", r"backends[0].models[0]", "expected"),
+    ('id = "second"', 'id = "gpu-1"', r"backends[0] and backends[1]", "'gpu-1'"),
+    ('id = "second"', 'id = ""', r"backends[1].id", "expected"),
+    (FLEET, "backends = 5", "backends", "expected `array`"),
+    (FLEET, "backends = [5]", "backends[0]", "expected `object`"),
+    ("[server]", "[server", "", "line 2"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "place", "expected"), MISTAKES)
+def test_a_mistake_names_file_place_and_expectation(
+    file: Path, right: str, wrong: str, place: str, expected: str
+) -> None:
+    assert right in FLEET
+    file.write_text(FLEET.replace(right, wrong))
+    with pytest.raises(FleetFileError) as caught:
+        load_fleet(file)
+    assert (caught.value.path, caught.value.place) == (str(file), place)
+    assert str(caught.value).startswith(f"{file}: {place}{': ' if place else ''}")
+    assert expected in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_what_is_not_utf_8(file: Path) -> None:
+    file.write_bytes(b'name = "\xff"')
+    with pytest.raises(FleetFileError, match="UTF-8"):
+        load_fleet(file)
+
+
+def test_unknown_keys_are_logged_with_the_nearest_and_ignored(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file.write_text(FLEET.replace("priority", "prioritty").replace("supports_tools", "suports_tools"))
+    with caplog.at_level(logging.WARNING, "registry"):
+        backends = load_fleet(file)
+    assert (backends[0].priority, backends[0].models[1].supports_tools) == (0, False)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "backends[0].prioritty" in first
+    assert "'priority'" in first
+    assert "backends[0].models[1].suports_tools" in second
+    assert "'supports_tools'" in second

@@ -1,0 +1,267 @@
+"""The dataclasses as Python readers know them, and their JSON."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import pickle
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from conftest import make_backend
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry import (
+    Backend,
+    BackendNotFoundError,
+    BackendStatus,
+    BackendType,
+    BackendView,
+    DiscoverySource,
+    DuplicateBackendError,
+    FleetFileError,
+    Model,
+    Registry,
+    RegistryError,
+)
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+UINT32 = st.integers(0, 2**32 - 1)
+MODELS = st.builds(Model, TEXTS, TEXTS, UINT32, st.booleans(), st.booleans(), st.booleans(), st.none() | UINT32)
+BACKENDS = st.builds(
+    Backend,
+    TEXTS,
+    TEXTS,
+    st.sampled_from(["http://h", "https://H:1/x?q#f", "http://[::1]:8000"]),
+    st.sampled_from(BackendType),
+    st.lists(MODELS, max_size=3, unique_by=lambda model: model.id),
+    st.sampled_from(DiscoverySource),
+    st.dictionaries(TEXTS, TEXTS, max_size=3),
+    st.integers(-(2**31), 2**31 - 1),
+)
+TIMES = st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC))
+
+
+@st.composite
+def views(draw: st.DrawFn) -> BackendView:
+    """Any view."""
+    backend = draw(BACKENDS)
+    fields = {name: getattr(backend, name) for name in Backend.__dataclass_fields__}
+    return BackendView(
+        **fields,
+        status=draw(st.sampled_from(BackendStatus)),
+        last_health_check=draw(TIMES),
+        last_error=draw(st.none() | TEXTS),
+        pending_requests=draw(UINT32),
+        total_requests=draw(st.integers(0, 2**64 - 1)),
+        avg_latency_ms=draw(UINT32),
+    )
+
+
+@pytest.fixture
+def view(registry: Registry) -> BackendView:
+    """A view as the registry gives it."""
+    registry.add_backend(make_backend("a", "m", metadata={"k": "v"}, priority=3))
+    registry.update_status("a", "unhealthy", "boom")
+    registry.increment_pending("a")
+    (found,) = registry.get_all_backends()
+    return found
+
+
+FIELDS = [
+    "id",
+    "name",
+    "url",
+    "backend_type",
+    "status",
+    "last_health_check",
+    "last_error",
+    "models",
+    "priority",
+    "pending_requests",
+    "total_requests",
+    "avg_latency_ms",
+    "discovery_source",
+    "metadata",
+]
+
+
+def test_a_view_is_a_real_dataclass(view: BackendView) -> None:
+    assert dataclasses.is_dataclass(view)
+    assert [field.name for field in dataclasses.fields(view)] == FIELDS == list(BackendView.__match_args__)
+    as_dict = dataclasses.asdict(view)
+    assert list(as_dict) == FIELDS
+    assert as_dict["models"][0]["id"] == "m"
+    assert dataclasses.astuple(view)[0] == "a"
+    assert dataclasses.replace(view, pending_requests=7).pending_requests == 7
+    assert repr(view).startswith("BackendView(id='a', name='a', url=")
+    assert not hasattr(view, "__dict__")
+    assert type(view) is BackendView
+
+
+@pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
+def test_copies_are_equal(view: BackendView, clone: Any) -> None:
+    twin = clone(view)
+    assert (twin, hash(twin)) == (view, hash(view))
+    assert dataclasses.replace(view, total_requests=5) != view
+    for thing in (Model("m"), make_backend("b", "m", metadata={"k": "v"})):
+        assert (clone(thing), hash(clone(thing))) == (thing, hash(thing))
+    assert clone(view.metadata) == view.metadata
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_nothing_can_be_assigned(view: BackendView, name: str) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(view, name, getattr(view, name))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        delattr(view, name)
+
+
+def test_metadata_is_copied_and_read_only() -> None:
+    given_one = {"k": "v"}
+    backend = make_backend(metadata=given_one)
+    given_one["k"] = "changed"
+    assert backend.metadata == {"k": "v"}
+    changes = [
+        lambda m: m.update(a="b"),
+        lambda m: m.setdefault("a", "b"),
+        lambda m: m.pop("k"),
+        lambda m: m.popitem(),
+        lambda m: m.clear(),
+        lambda m: m.__setitem__("a", "b"),
+        lambda m: m.__delitem__("k"),
+        lambda m: m.__ior__({"a": "b"}),
+    ]
+    for change in changes:
+        with pytest.raises(TypeError, match="read-only"):
+            change(backend.metadata)
+    assert repr(backend.metadata) == "{'k': 'v'}"
+    assert make_backend().metadata is make_backend("other").metadata
+
+
+def test_errors_say_what_and_can_be_copied() -> None:
+    for error in (DuplicateBackendError("a"), BackendNotFoundError("a"), FleetFileError("f", "p", "q")):
+        assert isinstance(error, RegistryError)
+        twin = pickle.loads(pickle.dumps(error))
+        assert (type(twin), str(twin), vars(twin)) == (type(error), str(error), vars(error))
+    assert isinstance(DuplicateBackendError("a"), ValueError)
+    assert isinstance(BackendNotFoundError("a"), KeyError)
+    assert (
+        str(FleetFileError("f.toml", "backends[2].url", "expected a url")) == "f.toml: backends[2].url: expected a url"
+    )
+
+
+# ---- JSON
+
+
+@given(MODELS)
+def test_a_model_round_trips(model: Model) -> None:
+    assert Model.from_json(model.to_json()) == model
+
+
+@given(BACKENDS)
+def test_a_backend_round_trips(backend: Backend) -> None:
+    assert Backend.from_json(backend.to_json().encode()) == backend
+
+
+@given(views())
+def test_a_view_round_trips(view: BackendView) -> None:
+    assert BackendView.from_json(view.to_json()) == view
+
+
+def test_the_registrys_json_holds_the_views(registry: Registry, view: BackendView) -> None:
+    document = json.loads(registry.to_json())
+    assert list(document) == ["backends"]
+    assert [BackendView.from_json(json.dumps(entry)) for entry in document["backends"]] == [view]
+    assert list(document["backends"][0]) == FIELDS
+    assert document["backends"][0]["last_health_check"].endswith("Z")
+
+
+def test_fields_with_a_default_may_be_missing() -> None:
+    assert Model.from_json('{"id": "m", "unknown": 1}') == Model("m")
+    text = '{"id": "b", "name": "B", "url": "http://h", "models": [{"id": "m"}]}'
+    assert Backend.from_json(text) == Backend("b", "B", "http://h", models=[Model("m")])
+
+
+def test_times(view: BackendView) -> None:
+    document = json.loads(view.to_json())
+    document["last_health_check"] = "2026-01-02T03:04:05.123456+02:00"
+    read = BackendView.from_json(json.dumps(document))
+    assert read.last_health_check == datetime(2026, 1, 2, 1, 4, 5, 123456, tzinfo=UTC)
+    assert read.last_health_check.utcoffset() == UTC.utcoffset(None)
+    document["last_health_check"] = "2026-01-02T03:04:05"
+    with pytest.raises(ValueError, match=r"^\$\.last_health_check: "):
+        BackendView.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_no_field_of_a_view_may_be_missing(view: BackendView, name: str) -> None:
+    document = json.loads(view.to_json())
+    del document[name]
+    with pytest.raises(ValueError, match=rf"^\$.*{name}"):
+        BackendView.from_json(json.dumps(document))
+
+
+MODEL = '{"id": "m", "context_length": %s}'
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "place"),
+    [
+        (Model, "", r"\$: "),
+        (Model, "{", r"\$: "),
+        (Model, "[]", r"\$: "),
+        (Model, b"\xff", r"\$: "),
+        (Model, '"\udcff"', r"\$: "),
+        (Model, '{"id": "\\ud800"}', r"\$: "),
+        (Model, "{}", r"\$: .*id"),
+        (Model, '{"id": ""}', r"\$\.id: "),
+        (Model, MODEL % '"5"', r"\$\.context_length: "),
+        (Model, MODEL % "1.0", r"\$\.context_length: "),
+        (Model, MODEL % "true", r"\$\.context_length: "),
+        (Model, MODEL % "-1", r"\$\.context_length: "),
+        (Model, MODEL % "4294967296", r"\$\.context_length: "),
+        (Model, MODEL % "1e99", r"\$\.context_length: "),
+        (Backend, '{"id": "b", "name": "b", "url": "nope"}', r"\$\.url: "),
+        (Backend, '{"id": "b", "name": "b", "url": "http://h", "backend_type": "x"}', r"\$\.backend_type: "),
+        (Backend, '{"id": "b", "name": "b", "url": "http://h", "metadata": {"a": 1}}', r"\$\.metadata"),
+        (
+            Backend,
+            '{"id": "b", "name": "b", "url": "http://h", "models": [{"id": "m"}, {"id": "m"}]}',
+            r"\$\.models\[1\]",
+        ),
+        (
+            Backend,
+            '{"id": "b", "name": "b", "url": "http://h", "models": [{"id": "m"}, {"id": "n"}, {"id": "o", "context_length": "x"}]}',
+            r"\$\.models\[2\]\.context_length: ",
+        ),
+    ],
+)
+def test_malformed_json_is_a_value_error_that_says_where(read: Any, text: str | bytes, place: str) -> None:
+    with pytest.raises(ValueError, match=f"^{place}"):
+        read.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("total_requests", 2**64),
+        ("total_requests", -1),
+        ("pending_requests", 2**32),
+        ("status", "x"),
+        ("last_error", 5),
+    ],
+)
+def test_a_malformed_view(view: BackendView, name: str, wrong: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^\$\.{name}: "):
+        BackendView.from_json(json.dumps({**json.loads(view.to_json()), name: wrong}))
+
+
+@pytest.mark.parametrize("wrong", [5, None, ["{}"]])
+def test_json_of_a_wrong_type(wrong: Any) -> None:
+    for read in (Model, Backend, BackendView):
+        with pytest.raises(TypeError, match="^text"):
+            read.from_json(wrong)
