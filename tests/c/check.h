@@ -1,0 +1,25 @@
+/* The tests' own few lines: a check that ends the program with its place, and the list of tests. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CHECK(condition)                                                                   \
+    do {                                                                                   \
+        if (!(condition)) {                                                                \
+            fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition); \
+            abort();                                                                       \
+        }                                                                                  \
+    } while (0)
+
+/* A test returns the amount of work that it did. */
+typedef struct test {
+    const char *name;
+    long (*run)(void);
+} test;
+
+extern const test counter_tests[], string_map_tests[], member_list_tests[], epoch_tests[], registry_tests[], memory_tests[],
+    torture_tests[];
+
+#endif

@@ -1,0 +1,168 @@
+#include "client.h"
+
+#include <string.h>
+
+#include "check.h"
+
+_Atomic long objects_alive;
+
+object *object_new(int number) {
+    object *o = malloc(sizeof *o);
+    CHECK(o != NULL);
+    *o = (object){ALIVE, number};
+    objects_alive++;
+    return o;
+}
+
+object *object_of(void *pointer) {
+    object *o = pointer;
+    CHECK(o->magic == ALIVE);
+    return o;
+}
+
+void object_release(void *released) {
+    object *o = object_of(released);
+    o->magic = 0;
+    objects_alive--;
+    free(o);
+}
+
+/* FNV-1a: any hash will do. */
+reg_key key_of(const char *text) {
+    uint64_t hash = 14695981039346656037u;
+    for (const char *c = text; *c != '\0'; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
+    return (reg_key){hash, text, strlen(text)};
+}
+
+static reg_status hold(reg_registry *reg, const offer *o, reg_variant **variants, size_t *count) {
+    reg_model models[4];
+    bool is_taken[4];
+    reg_garbage *garbage;
+    for (*count = 0; *count < 4 && o->models[*count] != NULL; ++*count)
+        models[*count] = (reg_model){.id = key_of(o->models[*count]),
+                                     .name = key_of("name"),
+                                     .context_length = o->context_length,
+                                     .object = object_new((int)*count)};
+    reg_status status = reg_hold_models(reg, models, *count, variants, is_taken, &garbage);
+    for (size_t i = 0; i < *count; i++)
+        if (!is_taken[i]) object_release(models[i].object);
+    reg_destroy(garbage, object_release);
+    return status;
+}
+
+static void drop(reg_registry *reg, reg_variant **variants, size_t count) {
+    reg_garbage *garbage;
+    reg_drop_models(reg, variants, count, &garbage);
+    reg_destroy(garbage, object_release);
+}
+
+static reg_entry entry_of(const offer *o, int number, reg_variant **variants, size_t count) {
+    reg_entry entry = {.id = key_of(o->id),
+                       .definition = object_new(number),
+                       .variants = variants,
+                       .variant_count = count,
+                       .now = number};
+    if (o->instance != NULL) entry.instance = key_of(o->instance);
+    return entry;
+}
+
+reg_status client_add(reg_registry *reg, const offer *o, int number) {
+    reg_variant *variants[4];
+    size_t count;
+    reg_status status = hold(reg, o, variants, &count);
+    if (status != REG_OK) return status;
+    reg_entry entry = entry_of(o, number, variants, count);
+    reg_garbage *garbage;
+    /* As the binding's: the key lies in the object that the core keeps. */
+    object *id = malloc(sizeof *id + entry.id.length);
+    *id = (object){ALIVE, number};
+    objects_alive++;
+    memcpy(id + 1, o->id, entry.id.length);
+    entry.id.data = (char *)(id + 1);
+    entry.id_object = id;
+    entry.url = key_of(o->url != NULL ? o->url : "http://host");
+    status = reg_add(reg, &entry, &garbage);
+    if (status != REG_OK) {
+        object_release(id);
+        object_release(entry.definition);
+        drop(reg, variants, count);
+    }
+    reg_destroy(garbage, object_release);
+    return status;
+}
+
+reg_status client_remove(reg_registry *reg, const char *id, reg_view *last) {
+    reg_key key = key_of(id);
+    reg_view view;
+    reg_garbage *garbage;
+    struct epoch_slot *reader = reg_read_begin();
+    if (reader == NULL) return REG_NO_MEMORY;
+    reg_status status = reg_remove(reg, &key, &view, &garbage);
+    if (status == REG_OK) object_of(view.definition);
+    if (status == REG_OK && last != NULL) *last = view;
+    reg_read_end(reader);
+    reg_destroy(garbage, object_release);
+    return status;
+}
+
+reg_status client_redefine(reg_registry *reg, const offer *o, int number) {
+    reg_variant *variants[4];
+    size_t count;
+    reg_key key = key_of(o->id);
+    reg_view view;
+    reg_status status = hold(reg, o, variants, &count);
+    if (status != REG_OK) return status;
+    struct epoch_slot *reader = reg_read_begin();
+    if (reader == NULL) {
+        drop(reg, variants, count);
+        return REG_NO_MEMORY;
+    }
+    status = reg_get(reg, &key, &view);
+    reg_garbage *garbage = NULL;
+    reg_entry entry = entry_of(o, number, variants, count);
+    /* Still reading: so what is expected cannot be freed, nor its address be another's. */
+    if (status == REG_OK) status = reg_redefine(reg, &entry, view.order, view.definition, &garbage);
+    reg_read_end(reader);
+    if (status != REG_OK) {
+        object_release(entry.definition);
+        drop(reg, variants, count);
+    }
+    reg_destroy(garbage, object_release);
+    return status;
+}
+
+reg_status client_health(reg_registry *reg, const char *id, reg_health health, int error) {
+    reg_key key = key_of(id);
+    reg_garbage *garbage;
+    object *text = error < 0 ? NULL : object_new(error);
+    reg_status status = reg_update_health(reg, &key, health, error, text, &garbage);
+    if (status != REG_OK && text != NULL) object_release(text);
+    reg_destroy(garbage, object_release);
+    return status;
+}
+
+size_t client_query(reg_registry *reg, const char *model_id, int *numbers, size_t room) {
+    reg_views views;
+    struct epoch_slot *reader = reg_read_begin();
+    CHECK(reader != NULL);
+    reg_key key = model_id == NULL ? (reg_key){0} : key_of(model_id);
+    CHECK((model_id == NULL ? reg_get_all(reg, false, &views) : reg_get_for_model(reg, &key, &views)) == REG_OK);
+    uint64_t last = 0;
+    for (size_t i = 0; i < views.count; i++) {
+        const reg_view *view = &views.items[i];
+        CHECK(view->order > last);
+        last = view->order;
+        /* A torn state would pair one check's error with another's time. */
+        if (view->error != NULL) CHECK(object_of(view->error)->number == view->checked_at);
+        int number = object_of(view->definition)->number;
+        if (numbers != NULL && i < room) numbers[i] = number;
+    }
+    reg_read_end(reader);
+    reg_views_free(&views);
+    return views.count;
+}
+
+void client_free(reg_registry *reg) {
+    reg_free(reg, object_release);
+    CHECK(objects_alive == 0);
+}

@@ -1,0 +1,40 @@
+/* A caller of the core, as the binding is one: objects that are counted and poisoned, keys, and each operation in one call. */
+#ifndef CLIENT_H
+#define CLIENT_H
+
+#include "registry.h"
+
+typedef struct object {
+    unsigned magic;
+    int number;
+} object;
+
+enum { ALIVE = 0x600D0B1E };
+
+extern _Atomic long objects_alive;
+
+object *object_new(int number);
+void object_release(void *released);
+/* Ends the program if it is no living object. */
+object *object_of(void *pointer);
+
+reg_key key_of(const char *text);
+
+typedef struct offer {
+    const char *id;
+    const char *url;
+    const char *instance; /* NULL: none */
+    const char *models[4];
+    uint32_t context_length; /* of all its models */
+} offer;
+
+reg_status client_add(reg_registry *reg, const offer *o, int number);
+reg_status client_remove(reg_registry *reg, const char *id, reg_view *last);
+/* Reads the definition, then replaces it by one with the offer's models and instance. */
+reg_status client_redefine(reg_registry *reg, const offer *o, int number);
+reg_status client_health(reg_registry *reg, const char *id, reg_health health, int error);
+/* The numbers of the definitions that serve the model (NULL: all), in order; ends the program if anything is out of order. */
+size_t client_query(reg_registry *reg, const char *model_id, int *numbers, size_t room);
+void client_free(reg_registry *reg);
+
+#endif

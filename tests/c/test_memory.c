@@ -1,0 +1,101 @@
+/* Every allocation of every operation fails in turn: nothing changes, and the next call works. */
+#include "check.h"
+#include "client.h"
+#include "memory.h"
+
+static long allowed; /* how many allocations still succeed */
+
+static bool count_down(void) { return allowed-- > 0; }
+
+static reg_registry *new_fleet(void) {
+    reg_registry *reg = reg_new();
+    char id[8];
+    for (int i = 0; i < 6; i++) {
+        snprintf(id, sizeof id, "b%d", i);
+        CHECK(client_add(reg, &(offer){.id = id, .models = {"m"}}, i) == REG_OK);
+    }
+    return reg;
+}
+
+/* What can be seen of a registry, in one number. */
+static unsigned long fingerprint(reg_registry *reg) {
+    unsigned long sum = 0;
+    int numbers[64];
+    const char *models[] = {NULL, "m", "n", "o"};
+    for (int k = 0; k < 4; k++) {
+        size_t count = client_query(reg, models[k], numbers, 64);
+        for (size_t i = 0; i < count; i++) sum = sum * 31 + (unsigned)numbers[i] + 1;
+        sum = sum * 31 + count;
+    }
+    reg_key instance = key_of("i"), url = key_of("http://new");
+    struct epoch_slot *reader = reg_read_begin();
+    sum = sum * 31 + (reg_find_by_instance(reg, &instance) != NULL);
+    reg_read_end(reader);
+    return ((sum * 31 + (reg_has_url(reg, &url) == REG_OK)) * 31 + reg_backend_count(reg)) * 31 + reg_model_count(reg);
+}
+
+typedef reg_status (*operation)(reg_registry *reg);
+
+static reg_status add_new(reg_registry *reg) { return client_add(reg, &(offer){"new", "http://new", "i", {"m", "n", "o"}, 2}, 99); }
+static reg_status redefine_one(reg_registry *reg) {
+    return client_redefine(reg, &(offer){"b3", NULL, "i", {"n", "o", "m"}, 3}, 98);
+}
+static reg_status remove_one(reg_registry *reg) { return client_remove(reg, "b2", NULL); }
+static reg_status check_health(reg_registry *reg) { return client_health(reg, "b1", REG_HEALTHY, 5); }
+static reg_status query(reg_registry *reg) {
+    reg_views views;
+    struct epoch_slot *reader = reg_read_begin();
+    reg_status status = reg_get_all(reg, false, &views);
+    reg_read_end(reader);
+    reg_views_free(&views);
+    return status;
+}
+static reg_status bulk(reg_registry *reg) {
+    reg_key id = key_of("b1");
+    uint32_t value;
+    bool at_zero;
+    return reg_increment_pending_many(reg, &(reg_batch){.ids = &id, .count = 1, .values = &value, .at_zero = &at_zero});
+}
+
+static long every_allocation_fails_once(void) {
+    const operation operations[] = {add_new, redefine_one, remove_one, check_health, query, bulk};
+    long failures = 0;
+    for (int k = 0; k < 6; k++) {
+        for (long n = 0;; n++) {
+            reg_registry *reg = new_fleet();
+            unsigned long before = fingerprint(reg);
+            allowed = n;
+            memory_set_gate(count_down);
+            reg_status status = operations[k](reg);
+            memory_set_gate(NULL);
+            CHECK(status == REG_OK || status == REG_NO_MEMORY);
+            bool changed = fingerprint(reg) != before;
+            if (status == REG_NO_MEMORY) {
+                CHECK(!changed);
+                failures++;
+                CHECK(operations[k](reg) == REG_OK);
+            }
+            client_free(reg);
+            if (status == REG_OK) break;
+        }
+    }
+    CHECK(failures > 20);
+    return failures;
+}
+
+static long a_new_registry_without_memory(void) {
+    long n = 0;
+    for (;; n++) {
+        allowed = n;
+        memory_set_gate(count_down);
+        reg_registry *reg = reg_new();
+        memory_set_gate(NULL);
+        if (reg == NULL) continue;
+        client_free(reg);
+        return n;
+    }
+}
+
+const test memory_tests[] = {{"memory: every allocation fails once", every_allocation_fails_once},
+                             {"memory: a new registry without memory", a_new_registry_without_memory},
+                             {0}};

@@ -1,0 +1,188 @@
+/* The facade in one thread: every status, order, and every object released exactly once. */
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "client.h"
+
+static long statuses(void) {
+    reg_registry *reg = reg_new();
+    offer a = {"a", "http://a", "i", {"m", "n"}, 1}, b = {"b", "http://a", "i", {"m"}, 1};
+    reg_key id = key_of("a"), none = key_of("none"), url = key_of("http://a"), instance = key_of("i");
+    uint32_t value;
+    uint64_t total;
+    bool at_zero;
+    reg_view last;
+    CHECK(client_add(reg, &a, 1) == REG_OK && client_add(reg, &a, 2) == REG_DUPLICATE);
+    CHECK(client_add(reg, &b, 2) == REG_INSTANCE_TAKEN);
+    b.instance = NULL;
+    CHECK(client_add(reg, &b, 2) == REG_OK);
+    b.instance = "i";
+    CHECK(client_redefine(reg, &b, 3) == REG_INSTANCE_TAKEN);
+    CHECK(reg_increment_pending(reg, &id, &value) == REG_OK && value == 1);
+    CHECK(reg_increment_pending(reg, &none, &value) == REG_NOT_FOUND);
+    CHECK(reg_decrement_pending(reg, &id, &value, &at_zero) == REG_OK && value == 0 && !at_zero);
+    CHECK(reg_decrement_pending(reg, &id, &value, &at_zero) == REG_OK && value == 0 && at_zero);
+    CHECK(reg_increment_total(reg, &id, &total) == REG_OK && total == 1);
+    CHECK(reg_update_latency(reg, &none, 1, &value) == REG_NOT_FOUND);
+    CHECK(client_health(reg, "none", REG_HEALTHY, 1) == REG_NOT_FOUND && client_health(reg, "a", REG_UNHEALTHY, 7) == REG_OK);
+    CHECK(reg_has_url(reg, &url) == REG_OK && reg_contains(reg, &none) == REG_NOT_FOUND);
+    struct epoch_slot *reader = reg_read_begin();
+    CHECK(object_of(reg_find_by_instance(reg, &instance))->number == 1);
+    reg_read_end(reader);
+    CHECK(reg_backend_count(reg) == 2 && reg_model_count(reg) == 2);
+    CHECK(client_remove(reg, "none", NULL) == REG_NOT_FOUND);
+    CHECK(client_remove(reg, "a", &last) == REG_OK && last.total == 1 && last.health == REG_UNHEALTHY);
+    CHECK(reg_has_url(reg, &url) == REG_OK && client_redefine(reg, &b, 4) == REG_OK);
+    CHECK(client_remove(reg, "b", NULL) == REG_OK && reg_has_url(reg, &url) == REG_NOT_FOUND);
+    CHECK(reg_backend_count(reg) == 0 && reg_model_count(reg) == 0);
+    client_free(reg);
+    return 24;
+}
+
+static long a_stale_redefinition_is_refused(void) {
+    reg_registry *reg = reg_new();
+    offer a = {.id = "a", .models = {"m"}};
+    reg_view view, now;
+    reg_key id = key_of("a");
+    CHECK(client_add(reg, &a, 1) == REG_OK);
+    struct epoch_slot *reader = reg_read_begin();
+    CHECK(reg_get(reg, &id, &view) == REG_OK);
+    reg_read_end(reader);
+    CHECK(client_redefine(reg, &a, 2) == REG_OK);
+    reg_entry entry = {.id = id, .definition = NULL};
+    reg_garbage *garbage;
+    CHECK(reg_redefine(reg, &entry, view.order, view.definition, &garbage) == REG_CHANGED && garbage == NULL);
+    CHECK(client_remove(reg, "a", NULL) == REG_OK && client_add(reg, &a, 3) == REG_OK);
+    reader = reg_read_begin();
+    CHECK(reg_get(reg, &id, &now) == REG_OK && now.order != view.order);
+    CHECK(reg_redefine(reg, &entry, view.order, now.definition, &garbage) == REG_NOT_FOUND);
+    reg_read_end(reader);
+    client_free(reg);
+    return 2;
+}
+
+/* Random joining and leaving against plain flags: a record that left and came back stands in the list twice, once as removed, and a
+ * model that stays must be neither lost nor doubled. */
+static long leaving_and_coming_back(void) {
+    enum { COUNT = 6, ROUNDS = 5000 };
+    reg_registry *reg = reg_new();
+    char id[COUNT][4];
+    bool in[COUNT] = {false};
+    int numbers[COUNT];
+    unsigned seed = 1;
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(id[i], sizeof *id, "%d", i);
+        CHECK(client_add(reg, &(offer){.id = id[i], .models = {"stays"}}, i) == REG_OK);
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        int who = rand_r(&seed) % COUNT;
+        in[who] = !in[who];
+        CHECK(client_redefine(reg, &(offer){.id = id[who], .models = {"stays", in[who] ? "m" : NULL}}, who) == REG_OK);
+        CHECK(client_query(reg, "stays", NULL, 0) == COUNT);
+        size_t count = client_query(reg, "m", numbers, COUNT), expected = 0;
+        for (int i = 0; i < COUNT; i++)
+            if (in[i]) CHECK(expected < count && numbers[expected++] == i);
+        CHECK(count == expected);
+    }
+    client_free(reg);
+    return ROUNDS;
+}
+
+static long a_bulk_form_counts_or_does_nothing(void) {
+    reg_registry *reg = reg_new();
+    offer a = {.id = "a"};
+    CHECK(client_add(reg, &a, 1) == REG_OK);
+    reg_key ids[] = {key_of("a"), key_of("a"), key_of("none")};
+    uint32_t values[3], samples[] = {0, 100, 5};
+    bool at_zero[3];
+    reg_batch batch = {.ids = ids, .count = 3, .samples = samples, .values = values, .at_zero = at_zero};
+    CHECK(reg_increment_pending_many(reg, &batch) == REG_NOT_FOUND && batch.unknown == 2 && batch.applied == 0);
+    batch.count = 2;
+    CHECK(reg_increment_pending_many(reg, &batch) == REG_OK && values[0] == 1 && values[1] == 2);
+    CHECK(reg_update_latency_many(reg, &batch) == REG_OK && values[0] == 0 && values[1] == 20);
+    batch.count = 2;
+    CHECK(reg_decrement_pending_many(reg, &batch) == REG_OK && values[1] == 0 && !at_zero[1]);
+    CHECK(reg_decrement_pending_many(reg, &batch) == REG_OK && at_zero[0] && at_zero[1]);
+    client_free(reg);
+    return 5;
+}
+
+static long a_large_fleet(void) {
+    enum { COUNT = 200000 };
+    reg_registry *reg = reg_new();
+    char id[16], url[24];
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < COUNT; i++) {
+            snprintf(id, sizeof id, "b%d", i);
+            snprintf(url, sizeof url, "http://%d", i);
+            CHECK(client_add(reg, &(offer){id, url, NULL, {"m", i % 2 ? "odd" : "even"}, 1}, i) == REG_OK);
+        }
+        CHECK(client_query(reg, "m", NULL, 0) == COUNT && client_query(reg, "odd", NULL, 0) == COUNT / 2);
+        for (int i = 0; i < COUNT; i++) {
+            snprintf(id, sizeof id, "b%d", (int)((long)i * 7919 % COUNT));
+            CHECK(client_remove(reg, id, NULL) == REG_OK);
+        }
+        CHECK(reg_backend_count(reg) == 0 && client_query(reg, NULL, NULL, 0) == 0);
+    }
+    client_free(reg);
+    return 4 * COUNT;
+}
+
+static long a_forked_child_works(void) {
+    reg_registry *reg = reg_new();
+    CHECK(client_add(reg, &(offer){.id = "a", .models = {"m"}}, 1) == REG_OK);
+    pid_t child = fork();
+    if (child == 0) {
+        bool works = client_add(reg, &(offer){.id = "b", .models = {"m"}}, 2) == REG_OK && client_query(reg, "m", NULL, 0) == 2 &&
+                     client_remove(reg, "a", NULL) == REG_OK && reg_backend_count(reg) == 1;
+        _exit(works ? 0 : 1);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    client_free(reg);
+    return 1;
+}
+
+static pthread_barrier_t reading, forked;
+
+static void *read_for_long(void *unused) {
+    struct epoch_slot *reader = reg_read_begin();
+    pthread_barrier_wait(&reading);
+    pthread_barrier_wait(&forked);
+    reg_read_end(reader);
+    return unused;
+}
+
+/* The reading thread does not live in the child, and must not hold back what the child retires. */
+static long a_forked_child_of_a_reading_thread(void) {
+    reg_registry *reg = reg_new();
+    pthread_t thread;
+    client_query(reg, NULL, NULL, 0); /* so that this thread has its own slot before */
+    pthread_barrier_init(&reading, NULL, 2);
+    pthread_barrier_init(&forked, NULL, 2);
+    CHECK(pthread_create(&thread, NULL, read_for_long, NULL) == 0);
+    pthread_barrier_wait(&reading);
+    pid_t child = fork();
+    if (child == 0) {
+        for (int i = 0; i < 500; i++)
+            if (client_add(reg, &(offer){.id = "b"}, i) != REG_OK || client_remove(reg, "b", NULL) != REG_OK) _exit(1);
+        _exit(objects_alive < 500 ? 0 : 2);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child);
+    pthread_barrier_wait(&forked);
+    CHECK(pthread_join(thread, NULL) == 0 && status == 0);
+    client_free(reg);
+    return 500;
+}
+
+const test registry_tests[] = {{"registry: statuses", statuses},
+                               {"registry: a stale redefinition is refused", a_stale_redefinition_is_refused},
+                               {"registry: leaving and coming back", leaving_and_coming_back},
+                               {"registry: bulk forms", a_bulk_form_counts_or_does_nothing},
+                               {"registry: a large fleet", a_large_fleet},
+                               {"registry: a forked child", a_forked_child_works},
+                               {"registry: a forked child of a reading thread", a_forked_child_of_a_reading_thread},
+                               {0}};

@@ -1,0 +1,122 @@
+#include <string.h>
+
+#include "check.h"
+#include "memory.h"
+#include "string_map.h"
+
+static epoch_limbo limbo;
+
+static void finish(string_map *map) {
+    epoch_destroy(epoch_drain(&limbo), NULL);
+    string_map_free(map);
+}
+
+static void put(string_map *map, string_item *item) {
+    CHECK(string_map_get(map, &item->key) == NULL);
+    CHECK(string_map_reserve(map, 1, &limbo));
+    string_map_put(map, item);
+    CHECK(string_map_get(map, &item->key) == item);
+}
+
+static long growth_and_removal(void) {
+    enum { COUNT = 200000 };
+    string_map map;
+    CHECK(string_map_init(&map));
+    char(*texts)[16] = malloc(COUNT * sizeof *texts);
+    string_item *items = malloc(COUNT * sizeof *items);
+    for (int i = 0; i < COUNT; i++) {
+        int length = snprintf(texts[i], sizeof *texts, "key-%d", i);
+        items[i].key = (reg_key){(uint64_t)i * 0x9E3779B97F4A7C15u, texts[i], (size_t)length};
+        put(&map, &items[i]);
+    }
+    for (int i = 0; i < COUNT; i++) CHECK(string_map_get(&map, &items[i].key) == &items[i]);
+    for (int i = 0; i < COUNT; i += 2) string_map_remove(&map, &items[i]);
+    for (int i = 0; i < COUNT; i++) CHECK((string_map_get(&map, &items[i].key) == NULL) == (i % 2 == 0));
+    for (int i = 1; i < COUNT; i += 2) string_map_remove(&map, &items[i]);
+    CHECK(map.live == 0);
+    finish(&map);
+    free(items);
+    free(texts);
+    return 4 * COUNT;
+}
+
+/* One hash for all: every probe runs through every other item, and removed slots in the middle must not cut a run short. */
+static long colliding_hashes(void) {
+    enum { COUNT = 300 };
+    string_map map;
+    string_item items[COUNT];
+    char texts[COUNT][8];
+    CHECK(string_map_init(&map));
+    for (int i = 0; i < COUNT; i++) {
+        int length = snprintf(texts[i], sizeof *texts, "%d", i);
+        items[i].key = (reg_key){42, texts[i], (size_t)length};
+        put(&map, &items[i]);
+    }
+    for (int round = 0; round < 50; round++) {
+        int gone = round * 7 % COUNT;
+        string_map_remove(&map, &items[gone]);
+        for (int i = 0; i < COUNT; i++) CHECK((string_map_get(&map, &items[i].key) == NULL) == (i == gone));
+        put(&map, &items[gone]);
+    }
+    finish(&map);
+    return 50 * COUNT;
+}
+
+static long bytes_decide(void) {
+    string_map map;
+    CHECK(string_map_init(&map));
+    string_item one = {{7, "a\0b", 3}}, two = {{7, "a\0c", 3}}, three = {{7, "a", 1}};
+    put(&map, &one);
+    put(&map, &two);
+    put(&map, &three);
+    char copy[3] = {'a', 0, 'c'};
+    CHECK(string_map_get(&map, &(reg_key){7, copy, 3}) == &two);
+    CHECK(string_map_get(&map, &(reg_key){8, copy, 3}) == NULL);
+    finish(&map);
+    return 3;
+}
+
+/* Churn in a full table: removed slots must be used again, or become empty, or the table would grow for ever. */
+static long churn_does_not_grow(void) {
+    string_map map;
+    string_item items[64];
+    char texts[64][8];
+    CHECK(string_map_init(&map));
+    for (int i = 0; i < 100000; i++) {
+        string_item *item = &items[i % 64];
+        if (i >= 64) string_map_remove(&map, item);
+        int length = snprintf(texts[i % 64], sizeof *texts, "%d", i);
+        item->key = (reg_key){(uint64_t)i * 0x9E3779B97F4A7C15u, texts[i % 64], (size_t)length};
+        put(&map, item);
+    }
+    CHECK(map.table->mask < 256);
+    finish(&map);
+    return 100000;
+}
+
+static long a_table_outlives_its_growth_for_readers(void) {
+    string_map map;
+    string_item items[64];
+    char texts[64][8];
+    CHECK(string_map_init(&map));
+    string_table *old = map.table;
+    epoch_slot *reader = epoch_enter();
+    CHECK(reader != NULL);
+    for (int i = 0; i < 64; i++) {
+        int length = snprintf(texts[i], sizeof *texts, "%d", i);
+        items[i].key = (reg_key){(uint64_t)i * 0x9E3779B97F4A7C15u, texts[i], (size_t)length};
+        put(&map, &items[i]);
+        CHECK(old->mask == 7 && old->slots[string_place(old, items[0].key.hash)].item != NULL);
+    }
+    CHECK(map.table != old);
+    epoch_leave(reader);
+    finish(&map);
+    return 64;
+}
+
+const test string_map_tests[] = {{"string map: growth and removal", growth_and_removal},
+                                 {"string map: colliding hashes", colliding_hashes},
+                                 {"string map: bytes decide", bytes_decide},
+                                 {"string map: a table outlives its growth", a_table_outlives_its_growth_for_readers},
+                                 {"string map: churn does not grow it", churn_does_not_grow},
+                                 {0}};
