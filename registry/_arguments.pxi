@@ -42,6 +42,18 @@ def bind(type backend, type model, type view, tuple status_members):
     backend_class, model_class, view_class, statuses = backend, model, view, status_members
 
 
+def adopt_methods(type cls):
+    """Gives `cls`, a subclass of RegistryCore, the core's methods as its own: calls of inherited ones cost 15 ns more."""
+    cdef PyObject *method
+    for name, descriptor in RegistryCore.__dict__.items():
+        if name in cls.__dict__ or name.startswith("__"):
+            continue
+        method = method_for(descriptor, <PyTypeObject *>cls)
+        if method != NULL:
+            setattr(cls, name, <object>method)
+            Py_DECREF(<object>method)
+
+
 # ---- status to exception
 
 def _instance_taken(backend_id):

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from registry.metadata import EMPTY, Metadata
-
 if TYPE_CHECKING:
     from registry.backend import Model
 
@@ -18,7 +16,8 @@ INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 Member = TypeVar("Member", bound=StrEnum)
 
 
-def _type_error(argument: str, expected: str, value: object) -> TypeError:
+def type_error(argument: str, expected: str, value: object) -> TypeError:
+    """The error for an argument of a wrong type."""
     return TypeError(f"{argument} must be {expected}, not {type(value).__name__}")
 
 
@@ -28,7 +27,7 @@ def exact_text(value: object, argument: str) -> str:
         return value
     if isinstance(value, str):
         return "".join((value,)) if type("".join((value,))) is str else str.__add__("", value)
-    raise _type_error(argument, "a str", value)
+    raise type_error(argument, "a str", value)
 
 
 def encodable(value: object, argument: str) -> str:
@@ -57,17 +56,19 @@ def optional_text(value: object, argument: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise _type_error(argument, "a str or None", value)
+        raise type_error(argument, "a str or None", value)
     return encodable(value, argument)
 
 
 def integer(value: object, argument: str, low: int, high: int) -> int:
     """An int from `low` to `high`; a bool or a float is none."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise _type_error(argument, "an int", value)
+        raise type_error(argument, "an int", value)
     exact = int.__index__(value)
     if not low <= exact <= high:
-        raise ValueError(f"{argument} must be from {low} to {high}, not {exact}")
+        # Python refuses to spell out an int of more than some thousand digits.
+        given = str(exact) if exact.bit_length() <= 256 else f"an int of {exact.bit_length()} bits"
+        raise ValueError(f"{argument} must be from {low} to {high}, not {given}")
     return exact
 
 
@@ -75,7 +76,7 @@ def boolean(value: object, argument: str) -> bool:
     """A bool."""
     if value is True or value is False:
         return value
-    raise _type_error(argument, "a bool", value)
+    raise type_error(argument, "a bool", value)
 
 
 def enum_member(choices: type[Member], value: object, argument: str) -> Member:
@@ -83,7 +84,7 @@ def enum_member(choices: type[Member], value: object, argument: str) -> Member:
     if type(value) is choices:
         return value
     if not isinstance(value, str) or isinstance(value, StrEnum):
-        raise _type_error(argument, f"a {choices.__name__} or its value", value)
+        raise type_error(argument, f"a {choices.__name__} or its value", value)
     exact = exact_text(value, argument)
     for member in choices:
         if member.value == exact:
@@ -96,12 +97,12 @@ def models(value: object, argument: str) -> tuple[Model, ...]:
     from registry.backend import Model
 
     if isinstance(value, (str, bytes, Mapping, Model)) or not isinstance(value, Iterable):
-        raise _type_error(argument, "an iterable of Model", value)
+        raise type_error(argument, "an iterable of Model", value)
     checked = tuple(value)
     for index, model in enumerate(checked):
         if type(model) is not Model:
             if not isinstance(model, Model):
-                raise _type_error(f"{argument}[{index}]", "a Model", model)
+                raise type_error(f"{argument}[{index}]", "a Model", model)
             return models([_exact(Model, item) if isinstance(item, Model) else item for item in checked], argument)
     if len(checked) > 1:
         seen: set[str] = set()
@@ -125,17 +126,4 @@ def backend(value: object, argument: str = "backend") -> Any:
         return value
     if isinstance(value, Backend):
         return _exact(Backend, value)
-    raise _type_error(argument, "a Backend", value)
-
-
-def metadata(value: object, argument: str) -> Metadata:
-    """A read-only copy of a mapping from str to str."""
-    if type(value) is Metadata:
-        return value
-    if not isinstance(value, Mapping):
-        raise _type_error(argument, "a mapping from str to str", value)
-    copied = {}
-    for key in value:
-        checked = encodable(key, f"a key of {argument}")
-        copied[checked] = encodable(value[key], f"{argument}[{checked!r}]")
-    return Metadata(copied) if copied else EMPTY
+    raise type_error(argument, "a Backend", value)

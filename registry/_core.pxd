@@ -136,4 +136,5 @@ cdef extern from "_python.h":
     object slot_get(object owner, PyMemberDef *slot)
     void slot_fill(object owner, PyMemberDef *slot, PyObject *value)
     object allocate_untracked(PyTypeObject *type)
+    PyObject *method_for(object descriptor, PyTypeObject *type) except? NULL
     int64_t now_microseconds()

@@ -12,6 +12,7 @@ STATUS_ERRORS: dict[int, Callable[[str], Exception]]
 def bind(
     backend: type[Backend], model: type[Model], view: type[BackendView], status_members: tuple[BackendStatus, ...], /
 ) -> None: ...
+def adopt_methods(cls: type[RegistryCore], /) -> None: ...
 def new_view(
     cls: type[View],
     definition: Backend,

@@ -34,10 +34,12 @@ def decode(text: str | bytes, form: type[T]) -> T:
     if not isinstance(text, (str, bytes)):
         raise TypeError(f"text must be str or bytes, not {type(text).__name__}")
     try:
-        data = text.encode() if isinstance(text, str) else text
+        data = str.encode(text) if isinstance(text, str) else text
         return msgspec.json.decode(data, type=form)
     except (UnicodeEncodeError, UnicodeDecodeError) as error:
         raise ValueError(f"$: not UTF-8: {error.reason} at {error.start}") from None
+    except RecursionError:
+        raise ValueError("$: nested too deeply") from None
     except msgspec.MsgspecError as error:
         problem, place = problem_and_place(error)
         raise ValueError(f"{place}: {problem}") from None

@@ -71,6 +71,13 @@ static inline PyObject *allocate_untracked(PyTypeObject *type) {
     return object;
 }
 
+/* The method descriptor of a base class, made again for `type`; NULL without an exception where it is none. The interpreter calls a
+ * method straight from its bytecode only on an instance of exactly the class that the descriptor belongs to. */
+static inline PyObject *method_for(PyObject *descriptor, PyTypeObject *type) {
+    if (!Py_IS_TYPE(descriptor, &PyMethodDescr_Type)) return NULL;
+    return PyDescr_NewMethod(type, ((PyMethodDescrObject *)descriptor)->d_method);
+}
+
 /* Microseconds since 1970, UTC. */
 static inline int64_t now_microseconds(void) {
     struct timespec now;

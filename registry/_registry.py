@@ -162,6 +162,9 @@ class Registry(_core.RegistryCore):
                 return True
 
 
+_core.adopt_methods(Registry)
+
+
 def _url_key(backend: Backend) -> str:
     key = normalize_url(backend.url)
     assert key is not None  # Backend has checked it

@@ -6,8 +6,10 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-# What urlsplit drops in silence, or what no url may hold unescaped.
-FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
+# What urlsplit drops in silence, or what no url may hold unescaped: white space, control characters, the backslash.
+FORBIDDEN = re.compile(r"[\s\x00-\x1f\x7f-\x9f\\]")
+# Python 3.11 lets text stand beside the brackets of an IPv6 address.
+BRACKETED = re.compile(r"(?:.*@)?\[[^\[\]]+\](?::[0-9]*)?")
 # The usual form, which needs no parsing: lower case, a plain host, an optional port, no path that ends in a slash.
 USUAL = re.compile(
     r"(https?)://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::([1-9][0-9]{0,4}))?(?:/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?"
@@ -23,6 +25,8 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname or port == 0:
+        return None
+    if "]" in parts.netloc and not BRACKETED.fullmatch(parts.netloc):
         return None
     return parts
 

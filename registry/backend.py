@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import msgspec
 
 from registry import _checks, _core, _json, _url
-from registry.metadata import EMPTY, Metadata
+from registry.metadata import EMPTY, Metadata, read_only
 
 UInt32 = Annotated[int, msgspec.Meta(ge=0, le=_checks.UINT32_MAX)]
 Int32 = Annotated[int, msgspec.Meta(ge=_checks.INT32_MIN, le=_checks.INT32_MAX)]
@@ -143,7 +143,7 @@ class Backend:
         store(self, "models", _checks.models(self.models, "models"))
         source = _checks.enum_member(DiscoverySource, self.discovery_source, "discovery_source")
         store(self, "discovery_source", source)
-        store(self, "metadata", _checks.metadata(self.metadata, "metadata"))
+        store(self, "metadata", read_only(self.metadata))
         store(self, "priority", _checks.integer(self.priority, "priority", _checks.INT32_MIN, _checks.INT32_MAX))
 
     def to_json(self) -> str:
@@ -251,4 +251,7 @@ def _utc(value: object) -> datetime:
         raise TypeError(f"last_health_check must be a datetime, not {type(value).__name__}")
     if value.utcoffset() is None:
         raise ValueError("last_health_check must be aware: give it a tzinfo, such as datetime.UTC")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"last_health_check must be in the years 1 to 9999 in UTC too, but is {value}") from None

@@ -7,7 +7,7 @@ import logging
 import re
 import tomllib
 from dataclasses import fields
-from os import PathLike, fspath
+from os import PathLike, fsdecode
 from typing import Any
 
 import msgspec
@@ -27,7 +27,7 @@ class _BackendTable(msgspec.Struct):
     type: str = BackendType.GENERIC
     priority: Int32 = 0
     id: Text | None = None
-    metadata: dict[str, str] = {}
+    metadata: dict[str, Any] = {}
     models: list[Model | Text] = []
 
 
@@ -41,8 +41,8 @@ BACKEND_KEYS = tuple(field.encode_name for field in msgspec.structs.fields(_Back
 MODEL_KEYS = tuple(field.name for field in fields(Model))
 
 
-# The dataclasses' messages begin with the field: `url must be ...`, `models[3].id must differ ...`.
-_PROBLEM = re.compile(r"([^ ]+) must (?:be )?(.*)", re.DOTALL)
+# The dataclasses' messages begin with the field: `url must be ...`, `models[3].id must ...`, `metadata['a b'] must ...`.
+_PROBLEM = re.compile(r"(\w+(?:\[.*?\])?(?:\.\w+)?) must (?:be )?(.*)", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
 
 
@@ -55,7 +55,9 @@ def load_fleet(path: str | PathLike[str]) -> list[Backend]:
     names the file, the place and what was expected, and `OSError` (`FileNotFoundError`) where the file can't be read.
     O(size). Thread safety: atomic.
     """
-    file = fspath(path)
+    if not isinstance(path, (str, bytes, PathLike)):
+        raise TypeError(f"path must be a str or a path, not {type(path).__name__}")
+    file = fsdecode(path)
     document = _parse(file)
     try:
         fleet = msgspec.convert(document, _FleetFile)
@@ -98,7 +100,7 @@ def _backend(file: str, place: str, table: _BackendTable) -> Backend:
             metadata=table.metadata,
             priority=table.priority,
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         field, expectation = _PROBLEM.fullmatch(str(error)).groups()  # type: ignore[union-attr]
         key = "type" if field == "backend_type" else field
         raise FleetFileError(file, f"{place}.{key}", f"expected {expectation}") from None

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
+
+from registry import _checks
 
 
 class Metadata(dict[str, str]):
-    """A dict that refuses every change, and so can be hashed and shared. Thread safety: atomic."""
+    """A dict from str to str that refuses every change, and so can be hashed and shared. Thread safety: atomic."""
 
     __slots__ = ()
+
+    def __new__(cls, items: dict[str, str] | Iterable[tuple[str, str]] = ()) -> Metadata:
+        self = super().__new__(cls)
+        for key, value in items.items() if isinstance(items, dict) else items:
+            exact_key = _checks.encodable(key, "a key of metadata")
+            dict.__setitem__(self, exact_key, _checks.encodable(value, f"metadata[{exact_key!r}]"))
+        return self
+
+    def __init__(self, *_args: object) -> None:
+        """Nothing: `__new__` has filled it, and the `__init__` of a dict, called again, would change it."""
 
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
         raise TypeError("metadata is read-only: make a new Backend with dataclasses.replace")
@@ -33,3 +46,12 @@ class Metadata(dict[str, str]):
 
 
 EMPTY = Metadata()
+
+
+def read_only(value: object) -> Metadata:
+    """A read-only copy of a mapping from str to str; all empty ones are one object."""
+    if type(value) is Metadata:
+        return value
+    if not isinstance(value, Mapping):
+        raise _checks.type_error("metadata", "a mapping from str to str", value)
+    return Metadata((key, value[key]) for key in value) or EMPTY

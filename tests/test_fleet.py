@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,8 @@ MISTAKES = [
     ("priority = -1", "priority = 1.5", r"backends[0].priority", "expected `int`"),
     ("priority = -1", "priority = true", r"backends[0].priority", "expected `int`"),
     ("priority = -1", "priority = 2147483648", r"backends[0].priority", "expected `int` <="),
-    ('zone = "eu"', "zone = 5", r"backends[0].metadata[...]", "expected `str`"),
+    ('zone = "eu"', "zone = 5", r"backends[0].metadata['zone']", "expected a str, not int"),
+    ('zone = "eu"', '"a b" = {x = 1}', r"backends[0].metadata['a b']", "expected a str, not dict"),
     ("context_length = 32768", "context_length = -1", r"backends[0].models[1].context_length", "expected `int` >="),
     ('{id = "qwen"', '{ID = "qwen"', r"backends[0].models[1].id", "missing"),
     ('{id = "qwen"', '{id = "llama3:70b"', r"backends[0].models[1].id", "expected unique"),
@@ -112,6 +114,20 @@ def test_a_mistake_names_file_place_and_expectation(
     assert str(caught.value).startswith(f"{file}: {place}{': ' if place else ''}")
     assert expected in str(caught.value)
     assert isinstance(caught.value, ValueError)
+
+
+def test_a_path_may_be_bytes(file: Path) -> None:
+    assert load_fleet(bytes(file)) == load_fleet(file)  # type: ignore[arg-type]
+    file.write_text("backends = 5")
+    with pytest.raises(FleetFileError) as caught:
+        load_fleet(bytes(file))  # type: ignore[arg-type]
+    assert str(caught.value).startswith(f"{file}: backends: ")
+
+
+@pytest.mark.parametrize("wrong", [None, 5, ["fleet.toml"]])
+def test_a_path_of_a_wrong_type(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="^path must be"):
+        load_fleet(wrong)
 
 
 def test_what_is_not_utf_8(file: Path) -> None:

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import json
 import pickle
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -27,6 +27,7 @@ from registry import (
     Registry,
     RegistryError,
 )
+from registry.metadata import Metadata
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 UINT32 = st.integers(0, 2**32 - 1)
@@ -140,6 +141,33 @@ def test_metadata_is_copied_and_read_only() -> None:
             change(backend.metadata)
     assert repr(backend.metadata) == "{'k': 'v'}"
     assert make_backend().metadata is make_backend("other").metadata
+
+
+def test_empty_metadata_is_shared_and_can_not_be_filled() -> None:
+    shared = make_backend().metadata
+    shared.__init__({"a": "b"})  # type: ignore[misc]
+    assert (shared, make_backend().metadata) == ({}, {})
+
+
+@pytest.mark.parametrize("wrong", [{1: "a"}, {"a": 1}, {"a": None}])
+def test_metadata_holds_only_text(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"metadata.* must be a str"):
+        Metadata(wrong)
+
+
+@pytest.mark.parametrize("hours", [5, -5])
+def test_a_time_outside_of_utc_is_a_value_error(view: BackendView, hours: int) -> None:
+    edge = datetime.min if hours > 0 else datetime.max
+    time = edge.replace(tzinfo=timezone(timedelta(hours=hours)))
+    with pytest.raises(ValueError, match="^last_health_check must be"):
+        dataclasses.replace(view, last_health_check=time)
+    with pytest.raises(ValueError, match=r"^\$\.last_health_check: "):
+        BackendView.from_json(json.dumps({**json.loads(view.to_json()), "last_health_check": time.isoformat()}))
+
+
+def test_an_int_that_python_will_not_spell_out_is_named_with_its_range() -> None:
+    with pytest.raises(ValueError, match="^context_length must be from 0 to 4294967295"):
+        Model("m", context_length=10**5000)
 
 
 def test_errors_say_what_and_can_be_copied() -> None:
@@ -258,6 +286,20 @@ def test_malformed_json_is_a_value_error_that_says_where(read: Any, text: str | 
 def test_a_malformed_view(view: BackendView, name: str, wrong: Any) -> None:
     with pytest.raises(ValueError, match=rf"^\$\.{name}: "):
         BackendView.from_json(json.dumps({**json.loads(view.to_json()), name: wrong}))
+
+
+def test_json_that_is_nested_too_deeply() -> None:
+    # An interpreter whose stack takes it reads on, and then finds the id missing.
+    with pytest.raises(ValueError, match=r"^\$: "):
+        Model.from_json('{"unknown": ' + "[" * 100_000 + "]" * 100_000 + "}")
+
+
+def test_json_in_a_str_subclass_is_read_without_its_methods() -> None:
+    class Own(str):
+        def encode(self, *_args: Any) -> bytes:  # type: ignore[override]
+            return b"lie"
+
+    assert Model.from_json(Own('{"id": "m"}')) == Model("m")
 
 
 @pytest.mark.parametrize("wrong", [5, None, ["{}"]])

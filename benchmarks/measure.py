@@ -1,0 +1,83 @@
+"""How things are measured here: interleaved rounds, medians with their range, ratios pair by pair."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+Timed = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A median with its range."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+
+def figure(values: Sequence[float]) -> Figure:
+    """The median of several measurements, with the least and the greatest."""
+    return Figure(median(values), min(values), max(values))
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Figure:
+    """Ours over theirs, pair by pair: a machine that drifts hits both sides of a pair."""
+    return figure([a / b for a, b in zip(ours, theirs, strict=True)])
+
+
+def interleaved(rounds: int, *sides: Timed) -> list[list[float]]:
+    """Each side's results of `rounds` rounds, measured A B A B ..."""
+    results: list[list[float]] = [[] for _ in sides]
+    for _ in range(rounds):
+        for side, result in zip(sides, results, strict=True):
+            result.append(side())
+    return results
+
+
+def throughput(works: Sequence[Callable[[], int]]) -> float:
+    """Operations a second of all works at once, each in its own thread; a work returns how many it did.
+
+    From the moment when all threads are ready to the end of the last one.
+    """
+    barrier = threading.Barrier(len(works) + 1)
+    done: list[int] = [0] * len(works)
+
+    def run(index: int, work: Callable[[], int]) -> None:
+        barrier.wait()
+        done[index] = work()
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(works)]
+    for thread in threads:
+        thread.start()
+    barrier.wait()
+    started = perf_counter()
+    for thread in threads:
+        thread.join()
+    return sum(done) / (perf_counter() - started)
+
+
+def machine() -> str:
+    """Processor, cores, interpreter and compiler, in one line."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [
+        line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+    ]
+    gil = "on" if getattr(sys, "_is_gil_enabled", lambda: True)() else "off"
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout.splitlines()
+    built = version[0] if version else platform.python_compiler()
+    processor = f"{names[0]}, {len(names)} cores" if names else platform.machine()
+    return f"{processor}; CPython {platform.python_version()}, GIL {gil}; {built}"

@@ -1,0 +1,29 @@
+"""The table under pytest-benchmark: `pytest benchmarks --benchmark-only`, or `make bench`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pytest
+from operations import OPERATIONS, Operation, filled
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from registry import Registry
+
+ROWS = [(operation, size) for operation in OPERATIONS for size in operation.sizes]
+
+
+@lru_cache(maxsize=1)
+def fleet(size: int) -> tuple[Registry, list[str]]:
+    """The fleet of one size, kept while rows of that size follow each other."""
+    return filled(size)
+
+
+@pytest.mark.parametrize(
+    ("operation", "size"),
+    sorted(ROWS, key=lambda row: row[1]),
+    ids=lambda value: value.name if isinstance(value, Operation) else f"{value:,}",
+)
+def test_operation(benchmark: BenchmarkFixture, operation: Operation, size: int) -> None:
+    benchmark.extra_info["registry operations per call"] = operation.calls
+    benchmark(operation.prepare(*fleet(size)))
