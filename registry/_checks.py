@@ -96,9 +96,12 @@ def models(value: object, argument: str) -> tuple[Model, ...]:
     """An exact tuple of exact models with distinct ids, of any iterable of them."""
     from registry.backend import Model
 
-    if isinstance(value, (str, bytes, Mapping, Model)) or not isinstance(value, Iterable):
+    # The usual types first: a check against an abstract class takes a lock, which a fork may copy while it is held.
+    if type(value) not in (tuple, list) and (
+        isinstance(value, (str, bytes, Mapping, Model)) or not isinstance(value, Iterable)
+    ):
         raise type_error(argument, "an iterable of Model", value)
-    checked = tuple(value)
+    checked: tuple[Any, ...] = tuple(value)  # type: ignore[arg-type]
     for index, model in enumerate(checked):
         if type(model) is not Model:
             if not isinstance(model, Model):

@@ -52,6 +52,7 @@ def read_only(value: object) -> Metadata:
     """A read-only copy of a mapping from str to str; all empty ones are one object."""
     if type(value) is Metadata:
         return value
-    if not isinstance(value, Mapping):
+    # The usual type first, as in `_checks.models`.
+    if type(value) is not dict and not isinstance(value, Mapping):
         raise _checks.type_error("metadata", "a mapping from str to str", value)
     return Metadata((key, value[key]) for key in value) or EMPTY
