@@ -33,9 +33,14 @@ def figure(values: Sequence[float]) -> Figure:
     return Figure(median(values), min(values), max(values))
 
 
+def quotients(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Ours over theirs, pair by pair."""
+    return [a / b for a, b in zip(ours, theirs, strict=True)]
+
+
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Figure:
     """Ours over theirs, pair by pair: a machine that drifts hits both sides of a pair."""
-    return figure([a / b for a, b in zip(ours, theirs, strict=True)])
+    return figure(quotients(ours, theirs))
 
 
 def interleaved(rounds: int, *sides: Timed) -> list[list[float]]:
@@ -50,23 +55,25 @@ def interleaved(rounds: int, *sides: Timed) -> list[list[float]]:
 def throughput(works: Sequence[Callable[[], int]]) -> float:
     """Operations a second of all works at once, each in its own thread; a work returns how many it did.
 
-    From the moment when all threads are ready to the end of the last one.
+    From the first thread's start to the last one's end, on the threads' own clocks: with every core at work, a thread that only
+    waits can be late by more than a round takes.
     """
-    barrier = threading.Barrier(len(works) + 1)
-    done: list[int] = [0] * len(works)
+    barrier = threading.Barrier(len(works))
+    done: list[tuple[int, float, float]] = [(0, 0.0, 0.0)] * len(works)
 
     def run(index: int, work: Callable[[], int]) -> None:
         barrier.wait()
-        done[index] = work()
+        started = perf_counter()
+        count = work()
+        done[index] = count, started, perf_counter()
 
     threads = [threading.Thread(target=run, args=pair) for pair in enumerate(works)]
     for thread in threads:
         thread.start()
-    barrier.wait()
-    started = perf_counter()
     for thread in threads:
         thread.join()
-    return sum(done) / (perf_counter() - started)
+    counts, starts, ends = zip(*done, strict=True)
+    return sum(counts) / (max(ends) - min(starts))
 
 
 def machine() -> str:

@@ -92,6 +92,19 @@ def update_models(registry: Registry, ids: list[str]) -> Call:
     return lambda: registry.update_models(ids[0], next(lists))
 
 
+def set_mdns_instance(registry: Registry, ids: list[str]) -> Call:
+    """One backend's instance alternates: the same again would be no change."""
+    instances = cycle(["instance-a", "instance-b"])
+    return lambda: registry.set_mdns_instance(ids[0], next(instances))
+
+
+def find_by_mdns_instance(registry: Registry, ids: list[str]) -> Call:
+    """An instance that a backend has."""
+    registry.set_mdns_instance(ids[-1], "instance-c")
+    find = registry.find_by_mdns_instance
+    return lambda: find("instance-c")
+
+
 def bulk(name: str, *arguments: object) -> Callable[[Registry, list[str]], Call]:
     """The bulk form over 1,000 ids."""
 
@@ -125,7 +138,7 @@ OPERATIONS = (
     Operation("backend_count", on_all("backend_count")),
     Operation("model_count", on_all("model_count")),
     Operation("has_backend_url", on_all("has_backend_url", "http://10.0.0.7:8000")),
-    Operation("find_by_mdns_instance", on_all("find_by_mdns_instance", "none")),
+    Operation("find_by_mdns_instance", find_by_mdns_instance),
     Operation("to_json", on_all("to_json")),
     Operation("increment_pending", on_one("increment_pending"), SIZES),
     Operation("decrement_pending", lambda registry, ids: _paired_decrement(registry, ids[0]), calls=2),
@@ -136,7 +149,7 @@ OPERATIONS = (
     Operation("update_status", on_one("update_status", BackendStatus.HEALTHY)),
     Operation("update_models", update_models),
     Operation("add_model and remove_model", add_and_remove_model, calls=2),
-    Operation("set_mdns_instance", on_one("set_mdns_instance", "instance")),
+    Operation("set_mdns_instance", set_mdns_instance),
     Operation("add_backend and remove_backend", add_and_remove, SIZES, calls=2),
 )
 
