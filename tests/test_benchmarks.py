@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-sys.path.insert(0, str(FOLDER))
+sys.path.append(str(FOLDER))  # behind the tests' own folder, which has a threads.py too
 
 import measure  # noqa: E402
 from operations import OPERATIONS, Operation, filled  # noqa: E402
