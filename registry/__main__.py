@@ -6,38 +6,31 @@ Exit status: 0 all well, 1 the replay's counts do not add up, 2 wrong usage or i
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from registry import show
+from registry._terminal import InputError, new_console, printable, progress_bar, write
 from registry.backend import Backend
 from registry.errors import FleetFileError
 from registry.fleet import load_fleet
 from registry.replay import engine, inputs, report
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
     arguments = _parser().parse_args(argv)
     try:
-        status: int = arguments.command(arguments)
-        sys.stdout.flush()
-    except (inputs.InputError, FleetFileError) as error:
+        text, status = arguments.command(arguments)
+        write(text)
+    except (InputError, FleetFileError) as error:
         return _fail(str(error))
-    except BrokenPipeError:
-        # The reader has seen enough; what is still buffered must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
         return 130
-    return status
+    exit_status: int = status
+    return exit_status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,60 +57,49 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
-    return number
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, not {text!r}")
+    return int(text)
 
 
-def _replay(arguments: argparse.Namespace) -> int:
-    console = None if arguments.json else _console()
+def _replay(arguments: argparse.Namespace) -> tuple[str, int]:
+    console = None if arguments.json else new_console()
     fleet = _fleet(arguments)
-    trace = inputs.read_trace(arguments.trace) if arguments.trace else inputs.made_up_trace()
+    trace = inputs.made_up_trace() if arguments.trace is None else inputs.read_trace(arguments.trace)
     requests = inputs.stretch(trace, arguments.requests)
     models = inputs.draw_models(fleet, len(requests))
     if not models:
-        raise inputs.InputError(
-            f"{arguments.fleet or arguments.catalogue}: expected a backend with a model, found none"
-        )
+        raise InputError(f"{arguments.fleet or arguments.catalogue}: expected a backend with a model, found none")
+    with progress_bar("replaying", len(requests)) as progress:
+        outcome = engine.replay(fleet, requests, models, arguments.threads, progress)
+    status = 0 if outcome.adds_up else 1
     if console is None:
-        outcome = engine.replay(fleet, requests, models, arguments.threads)
-        print(report.as_json(outcome))
-    else:
-        with report.progress_bar(console, len(requests)) as progress:
-            outcome = engine.replay(fleet, requests, models, arguments.threads, progress)
+        return report.as_json(outcome) + "\n", status
+    with console.capture() as tables:
         report.print_tables(console, outcome)
-    return 0 if outcome.adds_up else 1
+    return tables.get(), status
 
 
 def _fleet(arguments: argparse.Namespace) -> list[Backend]:
-    if arguments.fleet:
+    if arguments.fleet is not None:
         return load_fleet(arguments.fleet)
-    if arguments.catalogue:
+    if arguments.catalogue is not None:
         return inputs.read_catalogue(arguments.catalogue)
     return inputs.made_up_fleet()
 
 
-def _show(arguments: argparse.Namespace) -> int:
-    console = None if arguments.json else _console()
+def _show(arguments: argparse.Namespace) -> tuple[str, int]:
+    console = None if arguments.json else new_console()
     fleet = load_fleet(arguments.fleet)
     if console is None:
-        print(show.as_json(fleet))
-    else:
+        return show.as_json(fleet) + "\n", 0
+    with console.capture() as tables:
         show.print_tables(console, fleet)
-    return 0
-
-
-def _console() -> Console:
-    try:
-        from rich.console import Console
-    except ImportError:
-        raise inputs.InputError("tables need rich: pip install 'backend-registry[cli]', or use --json") from None
-    return Console()
+    return tables.get(), 0
 
 
 def _fail(message: str) -> int:
-    print(f"registry: {' '.join(message.split())}", file=sys.stderr)
+    print(f"registry: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
     return 2
 
 

@@ -119,7 +119,9 @@ cdef uint32_t odd_sample(value, str argument) except? 0xFFFFFFFF:
         raise TypeError(f"{argument} must be an int, in ms, not {type(value).__name__}")
     value = int.__index__(value)
     if not 0 <= value <= UINT32_LIMIT:
-        raise ValueError(f"{argument} must be from 0 to {UINT32_LIMIT} ms, not {value}")
+        # Python refuses to spell out an int of more than some thousand digits.
+        given = str(value) if value.bit_length() <= 256 else f"an int of {value.bit_length()} bits"
+        raise ValueError(f"{argument} must be from 0 to {UINT32_LIMIT} ms, not {given}")
     return value
 
 

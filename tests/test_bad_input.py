@@ -120,6 +120,7 @@ OUT_OF_RANGE: list[tuple[str, Callable[[Registry], Any]]] = [
     ("latency_ms.* 4294967295", lambda r: r.update_latency("a", -1)),
     ("latency_ms.* 4294967295", lambda r: r.update_latency("a", 2**32)),
     ("latency_ms.* 4294967295", lambda r: r.update_latency("a", 10**40)),
+    ("latency_ms.* 4294967295", lambda r: r.update_latency("a", 10**5000)),
     (r"samples\[0\].* 4294967295", lambda r: r.update_latency_many(["a"], [-1])),
     ("samples", lambda r: r.update_latency_many(["a"], [])),
     ("context_length.* 4294967295", lambda _: Model("m", context_length=-1)),

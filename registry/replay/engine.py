@@ -1,8 +1,8 @@
 """The load: threads that send the requests of a trace through a registry, on simulated clocks.
 
 Each thread takes every N-th request. Its clock follows the arrivals; its open requests wait in a heap for their ends, and
-whatever has ended is finished before the next one starts. A window bounds how many a thread keeps open: a full one finishes the
-earliest first, as a gateway with bounded concurrency would. Nothing sleeps, so an hour of trace takes seconds.
+whatever has ended is finished before the next one starts. A window bounds how many a thread keeps open: when it is full, the next
+request waits until the earliest end, as in a gateway with bounded concurrency. Nothing sleeps, so an hour of trace takes seconds.
 
 A request's service time in seconds is (context tokens / 10 + generated tokens) / the backend's speed in generated tokens a
 second: reading a prompt is taken to be ten times as fast as generating. Speeds differ from backend to backend, 40 to 120.
@@ -20,6 +20,7 @@ from heapq import heappop, heappush
 from time import perf_counter
 
 from registry._registry import Registry
+from registry._terminal import InputError
 from registry.backend import Backend, BackendStatus, BackendView
 from registry.replay.inputs import SEED, Request
 
@@ -39,14 +40,18 @@ class Worker:
     rng: random.Random
     most_in_flight: Counter[str] = field(default_factory=Counter)
     open_requests: list[tuple[float, int, str, int]] = field(default_factory=list)
+    clock: float = 0.0
     done: int = 0
     rejected: int = 0
+    stopped: bool = False
 
     def run(self) -> None:
-        """Sends all requests and finishes them."""
+        """Sends all requests and finishes them, unless it is stopped from outside."""
         for number, (request, model_id) in enumerate(zip(self.requests, self.models, strict=True)):
-            self.finish_until(request.arrival)
-            while len(self.open_requests) >= WINDOW:
+            if self.stopped:
+                return
+            self.clock = max(self.clock, request.arrival)
+            while self.open_requests and (self.open_requests[0][0] <= self.clock or len(self.open_requests) >= WINDOW):
                 self.finish_one()
             self.start(number, request, model_id)
         while self.open_requests:
@@ -62,7 +67,7 @@ class Worker:
         if in_flight > self.most_in_flight[chosen]:
             self.most_in_flight[chosen] = in_flight
         seconds = (request.context_tokens / 10 + request.generated_tokens) / self.speeds[chosen]
-        heappush(self.open_requests, (request.arrival + seconds, number, chosen, min(round(seconds * 1000), 2**32 - 1)))
+        heappush(self.open_requests, (self.clock + seconds, number, chosen, min(round(seconds * 1000), 2**32 - 1)))
 
     def choose(self, views: list[BackendView]) -> str | None:
         """The id of the healthy backend with the fewest in flight; which of several equal ones is left to chance."""
@@ -72,14 +77,10 @@ class Worker:
         fewest = min(load for load, _ in loads)
         return self.rng.choice([backend_id for load, backend_id in loads if load == fewest])
 
-    def finish_until(self, clock: float) -> None:
-        """Finishes what has ended by now."""
-        while self.open_requests and self.open_requests[0][0] <= clock:
-            self.finish_one()
-
     def finish_one(self) -> None:
         """Ends the request that ends first: its latency, one less in flight, one more in total."""
-        _, _, backend_id, latency_ms = heappop(self.open_requests)
+        end, _, backend_id, latency_ms = heappop(self.open_requests)
+        self.clock = max(self.clock, end)
         self.registry.update_latency(backend_id, latency_ms)
         self.registry.decrement_pending(backend_id)
         self.registry.increment_total_requests(backend_id)
@@ -128,7 +129,7 @@ def replay(
 ) -> Outcome:
     """Runs the load to its end; `progress` is called now and then, in this thread, with the requests done so far.
 
-    An exception of a worker is raised here once all have ended.
+    An exception of a worker is raised here once all have ended. `InputError` if the system refuses so many threads.
     """
     registry = Registry()
     for backend in fleet:
@@ -137,7 +138,7 @@ def replay(
     rng = random.Random(SEED)
     speeds = {backend.id: rng.uniform(SLOWEST, FASTEST) for backend in fleet}
     workers = [
-        Worker(registry, speeds, requests[i::threads], models[i::threads], random.Random(SEED + i))
+        Worker(registry, dict(speeds), requests[i::threads], models[i::threads], random.Random(SEED + i))
         for i in range(threads)
     ]
     started = perf_counter()
@@ -165,13 +166,33 @@ def _run_all(workers: list[Worker], progress: Callable[[int], None]) -> None:
             worker.run()
         except BaseException as error:
             failures.append(error)
+            _stop(workers)
 
-    running = [threading.Thread(target=guarded, args=(worker,), daemon=True) for worker in workers]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        while thread.is_alive():
-            thread.join(0.05)
-            progress(sum(worker.done for worker in workers))
+    threads = [threading.Thread(target=guarded, args=(worker,), daemon=True) for worker in workers]
+    try:
+        _start(threads)
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.05)
+                progress(sum(worker.done for worker in workers))
+    finally:
+        # Also after Ctrl-C: nothing may still run in the registry while the interpreter shuts down.
+        _stop(workers)
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
     if failures:
         raise failures[0]
+
+
+def _start(threads: list[threading.Thread]) -> None:
+    for number, thread in enumerate(threads):
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise InputError(f"--threads {len(threads)}: only {number} could be started: {error}") from None
+
+
+def _stop(workers: list[Worker]) -> None:
+    for worker in workers:
+        worker.stopped = True

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import csv
+import io
 import random
+from codecs import BOM_UTF8
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from os import PathLike
 
 import msgspec
 
-from registry._json import problem_and_place
+from registry._json import decode
+from registry._terminal import InputError
 from registry.backend import Backend, BackendType, Model
 
 SEED = 20231116
 COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
-
-
-class InputError(Exception):
-    """An input file that cannot be used; the message names the file and the place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +74,19 @@ def made_up_trace(count: int = 20_000) -> list[Request]:
 
 
 def read_catalogue(path: str | PathLike[str]) -> list[Backend]:
-    """The providers of a model catalogue as backends; the part of a key behind the last `/` is the model's id there."""
+    """The providers of a model catalogue as backends; the part of a key behind the last `/` is the model's id there.
+
+    Where one provider has a model id under several keys, the first one counts. `InputError` names the file and the entry.
+    """
     with open(path, "rb") as file:
-        content = file.read()
+        content = file.read().removeprefix(BOM_UTF8)
     try:
-        entries = msgspec.json.decode(content, type=dict[str, _CatalogueEntry])
-    except msgspec.MsgspecError as error:
-        problem, place = problem_and_place(error)
-        raise InputError(f"{path}: {place}: {problem}") from None
+        entries = decode(content, dict[str, msgspec.Raw])
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
     providers: dict[str, dict[str, Model]] = {}
-    for key, entry in entries.items():
+    for key, raw in entries.items():
+        entry = _entry(path, key, raw)
         model_id = key.rpartition("/")[2]
         if not model_id or not entry.provider:
             raise InputError(f"{path}: {key!r}: expected a key that ends in a model id, and a provider")
@@ -92,6 +95,15 @@ def read_catalogue(path: str | PathLike[str]) -> list[Backend]:
         Backend(provider, provider, f"https://{_host(provider)}.example", models=models.values())
         for provider, models in providers.items()
     ]
+
+
+def _entry(path: str | PathLike[str], key: str, raw: msgspec.Raw) -> _CatalogueEntry:
+    try:
+        return decode(bytes(raw), _CatalogueEntry)
+    except ValueError as error:
+        raise InputError(
+            f"{path}: {key!r}: {str(error).removeprefix('$').removeprefix('.').removeprefix(': ')}"
+        ) from None
 
 
 def _model(model_id: str, entry: _CatalogueEntry) -> Model:
@@ -114,19 +126,40 @@ def _host(provider: str) -> str:
 
 
 def read_trace(path: str | PathLike[str]) -> list[Request]:
-    """A trace with the columns TIMESTAMP, ContextTokens and GeneratedTokens, in the order of its arrivals."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file)
-        try:
-            columns = _columns(path, next(rows, []))
-            requests = [_row(f"{path}:{rows.line_num}", row, columns) for row in rows if row]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise InputError(f"{path}:{rows.line_num + 1}: expected CSV in UTF-8: {error}") from None
+    """A trace with the columns TIMESTAMP, ContextTokens and GeneratedTokens, in the order of its arrivals.
+
+    Other columns and blank lines are ignored. `InputError` names the file and the line.
+    """
+    rows = _rows(path, _read_text(path))
+    columns = _columns(path, next(rows, ("", []))[1])
+    requests = [_row(place, row, columns) for place, row in rows if any(map(str.strip, row))]
     if not requests:
-        raise InputError(f"{path}: expected at least one request below the header")
+        raise InputError(f"{path}: expected at least one request below the header, found none")
     requests.sort(key=lambda request: request[0])
     start = requests[0][0]
     return [Request(arrival - start, context, generated) for arrival, context, generated in requests]
+
+
+def _read_text(path: str | PathLike[str]) -> str:
+    with open(path, "rb") as file:
+        content = file.read()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}:{line}: expected CSV in UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def _rows(path: str | PathLike[str], text: str) -> Iterator[tuple[str, list[str]]]:
+    """The rows of a CSV text, each with the file and the line that it begins on."""
+    rows = csv.reader(io.StringIO(text, newline=""))
+    line = 1
+    try:
+        for row in rows:
+            yield f"{path}:{line}", row
+            line = rows.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}:{line}: expected CSV: {error}") from None
 
 
 def _columns(path: str | PathLike[str], header: list[str]) -> tuple[int, ...]:
@@ -153,14 +186,22 @@ def _seconds(place: str, timestamp: str) -> float:
     try:
         when = datetime.fromisoformat(timestamp)
     except ValueError:
-        raise InputError(f"{place}: expected a TIMESTAMP such as 2023-11-16 18:15:46.68, not {timestamp!r}") from None
+        raise InputError(
+            f"{place}: expected a TIMESTAMP such as 2023-11-16 18:15:46.68, not {_quoted(timestamp)}"
+        ) from None
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
 def _count(place: str, column: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) >= 2**32:
-        raise InputError(f"{place}: expected a whole number from 0 to 2**32-1 as {column}, not {text!r}")
+    # The length comes before int(): that refuses very long numbers with an error of its own.
+    if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) >= 2**32:
+        raise InputError(f"{place}: expected a whole number from 0 to 2**32-1 as {column}, not {_quoted(text)}")
     return int(text)
+
+
+def _quoted(text: str) -> str:
+    """The text for a message: a quote that never ends can be as long as the file."""
+    return repr(text if len(text) <= 60 else text[:60] + "...")
 
 
 def stretch(trace: list[Request], count: int | None) -> list[Request]:
