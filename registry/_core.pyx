@@ -56,6 +56,14 @@ cdef class RegistryCore:
 
     # ---- reading
 
+    cdef list query_all(self, bint healthy_only):
+        cdef reg_views views
+        cdef reg_status status
+        cdef reg_reader *reader = begin_read()
+        with nogil:
+            status = reg_get_all(self.reg, healthy_only, &views)
+        return views_from(reader, status, &views)
+
     def get_backend(self, backend_id, /):
         """The backend with this id as it is now, or None.
 
@@ -85,24 +93,14 @@ cdef class RegistryCore:
 
         O(backends); never waits, with the GIL released while it reads. Thread safety: atomic.
         """
-        cdef reg_views views
-        cdef reg_status status
-        cdef reg_reader *reader = begin_read()
-        with nogil:
-            status = reg_get_all(self.reg, False, &views)
-        return views_from(reader, status, &views)
+        return self.query_all(False)
 
     def get_healthy_backends(self):
         """The backends with status HEALTHY in registration order, as of one instant.
 
         O(backends); never waits, with the GIL released while it reads. Thread safety: atomic.
         """
-        cdef reg_views views
-        cdef reg_status status
-        cdef reg_reader *reader = begin_read()
-        with nogil:
-            status = reg_get_all(self.reg, True, &views)
-        return views_from(reader, status, &views)
+        return self.query_all(True)
 
     def get_backends_for_model(self, model_id, /):
         """The backends that serve this model, of any status, in registration order, as of one instant; [] if there are none.

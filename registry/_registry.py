@@ -11,7 +11,7 @@ from typing import Self
 from registry import _checks, _core
 from registry._json import encode_views
 from registry._url import normalize_url
-from registry.backend import Backend, BackendStatus, BackendView, Model
+from registry.backend import INSTANCE_KEY, Backend, BackendStatus, BackendView, Model
 from registry.fleet import load_fleet
 
 _core.bind(
@@ -21,7 +21,6 @@ _core.bind(
     (BackendStatus.UNKNOWN, BackendStatus.HEALTHY, BackendStatus.UNHEALTHY, BackendStatus.DRAINING),
 )
 
-INSTANCE_KEY = "mdns_instance"
 LONG_MODEL_ID = 1000
 
 logger = logging.getLogger("registry")

@@ -15,6 +15,9 @@ from registry.metadata import EMPTY, Metadata, read_only
 
 UInt32 = Annotated[int, msgspec.Meta(ge=0, le=_checks.UINT32_MAX)]
 Int32 = Annotated[int, msgspec.Meta(ge=_checks.INT32_MIN, le=_checks.INT32_MAX)]
+# Where a backend's mDNS instance stands in its metadata.
+INSTANCE_KEY = "mdns_instance"
+
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 

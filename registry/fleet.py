@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from registry import _json
-from registry.backend import Backend, BackendType, Int32, Model, Text
+from registry.backend import INSTANCE_KEY, Backend, BackendType, Int32, Model, Text
 from registry.errors import FleetFileError
 
 logger = logging.getLogger("registry")
@@ -107,12 +107,24 @@ def _backend(file: str, place: str, table: _BackendTable) -> Backend:
 
 
 def _refuse_duplicates(file: str, backends: list[Backend]) -> None:
-    first: dict[str, int] = {}
+    first_ids: dict[str, int] = {}
+    first_instances: dict[str, int] = {}
     for index, backend in enumerate(backends):
-        if backend.id in first:
-            places = f"backends[{first[backend.id]}] and backends[{index}]"
-            raise FleetFileError(file, places, f"expected ids that differ, but both are {backend.id!r}")
-        first[backend.id] = index
+        _refuse_second(file, "id", backend.id, index, first_ids)
+        instance = backend.metadata.get(INSTANCE_KEY)
+        if instance == "":
+            raise FleetFileError(
+                file, f"backends[{index}].metadata.{INSTANCE_KEY}", "expected a text that is not empty"
+            )
+        if instance is not None:
+            _refuse_second(file, INSTANCE_KEY, instance, index, first_instances)
+
+
+def _refuse_second(file: str, what: str, value: str, index: int, first: dict[str, int]) -> None:
+    if value in first:
+        places = f"backends[{first[value]}] and backends[{index}]"
+        raise FleetFileError(file, places, f"expected every {what} once, but both have {value!r}")
+    first[value] = index
 
 
 def _warn_of_unknown_keys(file: str, tables: list[dict[str, Any]]) -> None:

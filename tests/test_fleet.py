@@ -130,6 +130,20 @@ def test_a_path_of_a_wrong_type(wrong: Any) -> None:
         load_fleet(wrong)
 
 
+def test_an_mdns_instance_twice_or_empty_names_the_places(file: Path) -> None:
+    twice = FLEET.replace('{zone = "eu"}', '{mdns_instance = "i"}').replace(
+        'name = "GPU 2"', 'name = "GPU 2"\nmetadata = {mdns_instance = "i"}'
+    )
+    for text, place in (
+        (twice, "backends[0] and backends[1]"),
+        (twice.replace('"i"', '""'), "backends[0].metadata.mdns_instance"),
+    ):
+        file.write_text(text)
+        with pytest.raises(FleetFileError) as caught:
+            Registry.from_fleet(file)
+        assert caught.value.place == place
+
+
 def test_what_is_not_utf_8(file: Path) -> None:
     file.write_bytes(b'name = "\xff"')
     with pytest.raises(FleetFileError, match="UTF-8"):
