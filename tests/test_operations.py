@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 
 import pytest
 from conftest import make_backend
 
-from registry import Backend, BackendNotFoundError, BackendStatus, Model, Registry
+from registry import Backend, BackendNotFoundError, BackendStatus, DuplicateBackendError, Model, Registry
+from registry._core import STATUS_ERRORS
 
 
 def test_everything_public_is_importable() -> None:
@@ -180,3 +183,21 @@ def test_a_large_fleet(registry: Registry) -> None:
         registry.remove_backend(str(number))
     assert list(registry) == [str(number) for number in range(1, 5000, 2)]
     assert [view.id for view in registry.get_backends_for_model("m2")] == list(registry)
+
+
+def test_every_status_of_the_core_has_its_exception() -> None:
+    """The statuses of src_c/registry.h, but for success and 'try again', in their order there."""
+    header = (Path(__file__).parent.parent / "src_c" / "registry.h").read_text()
+    names = re.findall(
+        r"^    (REG_\w+),", header.partition("typedef enum reg_status {")[2].partition("}")[0], re.MULTILINE
+    )
+    expected = {
+        "REG_NOT_FOUND": BackendNotFoundError,
+        "REG_DUPLICATE": DuplicateBackendError,
+        "REG_INSTANCE_TAKEN": ValueError,
+        "REG_OVERFLOW": OverflowError,
+        "REG_NO_MEMORY": MemoryError,
+    }
+    assert names == ["REG_OK", *expected, "REG_CHANGED"]
+    assert {names[status]: type(make("gpu-1")) for status, make in STATUS_ERRORS.items()} == expected
+    assert all("gpu-1" in str(make("gpu-1")) for make in STATUS_ERRORS.values() if make("gpu-1").args)
