@@ -11,6 +11,8 @@ cdef struct BackendSlots:
     PyMemberDef *discovery_source
     PyMemberDef *metadata
     PyMemberDef *priority
+    PyMemberDef *max_pending
+    PyMemberDef *weight
 
 cdef struct ModelSlots:
     PyMemberDef *id
@@ -29,12 +31,12 @@ cdef tuple statuses
 
 def bind(type backend, type model, type view, tuple status_members):
     """Makes the dataclasses known to the core; called once, while the package is imported. `status_members` are those of
-    `BackendStatus` in the order unknown, healthy, unhealthy, draining."""
+    `BackendStatus` in the order healthy, unhealthy, unknown, draining."""
     global backend_slots, model_slots, backend_class, model_class, view_class, statuses
     backend_slots = BackendSlots(
         slot_of(backend, "id"), slot_of(backend, "name"), slot_of(backend, "url"), slot_of(backend, "backend_type"),
         slot_of(backend, "models"), slot_of(backend, "discovery_source"), slot_of(backend, "metadata"),
-        slot_of(backend, "priority"))
+        slot_of(backend, "priority"), slot_of(backend, "max_pending"), slot_of(backend, "weight"))
     model_slots = ModelSlots(
         slot_of(model, "id"), slot_of(model, "name"), slot_of(model, "context_length"),
         slot_of(model, "supports_vision"), slot_of(model, "supports_tools"), slot_of(model, "supports_json_mode"),
@@ -68,13 +70,15 @@ def _no_memory(backend_id):
     return MemoryError()
 
 
-# Each status of the core that is an error, and what makes the exception of it. REG_CHANGED is none: who meets it tries again.
+# Each status of the core that is an error, and what makes the exception of it. REG_CHANGED and REG_UNHURRIED_ONLY are none: who meets them
+# asks again.
 STATUS_ERRORS = {
     REG_NOT_FOUND: BackendNotFoundError,
     REG_DUPLICATE: DuplicateBackendError,
     REG_INSTANCE_TAKEN: _instance_taken,
     REG_OVERFLOW: _at_limit,
     REG_NO_MEMORY: _no_memory,
+    REG_NONE_AVAILABLE: NoBackendAvailableError,
 }
 
 
@@ -82,6 +86,11 @@ cdef inline int check(reg_status status, backend_id) except -1:
     if status == REG_OK:
         return 0
     raise STATUS_ERRORS[status](backend_id)
+
+
+cdef int warn_at_zero(backend_id) except -1:
+    logger.warning("pending_requests of %r is 0 already: a decrement without its increment", backend_id)
+    return 0
 
 
 # ---- arguments

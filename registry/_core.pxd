@@ -1,7 +1,7 @@
 """The C core as the binding sees it: src_c/registry.h, and the few helpers of _python.h."""
 
 from cpython.object cimport PyObject, PyTypeObject
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "key.h" nogil:
@@ -21,14 +21,13 @@ cdef extern from "registry.h" nogil:
         REG_INSTANCE_TAKEN
         REG_OVERFLOW
         REG_NO_MEMORY
+        REG_NONE_AVAILABLE
         REG_CHANGED
+        REG_UNHURRIED_ONLY
         REG_STATUS_COUNT
 
     ctypedef enum reg_health:
-        REG_UNKNOWN
-        REG_HEALTHY
-        REG_UNHEALTHY
-        REG_DRAINING
+        pass
 
     enum:
         REG_VISION
@@ -85,6 +84,9 @@ cdef extern from "registry.h" nogil:
         reg_variant **variants
         size_t variant_count
         int64_t now
+        uint32_t max_pending
+        int32_t priority
+        uint16_t weight
 
     reg_registry *reg_new() noexcept
 
@@ -108,6 +110,49 @@ cdef extern from "registry.h" nogil:
     reg_status reg_decrement_pending_many(reg_registry *reg, reg_batch *batch) noexcept
     reg_status reg_update_latency_many(reg_registry *reg, reg_batch *batch) noexcept
 
+    ctypedef enum reg_policy:
+        pass
+
+    enum:
+        REG_ELIGIBLE
+        REG_SHORT_CONTEXT
+        REG_REASON_COUNT
+
+    ctypedef struct reg_request:
+        reg_key model_id
+        reg_policy policy
+        uint32_t min_context
+        uint8_t capabilities
+        c_bool allow_unknown
+        c_bool unhurried
+        reg_key *exclude
+        size_t exclude_count
+
+    ctypedef struct reg_candidate:
+        void *definition
+        uint32_t pending
+        uint32_t latency
+        uint32_t context_length
+        int32_t priority
+        uint16_t weight
+        uint8_t reason
+
+    ctypedef struct reg_candidates:
+        reg_candidate *items
+        size_t count
+
+    ctypedef struct reg_lease:
+        void *record
+
+    reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease) noexcept
+    reg_status reg_select(reg_registry *reg, reg_request *request, void **definition) noexcept
+    reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *candidates) noexcept
+    void reg_candidates_free(reg_candidates *candidates) noexcept
+    c_bool reg_lease_release(reg_lease *lease, const uint32_t *sample, c_bool failed, c_bool *at_zero) noexcept
+    c_bool reg_lease_is_active(const reg_lease *lease) noexcept
+    void *reg_lease_definition(const reg_lease *lease) noexcept
+    void reg_seed_random(uint64_t seed) noexcept
+
     reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t count, reg_variant **variants,
                                c_bool *is_taken, reg_garbage **garbage) noexcept
     void reg_drop_models(reg_registry *reg, reg_variant **variants, size_t count, reg_garbage **garbage) noexcept
@@ -120,10 +165,11 @@ cdef extern from "registry.h" nogil:
                                  reg_garbage **garbage) noexcept
 
 
-cdef extern from "registry.h":  # these two call back into Python: with the thread state attached
+cdef extern from "registry.h":  # these call back into Python: with the thread state attached
     ctypedef void (*reg_release)(void *object) noexcept
     void reg_free(reg_registry *reg, reg_release release) noexcept
     void reg_destroy(reg_garbage *garbage, reg_release release) noexcept
+    void reg_lease_drop(reg_lease *lease, reg_release release) noexcept
 
 
 cdef extern from "_python.h":

@@ -1,11 +1,15 @@
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any, Self, TypeVar
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, final
 
 from registry.backend import Backend, BackendStatus, BackendType, BackendView, DiscoverySource, Model
 from registry.metadata import Metadata
+from registry.selection import Candidate, Policy, Requirements
 
 View = TypeVar("View", bound=ViewBase)
+
+PolicyValue = Literal["least_pending", "power_of_two", "lowest_latency", "round_robin", "random", "priority", "smart"]
 
 STATUS_ERRORS: dict[int, Callable[[str], Exception]]
 
@@ -56,6 +60,45 @@ class ViewBase:
     def discovery_source(self) -> DiscoverySource: ...
     @property
     def metadata(self) -> Metadata: ...
+    @property
+    def max_pending(self) -> int | None: ...
+    @property
+    def weight(self) -> int: ...
+
+def seed_random(seed: int, /) -> None:
+    """The calling thread's choices at random repeat from here. For tests."""
+
+@final
+class Lease:
+    """One request in flight on one backend, from `Registry.acquire` until it is released. Thread safety: atomic.
+
+    It is a context manager, synchronous and asynchronous: leaving the block releases it, as failed where an
+    exception leaves it. One
+    that is collected unreleased is released then, as failed, with a ResourceWarning. It belongs to one registration: when
+    the backend is removed and added again, releasing an old lease leaves the new registration untouched.
+    """
+
+    @property
+    def backend(self) -> Backend:
+        """The definition, as it is now; once it is removed, as it was last."""
+    @property
+    def model_id(self) -> str:
+        """The model that it was acquired for."""
+    @property
+    def active(self) -> bool:
+        """Whether it has not been released yet."""
+    def release(self, latency_ms: int | None = None, *, failed: bool = False) -> bool:
+        """Ends the request: one less in flight, one more in total, and, unless `failed`, the average fed with
+        `latency_ms` (0 to 2**32-1),
+        or with the time since the lease was acquired. True the first time; afterwards False, and nothing happens."""
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
 
 class RegistryCore:
     """The registry's hot operations, straight from C, and the primitives of the cold ones (see `registry.Registry`)."""
@@ -97,7 +140,51 @@ class RegistryCore:
     def decrement_pending_many(self, ids: Iterable[str], /) -> list[int]:
         """`decrement_pending` for each id, in order, with the GIL released; returns the new values. O(ids)."""
     def update_latency_many(self, ids: Iterable[str], samples: Iterable[int], /) -> list[int]:
-        """`update_latency` for each id and sample (ms), in order, with the GIL released; returns the new averages. O(ids)."""
+        """`update_latency` for each id and sample (ms), in order, with the GIL released; returns the new
+        averages. O(ids)."""
+    def acquire(
+        self,
+        model_id: str,
+        /,
+        *,
+        policy: Policy | PolicyValue = Policy.LEAST_PENDING,
+        require: Requirements | None = None,
+        exclude: Iterable[str] = (),
+        allow_unknown: bool = False,
+    ) -> Lease:
+        """Chooses a backend that serves the model, and counts one request in flight on it, in one step; returns
+        the `Lease`.
+
+        Only HEALTHY backends are chosen (UNKNOWN ones too with `allow_unknown`), none that is at its
+        `max_pending`, none whose id is
+        in `exclude`, none whose entry for the model lacks what the `Requirements` ask. Raises
+        `NoBackendAvailableError` where none
+        is left. Lock-free; ROUND_ROBIN waits for other round robins. Cost as `Policy` says."""
+    def select(
+        self,
+        model_id: str,
+        /,
+        *,
+        policy: Policy | PolicyValue = Policy.LEAST_PENDING,
+        require: Requirements | None = None,
+        exclude: Iterable[str] = (),
+        allow_unknown: bool = False,
+    ) -> Backend:
+        """The `Backend` that `acquire` would choose, without the count; whatever takes turns moves on. All else
+        as `acquire`."""
+    def explain(
+        self,
+        model_id: str,
+        /,
+        *,
+        policy: Policy | PolicyValue = Policy.LEAST_PENDING,
+        require: Requirements | None = None,
+        exclude: Iterable[str] = (),
+        allow_unknown: bool = False,
+    ) -> list[Candidate]:
+        """Every backend of the model as `acquire` sees it now: the next choice first, then those that would
+        follow, then those that
+        can't be chosen, with the reason. [] where no backend lists the model. O(backends of the model * log of it)."""
     def _add(self, definition: Backend, url: str, instance: str | None, /) -> None: ...
     def _read(self, backend_id: str, /) -> tuple[Backend, int]: ...
     def _redefine(self, expected: Backend, order: int, definition: Backend, instance: str | None, /) -> bool: ...

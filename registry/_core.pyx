@@ -11,22 +11,28 @@ counter operations and point reads, where that would cost more than the work its
 """
 
 import logging
+import warnings
 from datetime import datetime, timedelta, timezone
 
+cimport cython
 from cpython.exc cimport PyErr_Clear, PyErr_ExceptionMatches
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
 
-from registry.errors import BackendNotFoundError, DuplicateBackendError
+from registry import _checks
+from registry.errors import BackendNotFoundError, DuplicateBackendError, NoBackendAvailableError
+from registry.selection import Candidate, Policy, Requirements
 
 cdef extern from "Python.h":
     str PyUnicode_FromObject(object text)
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow)
 
 cdef object UINT32_LIMIT = 2**32 - 1
+cdef object logger = logging.getLogger("registry")
 cdef object EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 cdef object MICROSECOND = timedelta(microseconds=1)
 
@@ -34,20 +40,19 @@ include "_arguments.pxi"
 include "_views.pxi"
 include "_models.pxi"
 include "_batch.pxi"
+include "_selection.pxi"
 
 
 cdef class RegistryCore:
     """The registry's hot operations, straight from C, and the primitives of the cold ones (see `registry.Registry`)."""
 
     cdef reg_registry *reg
-    cdef object logger
     cdef object __weakref__
 
     def __cinit__(self):
         self.reg = reg_new()
         if self.reg == NULL:
             raise MemoryError
-        self.logger = logging.getLogger("registry")
         share_between_threads(self)
 
     def __dealloc__(self):
@@ -195,7 +200,7 @@ cdef class RegistryCore:
             status = reg_decrement_pending(self.reg, &key, &value, &at_zero)
         check(status, backend_id)
         if at_zero:
-            self.warn_at_zero(backend_id)
+            warn_at_zero(backend_id)
         return value
 
     def increment_total_requests(self, backend_id, /):
@@ -258,7 +263,7 @@ cdef class RegistryCore:
         values = batch.result(status)
         for i in range(batch.batch.count):
             if batch.batch.at_zero[i]:
-                self.warn_at_zero(batch.ids[i])
+                warn_at_zero(batch.ids[i])
         return values
 
     def update_latency_many(self, ids, samples, /):
@@ -275,9 +280,75 @@ cdef class RegistryCore:
             status = reg_update_latency_many(self.reg, &batch.batch)
         return batch.result(status)
 
-    cdef int warn_at_zero(self, backend_id) except -1:
-        self.logger.warning("pending_requests of %r is 0 already: a decrement without its increment", backend_id)
-        return 0
+    # ---- choosing
+
+    def acquire(self, model_id, /, *, policy=LEAST_PENDING, require=None, exclude=(), allow_unknown=False):
+        """Chooses a backend that serves the model, and counts one request in flight on it, in one step; returns the `Lease`.
+
+        Only HEALTHY backends are chosen (UNKNOWN ones too with `allow_unknown`), none that is at its `max_pending`, none whose id
+        is in `exclude`, none whose entry for the model lacks what the `Requirements` ask. `policy` is a `Policy` or its value.
+        NoBackendAvailableError where none is left; TypeError and ValueError name the argument.
+
+        Lock-free; ROUND_ROBIN waits for other round robins. Cost as `Policy` says, with the GIL released where the choice is long.
+        Thread safety: atomic.
+        """
+        cdef reg_request request
+        cdef reg_status status = REG_NONE_AVAILABLE
+        if type(model_id) is not str:
+            model_id = exact_text(model_id, "model_id")
+        exclusion = fill_request(&request, policy, require, exclude, allow_unknown)
+        cdef bint can_exist = has_key(model_id, &request.model_id)
+        cdef Lease lease = Lease.__new__(Lease)
+        lease.model_id = <str>model_id
+        while True:
+            if can_exist:
+                status = reg_acquire(self.reg, &request, &lease.lease)
+            if status == REG_UNHURRIED_ONLY:
+                request.unhurried = True
+                with nogil:
+                    status = reg_acquire(self.reg, &request, &lease.lease)
+            if status == REG_OK:
+                return lease
+            if status != REG_NONE_AVAILABLE:
+                check(status, None)
+            refuse(self.reg if can_exist else NULL, &request, model_id)
+
+    def select(self, model_id, /, *, policy=LEAST_PENDING, require=None, exclude=(), allow_unknown=False):
+        """The `Backend` that `acquire` would choose, without the count; whatever takes turns moves on. All else as `acquire`."""
+        cdef reg_request request
+        cdef reg_status status = REG_NONE_AVAILABLE
+        cdef void *definition = NULL
+        cdef reg_reader *reader
+        model_id = exact_text(model_id, "model_id")
+        exclusion = fill_request(&request, policy, require, exclude, allow_unknown)
+        request.unhurried = True
+        cdef bint can_exist = has_key(model_id, &request.model_id)
+        while True:
+            if can_exist:
+                reader = begin_read()
+                with nogil:
+                    status = reg_select(self.reg, &request, &definition)
+                Py_XINCREF(<PyObject *>definition)
+                reg_read_end(reader)
+            if status == REG_OK:
+                chosen = <object>definition
+                Py_DECREF(chosen)
+                return chosen
+            if status != REG_NONE_AVAILABLE:
+                check(status, None)
+            refuse(self.reg if can_exist else NULL, &request, model_id)
+
+    def explain(self, model_id, /, *, policy=LEAST_PENDING, require=None, exclude=(), allow_unknown=False):
+        """Every backend of the model as `acquire` sees it now, as a list of `Candidate`: the next choice first, then those that
+        would follow, then those that can't be chosen, with the reason. [] where no backend lists the model.
+
+        Chooses nothing. As of one instant, the counters as they are passed. O(backends of the model * log of it), with the GIL
+        released. Thread safety: atomic. TypeError and ValueError name the argument.
+        """
+        cdef reg_request request
+        model_id = exact_text(model_id, "model_id")
+        exclusion = fill_request(&request, policy, require, exclude, allow_unknown)
+        return explained(self.reg, &request) if has_key(model_id, &request.model_id) else []
 
     # ---- primitives of the cold operations; their arguments are checked and exact
 
@@ -293,6 +364,7 @@ cdef class RegistryCore:
         key_of(url, &entry.url)
         entry.id_object = <void *>id
         entry.now = now_microseconds()
+        fill_limits(&entry, definition)
         Py_INCREF(id)
         Py_INCREF(definition)
         with nogil:

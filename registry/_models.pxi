@@ -90,6 +90,8 @@ cdef with_models(definition, tuple models):
     add_field(fresh, backend_slots.discovery_source, slot_get(definition, backend_slots.discovery_source))
     add_field(fresh, backend_slots.metadata, slot_get(definition, backend_slots.metadata))
     add_field(fresh, backend_slots.priority, slot_get(definition, backend_slots.priority))
+    add_field(fresh, backend_slots.max_pending, slot_get(definition, backend_slots.max_pending))
+    add_field(fresh, backend_slots.weight, slot_get(definition, backend_slots.weight))
     return fresh
 
 
@@ -108,4 +110,13 @@ cdef int fill_entry(reg_entry *entry, id, definition, instance, HeldModels held)
     entry.definition = <void *>definition
     entry.variants = held.variants
     entry.variant_count = held.count
+    return 0
+
+
+cdef int fill_limits(reg_entry *entry, definition) except -1:
+    """What holds for a whole registration."""
+    max_pending = slot_get(definition, backend_slots.max_pending)
+    entry.max_pending = UINT32_LIMIT if max_pending is None else max_pending
+    entry.priority = slot_get(definition, backend_slots.priority)
+    entry.weight = slot_get(definition, backend_slots.weight)
     return 0

@@ -18,7 +18,7 @@ _core.bind(
     Backend,
     Model,
     BackendView,
-    (BackendStatus.UNKNOWN, BackendStatus.HEALTHY, BackendStatus.UNHEALTHY, BackendStatus.DRAINING),
+    (BackendStatus.HEALTHY, BackendStatus.UNHEALTHY, BackendStatus.UNKNOWN, BackendStatus.DRAINING),
 )
 
 LONG_MODEL_ID = 1000

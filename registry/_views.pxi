@@ -71,6 +71,14 @@ cdef class ViewBase:
     def metadata(self):
         return slot_get(<object>self.definition, backend_slots.metadata)
 
+    @property
+    def max_pending(self):
+        return slot_get(<object>self.definition, backend_slots.max_pending)
+
+    @property
+    def weight(self):
+        return slot_get(<object>self.definition, backend_slots.weight)
+
 
 cdef inline ViewBase empty_view(type cls):
     """Without the call of `cls.__new__`, whose reference to the class all threads would queue for."""

@@ -15,6 +15,9 @@ from registry.metadata import EMPTY, Metadata, read_only
 
 UInt32 = Annotated[int, msgspec.Meta(ge=0, le=_checks.UINT32_MAX)]
 Int32 = Annotated[int, msgspec.Meta(ge=_checks.INT32_MIN, le=_checks.INT32_MAX)]
+Cap = Annotated[int, msgspec.Meta(ge=1, le=_checks.UINT32_MAX)]
+WEIGHT_MAX = 1000
+Weight = Annotated[int, msgspec.Meta(ge=1, le=WEIGHT_MAX)]
 # Where a backend's mDNS instance stands in its metadata.
 INSTANCE_KEY = "mdns_instance"
 
@@ -110,8 +113,9 @@ class Backend:
     """What a caller registers: the definition of one backend, without any runtime state. Immutable; thread safety: atomic.
 
     `url` is `http(s)://host...`. `models` may be any iterable of `Model` with distinct ids and is kept as a tuple;
-    `metadata` maps str to str, is copied, and is read-only afterwards. `priority` is an int32, lower is preferred. Raises
-    TypeError or ValueError that names the field.
+    `metadata` maps str to str, is copied, and is read-only afterwards. `priority` is an int32, lower is preferred.
+    `max_pending` caps the requests in flight that `Registry.acquire` puts on it, 1 to 2**32-1, None is no cap; `weight` is its
+    capacity in relation to others, 1 to 1,000. Raises TypeError or ValueError that names the field.
     """
 
     id: Text
@@ -122,6 +126,8 @@ class Backend:
     discovery_source: DiscoverySource = DiscoverySource.STATIC
     metadata: Mapping[str, str] = EMPTY
     priority: Int32 = 0
+    max_pending: Cap | None = None
+    weight: Weight = 1
 
     if TYPE_CHECKING:
 
@@ -135,6 +141,8 @@ class Backend:
             discovery_source: DiscoverySource | str = DiscoverySource.STATIC,
             metadata: Mapping[str, str] = EMPTY,
             priority: int = 0,
+            max_pending: int | None = None,
+            weight: int = 1,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -148,6 +156,9 @@ class Backend:
         store(self, "discovery_source", source)
         store(self, "metadata", read_only(self.metadata))
         store(self, "priority", _checks.integer(self.priority, "priority", _checks.INT32_MIN, _checks.INT32_MAX))
+        if self.max_pending is not None:
+            store(self, "max_pending", _checks.integer(self.max_pending, "max_pending", 1, _checks.UINT32_MAX))
+        store(self, "weight", _checks.integer(self.weight, "weight", 1, WEIGHT_MAX))
 
     def to_json(self) -> str:
         """JSON with the field names as keys, enums as their values. O(size)."""
@@ -160,7 +171,7 @@ class Backend:
 
 
 class _ViewFields(msgspec.Struct):
-    """A `BackendView` as JSON: every field is required."""
+    """A `BackendView` as JSON: every field is required, but for those that older versions did not have."""
 
     id: Text
     name: Text
@@ -176,6 +187,8 @@ class _ViewFields(msgspec.Struct):
     avg_latency_ms: UInt32
     discovery_source: DiscoverySource
     metadata: dict[str, str]
+    max_pending: Cap | None = None
+    weight: Weight = 1
 
 
 @dataclass(frozen=True, init=False)
@@ -203,6 +216,8 @@ class BackendView(_core.ViewBase):
     avg_latency_ms: int
     discovery_source: DiscoverySource
     metadata: Metadata
+    max_pending: int | None
+    weight: int
 
     def __new__(
         cls,
@@ -220,10 +235,12 @@ class BackendView(_core.ViewBase):
         avg_latency_ms: int,
         discovery_source: DiscoverySource | str,
         metadata: Mapping[str, str],
+        max_pending: int | None = None,
+        weight: int = 1,
     ) -> Self:
         return _core.new_view(
             cls,
-            Backend(id, name, url, backend_type, models, discovery_source, metadata, priority),
+            Backend(id, name, url, backend_type, models, discovery_source, metadata, priority, max_pending, weight),
             _checks.enum_member(BackendStatus, status, "status"),
             _utc(last_health_check),
             _checks.optional_text(last_error, "last_error"),
@@ -241,7 +258,7 @@ class BackendView(_core.ViewBase):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The view that `to_json` wrote; no field may be missing. ValueError that says where. O(size)."""
+        """The view that `to_json` wrote; only `max_pending` and `weight` may be missing. ValueError that says where. O(size)."""
         read = _json.decode(text, _ViewFields)
         try:
             return cls(**{name: getattr(read, name) for name in _ViewFields.__struct_fields__})

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import islice
+
+# How many backends a message names.
+TOLD = 10
+
 
 class RegistryError(Exception):
     """Base of all errors that this package defines."""
@@ -30,6 +36,26 @@ class BackendNotFoundError(_BackendError, KeyError):
     """No backend with this id is registered."""
 
     problem = "backend not found"
+
+
+class NoBackendAvailableError(RegistryError, LookupError):
+    """No backend may be chosen for a model. `reasons` says why, by backend id; it is empty where no backend lists the model."""
+
+    def __init__(self, model_id: str, reasons: Mapping[str, str] | None = None) -> None:
+        self.model_id = model_id
+        self.reasons = dict(reasons or {})
+        super().__init__(model_id, self.reasons)
+
+    @property
+    def unknown_model(self) -> bool:
+        """Whether no backend lists the model."""
+        return not self.reasons
+
+    def __str__(self) -> str:
+        told = [f"{backend_id!r} {reason}" for backend_id, reason in islice(self.reasons.items(), TOLD)]
+        if len(self.reasons) > TOLD:
+            told.append(f"and {len(self.reasons) - TOLD} more")
+        return f"no backend available for {self.model_id!r}: {', '.join(told) or 'no backend lists it'}"
 
 
 class FleetFileError(RegistryError, ValueError):

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from registry import _json
-from registry.backend import INSTANCE_KEY, Backend, BackendType, Int32, Model, Text
+from registry.backend import INSTANCE_KEY, Backend, BackendType, Cap, Int32, Model, Text, Weight
 from registry.errors import FleetFileError
 
 logger = logging.getLogger("registry")
@@ -26,6 +26,8 @@ class _BackendTable(msgspec.Struct):
     url: Text
     type: str = BackendType.GENERIC
     priority: Int32 = 0
+    max_pending: Cap | None = None
+    weight: Weight = 1
     id: Text | None = None
     metadata: dict[str, Any] = {}
     models: list[Model | Text] = []
@@ -50,7 +52,8 @@ def load_fleet(path: str | PathLike[str]) -> list[Backend]:
     """The backends of a fleet file, in its order; [] if it has none.
 
     A `[[backends]]` table has `name` and `url`, and may have `type` (a `BackendType` value, default generic), `priority`,
-    `id` (default: the name), `metadata`, and `models`: `[[backends.models]]` tables with `Model`'s fields, or plain ids.
+    `max_pending`, `weight`, `id` (default: the name), `metadata`, and `models`: `[[backends.models]]` tables
+    with `Model`'s fields, or plain ids.
     Other tables are ignored; a key that is not known is logged as a warning and ignored. Raises `FleetFileError`, which
     names the file, the place and what was expected, and `OSError` (`FileNotFoundError`) where the file can't be read.
     O(size). Thread safety: atomic.
@@ -99,6 +102,8 @@ def _backend(file: str, place: str, table: _BackendTable) -> Backend:
             models=models,
             metadata=table.metadata,
             priority=table.priority,
+            max_pending=table.max_pending,
+            weight=table.weight,
         )
     except (TypeError, ValueError) as error:
         field, expectation = _PROBLEM.fullmatch(str(error)).groups()  # type: ignore[union-attr]

@@ -29,6 +29,8 @@
 
 #define load_counted(word) atomic_load_explicit((word), memory_order_seq_cst)
 #define add_counted(word, amount) atomic_fetch_add_explicit((word), (amount), memory_order_seq_cst)
+#define exchange_counted(word, value) atomic_exchange_explicit((word), (value), memory_order_seq_cst)
+#define sub_counted(word, amount) atomic_fetch_sub_explicit((word), (amount), memory_order_seq_cst)
 #define swap_counted(word, expected, desired)                                                                      \
     atomic_compare_exchange_weak_explicit((word), (expected), (desired), memory_order_seq_cst, memory_order_seq_cst)
 
@@ -45,6 +47,13 @@
 
 /* The destructive interference size of every processor that matters here. */
 #define REG_CACHE_LINE 64
+
+/* glibc keeps room for the small static TLS of loaded libraries; elsewhere the compiler's default model is right. */
+#if defined(__GLIBC__)
+#define REG_TLS_MODEL __attribute__((tls_model("initial-exec")))
+#else
+#define REG_TLS_MODEL
+#endif
 
 #define reg_likely(condition) __builtin_expect(!!(condition), 1)
 #define reg_unlikely(condition) __builtin_expect(!!(condition), 0)

@@ -14,7 +14,7 @@ enum { BATCH_COUNT = 64, BATCH_BYTES = 1 << 18 };
 
 _Atomic uint64_t epoch_clock = 1;
 bool epoch_has_heavy_fence;
-_Thread_local epoch_slot *epoch_own_slot EPOCH_TLS_MODEL;
+_Thread_local epoch_slot *epoch_own_slot REG_TLS_MODEL;
 
 static _Atomic(epoch_slot *) all_slots;
 static pthread_once_t set_up_once = PTHREAD_ONCE_INIT;

@@ -64,13 +64,7 @@ typedef struct epoch_limbo {
 extern _Atomic uint64_t epoch_clock;
 extern bool epoch_has_heavy_fence; /* set once, before the first slot is handed out */
 
-/* glibc keeps room for the small static TLS of loaded libraries; elsewhere the compiler's default model is right. */
-#if defined(__GLIBC__)
-#define EPOCH_TLS_MODEL __attribute__((tls_model("initial-exec")))
-#else
-#define EPOCH_TLS_MODEL
-#endif
-extern _Thread_local epoch_slot *epoch_own_slot EPOCH_TLS_MODEL;
+extern _Thread_local epoch_slot *epoch_own_slot REG_TLS_MODEL;
 
 /* This thread's slot, taken at its first read and given back when the thread ends. NULL when memory is out. */
 epoch_slot *epoch_take_slot(void);

@@ -24,6 +24,7 @@ struct reg_registry {
     _Alignas(REG_CACHE_LINE) pthread_mutex_t writer; /* guards all that is not published, and every write */
     epoch_limbo limbo;
     uint64_t orders; /* handed out to registrations so far */
+    pthread_mutex_t turns;   /* guards all models' turns; taken before the writer's where both are */
     reg_registry *previous, *next; /* in the list of all registries, for fork */
 };
 
@@ -45,8 +46,8 @@ static inline reg_view view_at(record *r, uint64_t version) {
         .error = s->error,
         .order = r->order,
         .checked_at = s->checked_at,
+        .pending = counter_value(&r->counters.pending), /* first: a request that is not in flight any more is in the others */
         .total = load_counted(&r->counters.total),
-        .pending = load_counted(&r->counters.pending),
         .latency = latency_average(&r->counters.latency),
         .health = s->health,
     };

@@ -22,9 +22,9 @@ member_reading member_list_read(member_list *list, uint64_t version) {
     if (array == NULL) return (member_reading){0};
     uint64_t distance = version - array->base;
     /* The length first: its acquire shows the late_from that was stored before it. */
-    uint32_t length = load_published(&array->length);
-    return (member_reading){array, length, load_published(&array->late_from),
-                            distance < LAST_TICK ? (uint32_t)distance : LAST_TICK};
+    uint32_t length = load_published(&array->length), tick = distance < LAST_TICK ? (uint32_t)distance : LAST_TICK;
+    while (length != 0 && array->members[length - 1].added > tick) length--;
+    return (member_reading){array, length, load_published(&array->late_from), tick};
 }
 
 static int by_order(const void *left, const void *right) {
@@ -32,11 +32,17 @@ static int by_order(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
+static void raise_top_weight(member_array *array, const record *r) {
+    if (r->weight > load_own(&array->top_weight)) publish(&array->top_weight, r->weight);
+}
+
 static void copy_those_who_stay(member_array *to, member_array *from) {
     uint32_t length = load_own(&from->length), count = 0;
     for (uint32_t i = 0; i < length; i++) {
         if (load_own(&from->members[i].removed) != STAYS) continue;
         to->members[count].record = from->members[i].record;
+        to->members[count].traits = from->members[i].traits;
+        raise_top_weight(to, from->members[i].record);
         store_private(&to->members[count].removed, STAYS);
         count++;
     }
@@ -88,13 +94,15 @@ bool member_list_reserve(member_list *list, uint32_t extra, uint64_t committed, 
     return renew(list, extra, committed, limbo);
 }
 
-uint32_t member_list_add(member_list *list, record *added, uint64_t committed) {
+uint32_t member_list_add(member_list *list, record *added, member_traits traits, uint64_t committed) {
     member_array *array = load_own(&list->array);
     uint32_t position = load_own(&array->length);
     member *m = &array->members[position];
     m->record = added;
+    m->traits = traits;
     m->added = (uint32_t)(committed + 1 - array->base);
     store_private(&m->removed, STAYS);
+    raise_top_weight(array, added);
     if (added->order > array->newest)
         array->newest = added->order;
     else if (load_own(&array->late_from) == NONE_LATE)

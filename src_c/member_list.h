@@ -4,7 +4,12 @@
  * writer does meanwhile. Versions are kept as ticks, 32-bit distances from the array's `base`:
  *
  *   array   | base | length | previous | member 0 | member 1 | ...
- *   member  | record (64) | added (32) | removed (32) |      added <= tick < removed: a member
+ *   member  | record (64) | added (32) | removed (32) | traits (64) |      added <= tick < removed: a member
+ *
+ * The traits are those of the model as this record serves it, for choices to look at. They never change: a record whose definition of the
+ * model does leaves the list and joins it again in one write.
+ *
+ * `added` never falls from one member to the next, so those of a version are a beginning of the array, less the removed.
  *
  * Who writes what: the writer lock's holder appends behind `length` and then publishes it, marks removals in place, and now and then
  * publishes a fresh array without the removed ones. The fresh array knows all versions from its base on; a reader at an older
@@ -19,10 +24,16 @@
 
 struct record;
 
+typedef struct member_traits {
+    uint32_t context_length; /* tokens */
+    uint8_t capabilities;    /* REG_VISION and so on */
+} member_traits;
+
 typedef struct member {
     struct record *record;
     uint32_t added;
     _Atomic uint32_t removed;
+    member_traits traits;
 } member;
 
 typedef struct member_array {
@@ -33,6 +44,7 @@ typedef struct member_array {
     uint32_t capacity;
     _Atomic uint32_t length;
     _Atomic uint32_t late_from; /* members from here on joined out of order; UINT32_MAX: none */
+    _Atomic uint32_t top_weight; /* no member's weight is above it */
     member members[];
 } member_array;
 
@@ -54,16 +66,15 @@ typedef struct member_reading {
 /* Inside an epoch, with a version loaded in it. Wait-free. */
 member_reading member_list_read(member_list *list, uint64_t version);
 
-static inline bool member_is_in(const member *m, uint32_t tick) {
-    return m->added <= tick && tick < load_published(&((member *)m)->removed);
-}
+/* For members within the length that was read. */
+static inline bool member_is_in(const member *m, uint32_t tick) { return tick < load_published(&((member *)m)->removed); }
 
 /* All below: under the lock. `committed` is the clock, the write at work is committed + 1. */
 
 /* Makes room for `extra` members and for marking at the write at work. False when memory is out: nothing changed for anyone. */
 bool member_list_reserve(member_list *list, uint32_t extra, uint64_t committed, epoch_limbo *limbo);
 /* Appends after a reserve; returns the position. Cannot fail. */
-uint32_t member_list_add(member_list *list, struct record *record, uint64_t committed);
+uint32_t member_list_add(member_list *list, struct record *record, member_traits traits, uint64_t committed);
 /* Marks the member at `position` as removed, after a reserve. Cannot fail. */
 void member_list_remove(member_list *list, uint32_t position, uint64_t committed);
 /* After the commit: drops removed members once they are the greater part. */

@@ -25,7 +25,9 @@ model *model_index_get(model_index *index, const reg_key *id) {
 
 static void destroy_model(epoch_node *node, epoch_release release) {
     (void)release;
-    memory_free(reg_container(node, model, node));
+    model *m = reg_container(node, model, node);
+    turns_free(&m->turns);
+    memory_free(m);
 }
 
 static void destroy_variant(epoch_node *node, epoch_release release) {
@@ -67,7 +69,7 @@ static bool write_key(model_index *index, const reg_model *definition, reg_key *
 }
 
 static model *new_model(const reg_key *id) {
-    model *m = memory_alloc(sizeof *m + id->length);
+    model *m = memory_alloc_lines(sizeof *m + id->length);
     if (m == NULL) return NULL;
     memcpy(m->id, id->data, id->length);
     m->item.key = (reg_key){id->hash, m->id, id->length};
@@ -97,6 +99,7 @@ static variant *add_variant(model_index *index, const reg_model *definition, con
     m->variants++;
     v->model = m;
     v->object = definition->object;
+    v->traits = (member_traits){definition->context_length, definition->capabilities};
     string_map_put(&index->variants, &v->item);
     return v;
 }
@@ -123,9 +126,9 @@ void model_index_drop(model_index *index, variant *v, epoch_limbo *limbo) {
     epoch_retire(limbo, &m->node, sizeof *m + m->item.key.length, destroy_model);
 }
 
-uint32_t model_index_add(model_index *index, model *m, struct record *added, uint64_t committed) {
-    if (m->members.live == 0) index->served++;
-    return member_list_add(&m->members, added, committed);
+uint32_t model_index_add(model_index *index, const variant *v, struct record *added, uint64_t committed) {
+    if (v->model->members.live == 0) index->served++;
+    return member_list_add(&v->model->members, added, v->traits, committed);
 }
 
 void model_index_remove(model_index *index, model *m, uint32_t position, uint64_t committed) {

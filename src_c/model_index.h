@@ -1,6 +1,6 @@
 /* The models that a fleet serves: model id -> the records that serve it, and every distinct definition of a model kept once.
  *
- *   model     one per model id     its published list of records
+ *   model     one per model id     its published list of records, and whose turn it is
  *   variant   one per definition   (id, name, limits, capabilities), shared by all records that define it so
  *
  * Readers find models by id inside an epoch, without a lock. Everything else is under the writer lock. A variant lives while something
@@ -12,6 +12,7 @@
 #include "member_list.h"
 #include "registry.h"
 #include "string_map.h"
+#include "turns.h"
 
 typedef struct model {
     string_item item;
@@ -19,6 +20,10 @@ typedef struct model {
     member_list members;
     uint32_t variants;
     uint32_t mark; /* scratch of the write at work; 0 between writes */
+    /* Written by every choice, so on a line of its own. */
+    _Alignas(REG_CACHE_LINE) _Atomic uint64_t last_chosen; /* the order of a record; 0: none yet */
+    _Atomic uint32_t last_position; /* where it was in the list: a hint */
+    turns turns; /* under the registry's lock of that name */
     char id[];
 } model;
 
@@ -28,6 +33,7 @@ typedef struct reg_variant {
     model *model;
     uint32_t holds;
     void *object;
+    member_traits traits;
     char definition[];
 } variant;
 
@@ -54,8 +60,8 @@ variant *model_index_hold(model_index *index, const reg_model *definition, bool 
 /* A hold less. Without holds the variant goes, and the last one takes its model along; after the commit. */
 void model_index_drop(model_index *index, variant *v, epoch_limbo *limbo);
 
-/* Adds a record to a model's list, or takes it out, as a part of the write at work; the list has been reserved. */
-uint32_t model_index_add(model_index *index, model *m, struct record *added, uint64_t committed);
+/* Adds a record to the list of a variant's model, or takes it out, as a part of the write at work; the list has been reserved. */
+uint32_t model_index_add(model_index *index, const variant *v, struct record *added, uint64_t committed);
 void model_index_remove(model_index *index, model *m, uint32_t position, uint64_t committed);
 
 #endif

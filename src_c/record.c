@@ -24,23 +24,26 @@ void record_moved(record *r, member_list *list, uint32_t position) {
         if (&m->variants[i]->model->members == list) m->positions[i] = position;
 }
 
-static void destroy_state(epoch_node *node, epoch_release release) {
-    state *s = reg_container(node, state, node);
+static void free_state(state *s, epoch_release release) {
     if (s->owns_definition) release(s->definition);
     if (s->owns_error) release(s->error);
     memory_free(s);
 }
 
+static void destroy_state(epoch_node *node, epoch_release release) { free_state(reg_container(node, state, node), release); }
+
 void state_retire(state *s, epoch_limbo *limbo) { epoch_retire(limbo, &s->node, sizeof *s, destroy_state); }
 
-static void destroy_record(epoch_node *node, epoch_release release) {
-    record *r = reg_container(node, record, node);
+void record_drop(record *r, epoch_release release) {
+    if (sub_counted(&r->holds, 1) != 1) return;
+    free_state(load_own(&r->state), release);
     release(r->id);
     memory_free(r);
 }
 
+static void destroy_record(epoch_node *node, epoch_release release) { record_drop(reg_container(node, record, node), release); }
+
 void record_retire(record *r, epoch_limbo *limbo) {
-    state_retire(load_own(&r->state), limbo);
     memory_free(r->memberships);
-    epoch_retire(limbo, &r->node, sizeof *r, destroy_record);
+    epoch_retire(limbo, &r->node, sizeof *r + sizeof(state), destroy_record);
 }

@@ -1,10 +1,15 @@
 /* A record: one registration of one backend. Remove an id and add it again, and it is another record.
  *
- *   line 0   read by every operation, written by the lock's holder   item  life  state  node
- *   line 1   counters, written by every thread; the rest under       counters  order  id  memberships  url  instance
- *            the writer lock
+ *   line 0   for look-ups: read by every operation, written by     item  life  state  memberships  url  instance
+ *            the writer lock's holder
+ *   line 1   for counting and choosing: written by every thread    counters  health  order  id  holds  max_pending  priority  weight
  *
- * Two records never share a line, and counting on one does not disturb the look-up of it.
+ * Two records never share a line, and counting on one does not disturb the look-up of it. What a choice wants to know of a
+ * candidate is on one line.
+ *
+ * Who keeps it: the registry has one hold until the record is reclaimed, each lease another. A lease is made of a record that is
+ * registered, inside an epoch, so it adds its hold before the registry's can go. Whoever drops the last one frees the record
+ * with its last state; by then no reader and no lease can have it.
  */
 #ifndef REG_RECORD_H
 #define REG_RECORD_H
@@ -40,21 +45,56 @@ typedef struct record {
     _Alignas(REG_CACHE_LINE) string_item item;
     version_life life;
     _Atomic(state *) state;
-    epoch_node node;
+    union {
+        struct { /* while it is registered; under the lock */
+            memberships *memberships;
+            alias *url;
+            alias *instance; /* NULL: none */
+        };
+        epoch_node node; /* afterwards */
+    };
 
     _Alignas(REG_CACHE_LINE) counters counters;
-    uint64_t order; /* of registration, from 1; immutable */
+    _Atomic uint64_t health; /* health << 62 | version: those of the newest state */
+    uint64_t order; /* of registration, from 1; this and the rest are immutable */
     void *id;       /* the object that item.key.data lies in */
-    memberships *memberships;
-    alias *url;
-    alias *instance; /* NULL: none */
+    _Atomic uint32_t holds;
+    uint32_t max_pending;
+    int32_t priority;
+    uint16_t weight;
 } record;
+
+_Static_assert(sizeof(record) == 2 * REG_CACHE_LINE, "a record is two lines");
 
 /* The state at `version`, loaded in this epoch; for a record that is younger, its first one (see life_at). */
 static inline state *record_state_at(record *r, uint64_t version) {
     state *s = load_published(&r->state);
     while (reg_unlikely(s->version > version) && s->previous != NULL) s = s->previous;
     return s;
+}
+
+#define RECORD_VERSION (((uint64_t)1 << 62) - 1)
+
+/* Whether the record is healthy at `version` and has not changed since; one comparison, as REG_HEALTHY is 0. */
+static inline bool record_is_plainly_healthy(record *r, uint64_t version) { return load_published(&r->health) <= version; }
+
+static inline bool record_has_changed_since(record *r, uint64_t version) {
+    return (load_published(&r->health) & RECORD_VERSION) > version;
+}
+
+/* The health at `version`. What the record's own line tells is right unless it is newer; a write puts it there before it commits, so
+ * a reader at `version` never finds an older one. */
+static inline uint8_t record_health_at(record *r, uint64_t version) {
+    uint64_t newest = load_published(&r->health);
+    return reg_likely((newest & RECORD_VERSION) <= version) ? (uint8_t)(newest >> 62) : record_state_at(r, version)->health;
+}
+
+static inline uint64_t record_health_word(const state *s) { return (uint64_t)s->health << 62 | s->version; }
+
+/* Makes `s` the newest state, as a part of the write at work. Under the lock. */
+static inline void record_set_state(record *r, state *s) {
+    publish(&r->state, s);
+    publish(&r->health, record_health_word(s));
 }
 
 /* NULL when memory is out. The variants' holds pass to the memberships. */
@@ -66,5 +106,10 @@ void record_moved(record *r, member_list *list, uint32_t position);
 /* To the limbo, once the write that replaced or removed it is committed. */
 void state_retire(state *s, epoch_limbo *limbo);
 void record_retire(record *r, epoch_limbo *limbo);
+
+/* A hold more, inside an epoch in which the record was found registered. */
+static inline void record_hold(record *r) { add_counted(&r->holds, 1); }
+/* A hold less; the last one frees the record. Outside every lock and epoch. */
+void record_drop(record *r, epoch_release release);
 
 #endif

@@ -15,14 +15,19 @@ static void mark_models(const memberships *m, bool on) {
     for (uint32_t i = 0; i < m->count; i++) m->variants[i]->model->mark = on ? i + 1 : 0;
 }
 
+/* Whether variant `i` of `m` is in the marked memberships too: not only the model, but the same definition of it. */
+static bool is_in_both(const memberships *m, uint32_t i, const memberships *marked) {
+    uint32_t mark = m->variants[i]->model->mark;
+    return mark != 0 && marked->variants[mark - 1] == m->variants[i];
+}
+
 /* Lists that the record joins want room for it, lists that it leaves want a tick. */
 static bool reserve_lists(reg_registry *reg, const memberships *m, const memberships *other, uint32_t extra) {
     bool ready = true;
     mark_models(other, true);
-    for (uint32_t i = 0; ready && i < m->count; i++) {
-        model *one = m->variants[i]->model;
-        if (one->mark == 0) ready = member_list_reserve(&one->members, extra, committed(reg), &reg->limbo);
-    }
+    for (uint32_t i = 0; ready && i < m->count; i++)
+        if (!is_in_both(m, i, other))
+            ready = member_list_reserve(&m->variants[i]->model->members, extra, committed(reg), &reg->limbo);
     mark_models(other, false);
     return ready;
 }
@@ -46,20 +51,22 @@ static bool prepare(reg_registry *reg, const reg_entry *entry, change *c) {
     return ready;
 }
 
-/* A model in both lists keeps its member and is never out of its index; the others join and leave. */
+/* A model in both lists keeps its member; one with another definition changes it, and is never out of its index; the others join
+ * and leave. */
 static void move_between_lists(reg_registry *reg, change *c) {
     uint64_t now = committed(reg);
     c->fresh->roster_position = c->old->roster_position;
     mark_models(c->old, true);
     for (uint32_t i = 0; i < c->fresh->count; i++) {
-        model *m = c->fresh->variants[i]->model;
-        c->fresh->positions[i] = m->mark != 0 ? c->old->positions[m->mark - 1] : model_index_add(&reg->models, m, c->record, now);
+        const variant *v = c->fresh->variants[i];
+        c->fresh->positions[i] = is_in_both(c->fresh, i, c->old) ? c->old->positions[v->model->mark - 1]
+                                                                 : model_index_add(&reg->models, v, c->record, now);
     }
     mark_models(c->old, false);
     mark_models(c->fresh, true);
     for (uint32_t i = 0; i < c->old->count; i++) {
-        model *m = c->old->variants[i]->model;
-        if (m->mark == 0) model_index_remove(&reg->models, m, c->old->positions[i], now);
+        if (!is_in_both(c->old, i, c->fresh))
+            model_index_remove(&reg->models, c->old->variants[i]->model, c->old->positions[i], now);
     }
     mark_models(c->fresh, false);
     c->record->memberships = c->fresh;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "memory.h"
+#include "random.h"
 
 /* ---- all registries, so that fork can find them in a quiet moment ---- */
 
@@ -11,21 +12,28 @@ static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static reg_registry *all_registries;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
-/* Fork copies one thread and all memory. Holding every writer lock meanwhile, no structure is copied half written, and the
+/* Fork copies one thread and all memory. Holding every lock meanwhile, no structure is copied half written, and the
  * child, whose only thread holds the locks, can release them. Writers never wait for anything while they hold
  * theirs, so this cannot deadlock. */
 static void before_fork(void) {
     pthread_mutex_lock(&all_lock);
-    for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) pthread_mutex_lock(&reg->writer);
+    for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {
+        pthread_mutex_lock(&reg->turns);
+        pthread_mutex_lock(&reg->writer);
+    }
 }
 
 static void after_fork(void) {
-    for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) pthread_mutex_unlock(&reg->writer);
+    for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {
+        pthread_mutex_unlock(&reg->writer);
+        pthread_mutex_unlock(&reg->turns);
+    }
     pthread_mutex_unlock(&all_lock);
 }
 
 static void after_fork_in_child(void) {
     epoch_after_fork_in_child();
+    random_state = 0; /* not the parent's choices once more */
     after_fork();
 }
 
@@ -74,6 +82,7 @@ reg_registry *reg_new(void) {
     }
     reg->roster.is_roster = true;
     pthread_mutex_init(&reg->writer, NULL);
+    pthread_mutex_init(&reg->turns, NULL);
     list_registry(reg);
     return reg;
 }
@@ -101,6 +110,7 @@ void reg_free(reg_registry *reg, void (*release)(void *object)) {
     string_map_free(&reg->instances);
     string_map_free(&reg->urls);
     string_map_free(&reg->records);
+    pthread_mutex_destroy(&reg->turns);
     pthread_mutex_destroy(&reg->writer);
     memory_free(reg);
 }

@@ -23,12 +23,14 @@ typedef enum reg_status {
     REG_INSTANCE_TAKEN,  /* another backend holds the mDNS instance */
     REG_OVERFLOW,        /* the counter is at its limit */
     REG_NO_MEMORY,       /* nothing changed */
+    REG_NONE_AVAILABLE,  /* no backend may be chosen */
     REG_CHANGED,         /* the definition is not the expected one any more: read it and try again */
+    REG_UNHURRIED_ONLY,  /* the choice is long, or has to wait: ask again with `unhurried` set */
     REG_STATUS_COUNT
 } reg_status;
 
 /* What a backend is known to be. The binding maps its own enumeration to these. */
-typedef enum reg_health { REG_UNKNOWN, REG_HEALTHY, REG_UNHEALTHY, REG_DRAINING } reg_health;
+typedef enum reg_health { REG_HEALTHY, REG_UNHEALTHY, REG_UNKNOWN, REG_DRAINING } reg_health;
 
 typedef struct reg_registry reg_registry;
 typedef struct reg_variant reg_variant; /* a model definition, kept once for all backends that have an equal one */
@@ -118,6 +120,89 @@ reg_status reg_increment_pending_many(reg_registry *reg, reg_batch *batch);
 reg_status reg_decrement_pending_many(reg_registry *reg, reg_batch *batch);
 reg_status reg_update_latency_many(reg_registry *reg, reg_batch *batch);
 
+/* ---- choosing; how, and why it is exact, is told in select.c ---- */
+
+typedef enum reg_policy {
+    REG_LEAST_PENDING,
+    REG_POWER_OF_TWO,
+    REG_LOWEST_LATENCY,
+    REG_ROUND_ROBIN,
+    REG_RANDOM,
+    REG_PRIORITY,
+    REG_SMART,
+    REG_POLICY_COUNT
+} reg_policy;
+
+typedef struct reg_request {
+    reg_key model_id;
+    reg_policy policy;
+    uint32_t min_context; /* tokens */
+    uint8_t capabilities; /* that it must have */
+    bool allow_unknown;   /* besides healthy ones */
+    bool unhurried;       /* the caller is ready for a choice that grows with the fleet or waits for a lock */
+    reg_key *exclude;     /* ids; sorted here */
+    size_t exclude_count;
+} reg_request;
+
+/* Why a backend may not be chosen; of several reasons the first. */
+typedef enum reg_reason {
+    REG_ELIGIBLE,
+    REG_EXCLUDED,
+    REG_IS_UNHEALTHY,
+    REG_IS_DRAINING,
+    REG_IS_UNKNOWN,
+    REG_NO_VISION,
+    REG_NO_TOOLS,
+    REG_NO_JSON_MODE,
+    REG_SHORT_CONTEXT,
+    REG_FULL,
+    REG_REASON_COUNT
+} reg_reason;
+
+typedef struct reg_candidate {
+    void *definition; /* borrowed until reg_read_end */
+    uint64_t order;
+    uint32_t pending;
+    uint32_t latency;
+    uint32_t context_length;
+    int32_t priority;
+    uint16_t weight;
+    uint8_t reason;
+} reg_candidate;
+
+typedef struct reg_candidates {
+    reg_candidate *items; /* freed by reg_candidates_free; the eligible ones first, best first; the others in the list's order */
+    size_t count;
+} reg_candidates;
+
+/* One request in flight. All zero is none. */
+typedef struct reg_lease {
+    struct record *record;
+    uint64_t started; /* monotonic, nanoseconds */
+    _Atomic bool is_active;
+} reg_lease;
+
+/* Chooses a backend and counts one more in flight on it, in one step. REG_OK, REG_NONE_AVAILABLE, REG_UNHURRIED_ONLY or REG_NO_MEMORY.
+ * O(backends of the model), REG_POWER_OF_TWO expected O(1). */
+reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease);
+/* The choice without the count; the definition is borrowed. Between reg_read_begin and reg_read_end. As reg_acquire. */
+reg_status reg_select(reg_registry *reg, reg_request *request, void **definition);
+/* Every backend of the model; for a model that none lists, none. Between reg_read_begin and reg_read_end. REG_OK or REG_NO_MEMORY. */
+reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *candidates);
+void reg_candidates_free(reg_candidates *candidates);
+
+/* Ends the request: false, and nothing happens, where it has ended already. The average is fed with `sample` (ms), or with the time since
+ * the start where it is NULL, unless `failed`. `at_zero` is set where nothing was in flight, and then nothing is taken off. Any thread. */
+bool reg_lease_release(reg_lease *lease, const uint32_t *sample, bool failed, bool *at_zero);
+bool reg_lease_is_active(const reg_lease *lease);
+/* The backend's definition, as it is now or was last. Borrowed until reg_read_end; between reg_read_begin and it. */
+void *reg_lease_definition(const reg_lease *lease);
+/* Lets go of the backend. The lease has been released, and nobody uses it any more. */
+void reg_lease_drop(reg_lease *lease, void (*release)(void *object));
+
+/* The calling thread's choices at random repeat from here. For tests. */
+void reg_seed_random(uint64_t seed);
+
 /* ---- writing: may wait for another writer; what raises has changed nothing ---- */
 
 /* Finds or makes the shared variant of each of `count` models, and holds it for the caller. REG_OK, or REG_NO_MEMORY and nothing is
@@ -138,6 +223,10 @@ typedef struct reg_entry {
     reg_variant *const *variants;
     size_t variant_count;
     int64_t now; /* microseconds since 1970, UTC; for reg_add */
+    /* for reg_add; they hold for the whole registration */
+    uint32_t max_pending; /* UINT32_MAX: no cap */
+    int32_t priority;     /* lower is preferred */
+    uint16_t weight;      /* 1 to 1,000 */
 } reg_entry;
 
 /* REG_OK, REG_DUPLICATE, REG_INSTANCE_TAKEN or REG_NO_MEMORY. Expected O(models of the entry), amortised. */

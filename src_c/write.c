@@ -78,14 +78,19 @@ static void fill_record(reg_registry *reg, record *r, const reg_entry *entry) {
     r->item.key = entry->id;
     r->id = entry->id_object;
     r->order = ++reg->orders;
+    r->max_pending = entry->max_pending;
+    r->priority = entry->priority;
+    r->weight = entry->weight;
+    store_private(&r->holds, 1);
+    store_private(&r->health, record_health_word(s));
     store_private(&r->life, life_alive_since(s->version));
 }
 
 static void enter_lists(reg_registry *reg, record *r) {
     memberships *m = r->memberships;
-    m->roster_position = member_list_add(&reg->roster, r, committed(reg));
+    m->roster_position = member_list_add(&reg->roster, r, (member_traits){0}, committed(reg));
     for (uint32_t i = 0; i < m->count; i++)
-        m->positions[i] = model_index_add(&reg->models, m->variants[i]->model, r, committed(reg));
+        m->positions[i] = model_index_add(&reg->models, m->variants[i], r, committed(reg));
 }
 
 static reg_status add(reg_registry *reg, const reg_entry *entry) {

@@ -45,7 +45,7 @@ static inline void replace_state(reg_registry *reg, record *r, state *fresh) {
     state *old = load_own(&r->state);
     fresh->previous = old;
     fresh->version = version_at_work(reg);
-    publish(&r->state, fresh);
+    record_set_state(r, fresh);
     commit_write(reg);
     state_retire(old, &reg->limbo);
 }

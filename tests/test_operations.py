@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from conftest import make_backend
 
-from registry import Backend, BackendNotFoundError, BackendStatus, DuplicateBackendError, Model, Registry
+from registry import (
+    Backend,
+    BackendNotFoundError,
+    BackendStatus,
+    DuplicateBackendError,
+    Model,
+    NoBackendAvailableError,
+    Registry,
+)
 from registry._core import STATUS_ERRORS
 
 
@@ -186,7 +194,7 @@ def test_a_large_fleet(registry: Registry) -> None:
 
 
 def test_every_status_of_the_core_has_its_exception() -> None:
-    """The statuses of src_c/registry.h, but for success and 'try again', in their order there."""
+    """The statuses of src_c/registry.h, but for success and 'ask again', in their order there."""
     header = (Path(__file__).parent.parent / "src_c" / "registry.h").read_text()
     names = re.findall(
         r"^    (REG_\w+),", header.partition("typedef enum reg_status {")[2].partition("}")[0], re.MULTILINE
@@ -197,7 +205,8 @@ def test_every_status_of_the_core_has_its_exception() -> None:
         "REG_INSTANCE_TAKEN": ValueError,
         "REG_OVERFLOW": OverflowError,
         "REG_NO_MEMORY": MemoryError,
+        "REG_NONE_AVAILABLE": NoBackendAvailableError,
     }
-    assert names == ["REG_OK", *expected, "REG_CHANGED"]
+    assert names == ["REG_OK", *expected, "REG_CHANGED", "REG_UNHURRIED_ONLY"]
     assert {names[status]: type(make("gpu-1")) for status, make in STATUS_ERRORS.items()} == expected
     assert all("gpu-1" in str(make("gpu-1")) for make in STATUS_ERRORS.values() if make("gpu-1").args)

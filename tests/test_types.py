@@ -42,6 +42,8 @@ BACKENDS = st.builds(
     st.sampled_from(DiscoverySource),
     st.dictionaries(TEXTS, TEXTS, max_size=3),
     st.integers(-(2**31), 2**31 - 1),
+    st.none() | st.integers(1, 2**32 - 1),
+    st.integers(1, 1000),
 )
 TIMES = st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC))
 
@@ -72,7 +74,7 @@ def view(registry: Registry) -> BackendView:
     return found
 
 
-FIELDS = [
+FIRST = [
     "id",
     "name",
     "url",
@@ -88,6 +90,9 @@ FIELDS = [
     "discovery_source",
     "metadata",
 ]
+# Those that came after the first fourteen: older documents do not have them.
+LATER = ["max_pending", "weight"]
+FIELDS = [*FIRST, *LATER]
 
 
 def test_a_view_is_a_real_dataclass(view: BackendView) -> None:
@@ -225,12 +230,18 @@ def test_times(view: BackendView) -> None:
         BackendView.from_json(json.dumps(document))
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", FIRST)
 def test_no_field_of_a_view_may_be_missing(view: BackendView, name: str) -> None:
     document = json.loads(view.to_json())
     del document[name]
     with pytest.raises(ValueError, match=rf"^\$.*{name}"):
         BackendView.from_json(json.dumps(document))
+
+
+def test_an_older_view_reads_with_the_defaults(view: BackendView) -> None:
+    document = {name: value for name, value in json.loads(view.to_json()).items() if name in FIRST}
+    assert BackendView.from_json(json.dumps(document)) == view
+    assert (view.max_pending, view.weight) == (None, 1)
 
 
 MODEL = '{"id": "m", "context_length": %s}'

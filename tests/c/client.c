@@ -42,6 +42,7 @@ static reg_status hold(reg_registry *reg, const offer *o, reg_variant **variants
         models[*count] = (reg_model){.id = key_of(o->models[*count]),
                                      .name = key_of("name"),
                                      .context_length = o->context_length,
+                                     .capabilities = o->capabilities,
                                      .object = object_new((int)*count)};
     reg_status status = reg_hold_models(reg, models, *count, variants, is_taken, &garbage);
     for (size_t i = 0; i < *count; i++)
@@ -61,7 +62,10 @@ static reg_entry entry_of(const offer *o, int number, reg_variant **variants, si
                        .definition = object_new(number),
                        .variants = variants,
                        .variant_count = count,
-                       .now = number};
+                       .now = number,
+                       .max_pending = o->max_pending != 0 ? o->max_pending : UINT32_MAX,
+                       .weight = o->weight != 0 ? o->weight : 1,
+                       .priority = o->priority};
     if (o->instance != NULL) entry.instance = key_of(o->instance);
     return entry;
 }
@@ -165,4 +169,32 @@ size_t client_query(reg_registry *reg, const char *model_id, int *numbers, size_
 void client_free(reg_registry *reg) {
     reg_free(reg, object_release);
     CHECK(objects_alive == 0);
+}
+
+reg_request client_request(const char *model_id, reg_policy policy) {
+    return (reg_request){.model_id = key_of(model_id), .policy = policy, .unhurried = true};
+}
+
+int client_acquire(reg_registry *reg, reg_request request, reg_lease *lease) {
+    *lease = (reg_lease){0};
+    if (reg_acquire(reg, &request, lease) != REG_OK) return -1;
+    struct epoch_slot *reader = reg_read_begin();
+    int number = object_of(reg_lease_definition(lease))->number;
+    reg_read_end(reader);
+    return number;
+}
+
+int client_select(reg_registry *reg, reg_request request) {
+    struct epoch_slot *reader = reg_read_begin();
+    void *definition = NULL;
+    int number = reg_select(reg, &request, &definition) == REG_OK ? object_of(definition)->number : -1;
+    reg_read_end(reader);
+    return number;
+}
+
+bool client_return(reg_lease *lease, const uint32_t *sample) {
+    bool at_zero = false;
+    bool released = reg_lease_release(lease, sample, false, &at_zero);
+    reg_lease_drop(lease, object_release);
+    return released && !at_zero;
 }

@@ -26,6 +26,10 @@ typedef struct offer {
     const char *instance; /* NULL: none */
     const char *models[4];
     uint32_t context_length; /* of all its models */
+    uint8_t capabilities;    /* likewise */
+    uint32_t max_pending;    /* 0: no cap */
+    uint16_t weight;         /* 0: 1 */
+    int32_t priority;
 } offer;
 
 reg_status client_add(reg_registry *reg, const offer *o, int number);
@@ -35,6 +39,15 @@ reg_status client_redefine(reg_registry *reg, const offer *o, int number);
 reg_status client_health(reg_registry *reg, const char *id, reg_health health, int error);
 /* The numbers of the definitions that serve the model (NULL: all), in order; ends the program if anything is out of order. */
 size_t client_query(reg_registry *reg, const char *model_id, int *numbers, size_t room);
+
+/* A request for a model by a policy. */
+reg_request client_request(const char *model_id, reg_policy policy);
+/* The number of the chosen backend's definition, or -1 where none is available. */
+int client_acquire(reg_registry *reg, reg_request request, reg_lease *lease);
+int client_select(reg_registry *reg, reg_request request);
+/* Releases (if it is still active) and drops. False if it had been released, or nothing was in flight. */
+bool client_return(reg_lease *lease, const uint32_t *sample);
+
 void client_free(reg_registry *reg);
 
 #endif

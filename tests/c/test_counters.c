@@ -2,32 +2,72 @@
 #include "counters.h"
 
 static long edges_of_in_flight(void) {
-    _Atomic uint32_t pending = 0;
+    _Atomic uint64_t pending = 0;
     uint32_t value = 9;
     CHECK(!counter_decrement(&pending, &value) && value == 0 && pending == 0);
     CHECK(counter_increment(&pending, &value) && value == 1);
     CHECK(counter_decrement(&pending, &value) && value == 0);
     const uint32_t near[] = {UINT32_MAX - COUNTER_MARGIN - 1, UINT32_MAX - COUNTER_MARGIN, UINT32_MAX - 1};
     for (int i = 0; i < 3; i++) {
-        pending = near[i];
-        CHECK(counter_increment(&pending, &value) && value == near[i] + 1 && pending == value);
+        pending = COUNTER_VERSION | near[i];
+        CHECK(counter_increment(&pending, &value) && value == near[i] + 1 && pending == (COUNTER_VERSION | value));
     }
-    CHECK(!counter_increment(&pending, &value) && pending == UINT32_MAX);
+    CHECK(!counter_increment(&pending, &value) && pending == (COUNTER_VERSION | UINT32_MAX));
     CHECK(counter_decrement(&pending, &value) && value == UINT32_MAX - 1);
-    return 8;
+    pending = ~COUNTER_CLAIM & ~(uint64_t)UINT32_MAX;
+    CHECK(counter_increment(&pending, &value) && counter_decrement(&pending, &value) && value == 0 && pending == 0);
+    return 9;
+}
+
+/* What may happen to a claimed word; in each case but the last nobody can take it any more. */
+static long a_claim_that_was_seen_is_void(void) {
+    for (uint32_t count = 0; count < 3; count++) {
+        for (int what = 0; what < 5; what++) {
+            _Atomic uint64_t pending = COUNTER_VERSION * 7 | count;
+            uint64_t word = pending;
+            uint32_t value;
+            CHECK(counter_claim(&pending, &word) && counter_is_claimed(pending) && word == pending);
+            if (what == 0) CHECK(counter_value(&pending) == count);
+            if (what == 1) CHECK(counter_increment(&pending, &value) && value == count + 1);
+            if (what == 2) CHECK(counter_decrement(&pending, &value) == (count != 0));
+            if (what == 3) {
+                uint64_t same = pending; /* another choice takes it: then it was its claim */
+                CHECK(counter_claim(&pending, &same) && counter_take(&pending, same));
+            }
+            CHECK(counter_take(&pending, word) == (what == 4));
+            if (what == 4) CHECK(counter_value(&pending) == count + 1 && !counter_is_claimed(pending));
+            bool decremented = what == 0 || what == 2;
+            CHECK((counter_decrements(pending) == 7) == !decremented);
+        }
+    }
+    return 15;
+}
+
+static long a_claim_wants_the_word_as_it_was(void) {
+    _Atomic uint64_t pending = 3;
+    uint64_t word = 2;
+    CHECK(!counter_claim(&pending, &word) && pending == 3);
+    return 1;
 }
 
 static long the_average(void) {
     _Atomic uint64_t latency = 0;
-    CHECK(latency_average(&latency) == 0);
-    CHECK(latency_update(&latency, 0) == 0);
+    CHECK(latency_average(&latency) == 0 && !latency_is_sampled(latency));
+    CHECK(latency_update(&latency, 0) == 0 && latency_is_sampled(latency));
     CHECK(latency_update(&latency, 100) == 20);
     CHECK(latency_update(&latency, UINT32_MAX) == (UINT32_MAX + 80u * (uint64_t)1) / 5);
     for (int i = 0; i < 1000; i++) {
-        uint64_t old = latency_average(&latency);
+        uint64_t old = latency_average(&latency), before = latency;
         CHECK(latency_update(&latency, UINT32_MAX) == (UINT32_MAX + 4 * old) / 5);
+        CHECK(latency > before);
     }
-    return 1004;
+    latency = ~(uint64_t)0;
+    CHECK(latency_update(&latency, 0) == (uint32_t)(4 * (uint64_t)UINT32_MAX / 5) && latency_is_sampled(latency));
+    return 1005;
 }
 
-const test counter_tests[] = {{"counters: edges of in flight", edges_of_in_flight}, {"counters: the average", the_average}, {0}};
+const test counter_tests[] = {{"counters: edges of in flight", edges_of_in_flight},
+                              {"counters: a claim that was seen is void", a_claim_that_was_seen_is_void},
+                              {"counters: a claim wants the word as it was", a_claim_wants_the_word_as_it_was},
+                              {"counters: the average", the_average},
+                              {0}};

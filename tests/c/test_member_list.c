@@ -28,7 +28,7 @@ static long every_version_sees_its_own(void) {
     for (; committed < COUNT; committed++) {
         records[committed] = new_record(committed + 1);
         CHECK(member_list_reserve(&list, 1, committed, &limbo));
-        records[committed]->memberships->roster_position = member_list_add(&list, records[committed], committed);
+        records[committed]->memberships->roster_position = member_list_add(&list, records[committed], (member_traits){0}, committed);
     }
     for (; committed < 2 * COUNT; committed++) {
         CHECK(member_list_reserve(&list, 0, committed, &limbo));
@@ -55,10 +55,10 @@ static long ticks_run_out(void) {
     record *one = new_record(1), *two = new_record(2);
     uint64_t orders[2], far = (uint64_t)1 << 40;
     CHECK(member_list_reserve(&list, 2, 0, &limbo));
-    one->memberships->roster_position = member_list_add(&list, one, 0);
+    one->memberships->roster_position = member_list_add(&list, one, (member_traits){0}, 0);
     CHECK(count_at(&list, far, orders) == 1);
     CHECK(member_list_reserve(&list, 1, far, &limbo));
-    two->memberships->roster_position = member_list_add(&list, two, far);
+    two->memberships->roster_position = member_list_add(&list, two, (member_traits){0}, far);
     CHECK(count_at(&list, 1, orders) == 1 && count_at(&list, far, orders) == 1 && count_at(&list, far + 1, orders) == 2);
     CHECK(member_list_reserve(&list, 0, 2 * far, &limbo));
     member_list_remove(&list, one->memberships->roster_position, 2 * far);

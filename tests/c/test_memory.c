@@ -36,9 +36,9 @@ static unsigned long fingerprint(reg_registry *reg) {
 
 typedef reg_status (*operation)(reg_registry *reg);
 
-static reg_status add_new(reg_registry *reg) { return client_add(reg, &(offer){"new", "http://new", "i", {"m", "n", "o"}, 2}, 99); }
+static reg_status add_new(reg_registry *reg) { return client_add(reg, &(offer){"new", "http://new", "i", {"m", "n", "o"}, .context_length = 2}, 99); }
 static reg_status redefine_one(reg_registry *reg) {
-    return client_redefine(reg, &(offer){"b3", NULL, "i", {"n", "o", "m"}, 3}, 98);
+    return client_redefine(reg, &(offer){"b3", NULL, "i", {"n", "o", "m"}, .context_length = 3}, 98);
 }
 static reg_status remove_one(reg_registry *reg) { return client_remove(reg, "b2", NULL); }
 static reg_status check_health(reg_registry *reg) { return client_health(reg, "b1", REG_HEALTHY, 5); }

@@ -8,7 +8,7 @@
 
 static long statuses(void) {
     reg_registry *reg = reg_new();
-    offer a = {"a", "http://a", "i", {"m", "n"}, 1}, b = {"b", "http://a", "i", {"m"}, 1};
+    offer a = {"a", "http://a", "i", {"m", "n"}, .context_length = 1}, b = {"b", "http://a", "i", {"m"}, .context_length = 1};
     reg_key id = key_of("a"), none = key_of("none"), url = key_of("http://a"), instance = key_of("i");
     uint32_t value;
     uint64_t total;
@@ -117,7 +117,7 @@ static long a_large_fleet(void) {
         for (int i = 0; i < COUNT; i++) {
             snprintf(id, sizeof id, "b%d", i);
             snprintf(url, sizeof url, "http://%d", i);
-            CHECK(client_add(reg, &(offer){id, url, NULL, {"m", i % 2 ? "odd" : "even"}, 1}, i) == REG_OK);
+            CHECK(client_add(reg, &(offer){id, url, NULL, {"m", i % 2 ? "odd" : "even"}, .context_length = 1}, i) == REG_OK);
         }
         CHECK(client_query(reg, "m", NULL, 0) == COUNT && client_query(reg, "odd", NULL, 0) == COUNT / 2);
         for (int i = 0; i < COUNT; i++) {

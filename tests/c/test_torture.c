@@ -167,7 +167,7 @@ static long a_model_moves(void) {
 /* Whoever was once seen by one way of asking is seen by every other. */
 static void come_and_go(unsigned *seed) {
     (void)seed;
-    CHECK(client_add(reg, &(offer){"a", "http://a", "x", {"m"}, 0}, 1) == REG_OK && client_remove(reg, "a", NULL) == REG_OK);
+    CHECK(client_add(reg, &(offer){"a", "http://a", "x", {"m"}, .context_length = 0}, 1) == REG_OK && client_remove(reg, "a", NULL) == REG_OK);
 }
 
 static void all_ways_agree(unsigned *seed) {

@@ -1,0 +1,302 @@
+/* Choosing: what each policy prefers, and what concurrent choices add up to. */
+#include <pthread.h>
+#include <string.h>
+
+#include "check.h"
+#include "client.h"
+
+/* `count` healthy backends with the model m, numbered from 0, made by `shape`. */
+static reg_registry *fleet(int count, void (*shape)(offer *o, int number)) {
+    reg_registry *reg = reg_new();
+    for (int i = 0; i < count; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "b%d", i);
+        offer o = {.id = id, .models = {"m"}, .context_length = 8192};
+        if (shape != NULL) shape(&o, i);
+        CHECK(client_add(reg, &o, i) == REG_OK);
+        CHECK(client_health(reg, id, REG_HEALTHY, -1) == REG_OK);
+    }
+    return reg;
+}
+
+static long a_lease_counts_and_returns(void) {
+    reg_registry *reg = fleet(1, NULL);
+    reg_key id = key_of("b0");
+    reg_lease lease;
+    reg_view view;
+    bool at_zero;
+    CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) == 0);
+    struct epoch_slot *reader = reg_read_begin();
+    CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 1 && view.total == 0);
+    CHECK(reg_lease_release(&lease, &(uint32_t){250}, false, &at_zero) && !at_zero);
+    CHECK(!reg_lease_release(&lease, &(uint32_t){9999}, false, &at_zero));
+    CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 0 && view.total == 1 && view.latency == 250);
+    reg_read_end(reader);
+    reg_lease_drop(&lease, object_release);
+    CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) == 0);
+    CHECK(reg_lease_release(&lease, NULL, true, &at_zero) && !at_zero);
+    reg_lease_drop(&lease, object_release);
+    reader = reg_read_begin();
+    CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 0 && view.total == 2 && view.latency == 250);
+    reg_read_end(reader);
+    CHECK(client_acquire(reg, client_request("other", REG_LEAST_PENDING), &lease) == -1);
+    client_free(reg);
+    return 4;
+}
+
+static long a_lease_outlives_its_registration_and_the_registry(void) {
+    reg_registry *reg = fleet(1, NULL);
+    reg_lease old, fresh;
+    CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &old) == 0);
+    CHECK(client_remove(reg, "b0", NULL) == REG_OK);
+    CHECK(client_add(reg, &(offer){.id = "b0", .models = {"m"}}, 7) == REG_OK);
+    CHECK(client_health(reg, "b0", REG_HEALTHY, -1) == REG_OK);
+    CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &fresh) == 7);
+    CHECK(client_return(&old, NULL));
+    reg_key id = key_of("b0");
+    reg_view view;
+    struct epoch_slot *reader = reg_read_begin();
+    CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 1 && view.total == 0);
+    reg_read_end(reader);
+    reg_free(reg, object_release);
+    reader = reg_read_begin();
+    CHECK(object_of(reg_lease_definition(&fresh))->number == 7);
+    reg_read_end(reader);
+    CHECK(client_return(&fresh, NULL));
+    CHECK(objects_alive == 0);
+    return 2;
+}
+
+static void by_weight(offer *o, int number) { o->weight = number == 0 ? 5 : 1; }
+
+static long weighted_turns_are_smooth(void) {
+    reg_registry *reg = fleet(3, by_weight);
+    int counts[3] = {0}, longest = 0, run = 0;
+    for (int i = 0; i < 70; i++) {
+        int chosen = client_select(reg, client_request("m", REG_ROUND_ROBIN));
+        run = chosen == 0 ? run + 1 : 0;
+        if (run > longest) longest = run;
+        counts[chosen]++;
+        if (i % 7 == 6) CHECK(counts[0] == 5 * (i / 7 + 1) && counts[1] == i / 7 + 1);
+    }
+    /* All at once would be 10 in a row across two rounds; smooth is at most 4. */
+    CHECK(longest <= 4);
+    client_free(reg);
+    return 70;
+}
+
+static long ties_rotate_while_the_fleet_changes(void) {
+    enum { COUNT = 5, ROUNDS = 400 };
+    reg_registry *reg = fleet(COUNT, NULL);
+    int counts[COUNT + 1] = {0};
+    for (int i = 0; i < COUNT * ROUNDS; i++) {
+        counts[client_select(reg, client_request("m", i % 2 ? REG_LEAST_PENDING : REG_SMART))]++;
+        if (i % 3 == 0) CHECK(client_add(reg, &(offer){.id = "other", .models = {"m"}}, COUNT) == REG_OK);
+        if (i % 3 == 1) CHECK(client_remove(reg, "other", NULL) == REG_OK);
+    }
+    for (int i = 0; i < COUNT; i++) CHECK(counts[i] == ROUNDS);
+    client_free(reg);
+    return (long)COUNT * ROUNDS;
+}
+
+static void with_cap(offer *o, int number) {
+    o->max_pending = 3;
+    o->priority = number;
+}
+
+static long priorities_spill_over_when_full(void) {
+    reg_registry *reg = fleet(3, with_cap);
+    reg_lease leases[9];
+    for (int i = 0; i < 9; i++) CHECK(client_acquire(reg, client_request("m", REG_PRIORITY), &leases[i]) == i / 3);
+    reg_lease none;
+    for (int policy = 0; policy < REG_POLICY_COUNT; policy++)
+        CHECK(client_acquire(reg, client_request("m", policy), &none) == -1);
+    CHECK(client_return(&leases[4], NULL));
+    CHECK(client_acquire(reg, client_request("m", REG_PRIORITY), &leases[4]) == 1);
+    for (int i = 0; i < 9; i++) CHECK(client_return(&leases[i], NULL));
+    client_free(reg);
+    return 17;
+}
+
+static void of_many_kinds(offer *o, int number) {
+    o->capabilities = number == 1 ? REG_VISION : number == 2 ? REG_VISION | REG_TOOLS : 0;
+    o->context_length = number == 3 ? 100 : 8192;
+    o->max_pending = number == 4 ? 1 : 0;
+}
+
+static reg_reason reason_for(reg_registry *reg, reg_request request, size_t count, int number) {
+    struct epoch_slot *reader = reg_read_begin();
+    reg_candidates found;
+    CHECK(reg_explain(reg, &request, &found) == REG_OK && found.count == count);
+    reg_reason reason = REG_REASON_COUNT;
+    for (size_t i = 0; i < found.count; i++)
+        if (object_of(found.items[i].definition)->number == number) reason = found.items[i].reason;
+    reg_candidates_free(&found);
+    reg_read_end(reader);
+    return reason;
+}
+
+static long reasons_come_in_their_order(void) {
+    reg_registry *reg = fleet(5, of_many_kinds);
+    reg_request any = client_request("m", REG_LEAST_PENDING), picky = any;
+    picky.capabilities = REG_VISION | REG_TOOLS;
+    picky.min_context = 4096;
+    const reg_reason expected[] = {REG_NO_VISION, REG_NO_TOOLS, REG_ELIGIBLE, REG_NO_VISION, REG_NO_VISION};
+    for (int i = 0; i < 5; i++) CHECK(reason_for(reg, picky, 5, i) == expected[i]);
+    picky.capabilities = 0;
+    CHECK(reason_for(reg, picky, 5, 3) == REG_SHORT_CONTEXT);
+    reg_key id = key_of("b4");
+    uint32_t value;
+    CHECK(reg_increment_pending(reg, &id, &value) == REG_OK);
+    CHECK(reason_for(reg, any, 5, 4) == REG_FULL);
+    CHECK(client_health(reg, "b4", REG_DRAINING, -1) == REG_OK);
+    CHECK(reason_for(reg, any, 5, 4) == REG_IS_DRAINING);
+    reg_key out[] = {key_of("b9"), key_of("b4"), key_of("b1")};
+    any.exclude = out;
+    any.exclude_count = 3;
+    CHECK(reason_for(reg, any, 5, 4) == REG_EXCLUDED && reason_for(reg, any, 5, 1) == REG_EXCLUDED);
+    CHECK(reason_for(reg, any, 5, 0) == REG_ELIGIBLE);
+    CHECK(client_add(reg, &(offer){.id = "new", .models = {"m"}}, 5) == REG_OK);
+    CHECK(reason_for(reg, any, 6, 5) == REG_IS_UNKNOWN);
+    any.allow_unknown = true;
+    CHECK(reason_for(reg, any, 6, 5) == REG_ELIGIBLE);
+    client_free(reg);
+    return 13;
+}
+
+static long a_new_definition_of_a_model_counts(void) {
+    reg_registry *reg = fleet(2, NULL);
+    reg_request picky = client_request("m", REG_LEAST_PENDING);
+    picky.capabilities = REG_TOOLS;
+    CHECK(client_select(reg, picky) == -1);
+    CHECK(client_redefine(reg, &(offer){.id = "b0", .models = {"m"}, .capabilities = REG_TOOLS}, 8) == REG_OK);
+    CHECK(client_select(reg, picky) == 8);
+    int numbers[2];
+    CHECK(client_query(reg, "m", numbers, 2) == 2 && numbers[0] == 8 && numbers[1] == 1);
+    CHECK(client_redefine(reg, &(offer){.id = "b0", .models = {"m"}}, 9) == REG_OK);
+    CHECK(client_select(reg, picky) == -1);
+    client_free(reg);
+    return 3;
+}
+
+/* ---- threads ---- */
+
+enum { THREADS = 4, LEASES = 250 };
+
+typedef struct crowd {
+    reg_registry *reg;
+    reg_policy policy;
+    reg_lease leases[THREADS][LEASES];
+    long refused;
+} crowd;
+
+typedef struct member_of_crowd {
+    crowd *crowd;
+    int number;
+    long refused;
+} member_of_crowd;
+
+static void *take_all(void *argument) {
+    member_of_crowd *me = argument;
+    for (int i = 0; i < LEASES; i++)
+        me->refused += client_acquire(me->crowd->reg, client_request("m", me->crowd->policy), &me->crowd->leases[me->number][i]) < 0;
+    return NULL;
+}
+
+static void in_a_crowd(crowd *c, void *(*work)(void *)) {
+    pthread_t threads[THREADS];
+    member_of_crowd members[THREADS];
+    c->refused = 0;
+    for (int i = 0; i < THREADS; i++) {
+        members[i] = (member_of_crowd){.crowd = c, .number = i};
+        CHECK(pthread_create(&threads[i], NULL, work, &members[i]) == 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+        c->refused += members[i].refused;
+    }
+}
+
+static uint32_t in_flight(reg_registry *reg, const char *id) {
+    reg_key key = key_of(id);
+    reg_view view;
+    struct epoch_slot *reader = reg_read_begin();
+    CHECK(reg_get(reg, &key, &view) == REG_OK);
+    reg_read_end(reader);
+    return view.pending;
+}
+
+static crowd the_crowd;
+
+static void return_all(crowd *c) {
+    for (int i = 0; i < THREADS * LEASES; i++) (void)client_return(&c->leases[i / LEASES][i % LEASES], NULL);
+}
+
+static long a_crowd_splits_evenly(void) {
+    for (int round = 0; round < 20; round++) {
+        the_crowd = (crowd){.reg = fleet(2, NULL), .policy = REG_LEAST_PENDING};
+        in_a_crowd(&the_crowd, take_all);
+        CHECK(the_crowd.refused == 0);
+        CHECK(in_flight(the_crowd.reg, "b0") == THREADS * LEASES / 2 && in_flight(the_crowd.reg, "b1") == THREADS * LEASES / 2);
+        return_all(&the_crowd);
+        CHECK(in_flight(the_crowd.reg, "b0") == 0 && in_flight(the_crowd.reg, "b1") == 0);
+        client_free(the_crowd.reg);
+    }
+    return 20L * THREADS * LEASES;
+}
+
+static void capped(offer *o, int number) { o->max_pending = 40 + (uint32_t)number; }
+
+static long no_policy_exceeds_a_cap(void) {
+    for (int policy = 0; policy < REG_POLICY_COUNT; policy++) {
+        the_crowd = (crowd){.reg = fleet(3, capped), .policy = policy};
+        in_a_crowd(&the_crowd, take_all);
+        CHECK(the_crowd.refused == THREADS * LEASES - (40 + 41 + 42));
+        CHECK(in_flight(the_crowd.reg, "b0") == 40 && in_flight(the_crowd.reg, "b1") == 41 && in_flight(the_crowd.reg, "b2") == 42);
+        return_all(&the_crowd);
+        client_free(the_crowd.reg);
+    }
+    return (long)REG_POLICY_COUNT * THREADS * LEASES;
+}
+
+/* Releases that race with choices: a cap of 1 on each, and never two holders. */
+static _Atomic int holders[3];
+
+static void of_one(offer *o, int number) {
+    (void)number;
+    o->max_pending = 1;
+}
+
+static void *take_and_return(void *argument) {
+    member_of_crowd *me = argument;
+    for (int i = 0; i < 10 * LEASES; i++) {
+        reg_lease lease;
+        int got = client_acquire(me->crowd->reg, client_request("m", (reg_policy)(i % REG_POLICY_COUNT)), &lease);
+        if (got < 0) continue;
+        CHECK(holders[got]++ == 0);
+        holders[got]--;
+        CHECK(client_return(&lease, NULL));
+    }
+    return NULL;
+}
+
+static long a_cap_of_one_is_a_lock(void) {
+    the_crowd = (crowd){.reg = fleet(3, of_one)};
+    in_a_crowd(&the_crowd, take_and_return);
+    CHECK(in_flight(the_crowd.reg, "b0") == 0 && in_flight(the_crowd.reg, "b1") == 0 && in_flight(the_crowd.reg, "b2") == 0);
+    client_free(the_crowd.reg);
+    return 10L * THREADS * LEASES;
+}
+
+const test select_tests[] = {
+    {"select: a lease counts and returns", a_lease_counts_and_returns},
+    {"select: a lease outlives its registration", a_lease_outlives_its_registration_and_the_registry},
+    {"select: weighted turns are smooth", weighted_turns_are_smooth},
+    {"select: ties rotate while the fleet changes", ties_rotate_while_the_fleet_changes},
+    {"select: priorities spill over when full", priorities_spill_over_when_full},
+    {"select: reasons come in their order", reasons_come_in_their_order},
+    {"select: a new definition of a model counts", a_new_definition_of_a_model_counts},
+    {"select: a crowd splits evenly", a_crowd_splits_evenly},
+    {"select: no policy exceeds a cap", no_policy_exceeds_a_cap},
+    {"select: a cap of one is a lock", a_cap_of_one_is_a_lock},
+    {0}};
