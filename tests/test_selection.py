@@ -1,0 +1,386 @@
+"""Choosing: what each policy prefers, what stands in the way, how ties and turns go round, and what is told about it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pickle
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from conftest import make_backend, make_fleet
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from threads import run_threads
+
+from registry import (
+    BackendStatus,
+    Candidate,
+    Lease,
+    Model,
+    NoBackendAvailableError,
+    Policy,
+    Registry,
+    RegistryError,
+    Requirements,
+)
+from registry._core import seed_random
+
+EXACT = [policy for policy in Policy if policy not in (Policy.RANDOM, Policy.POWER_OF_TWO)]
+
+
+def picks(registry: Registry, count: int, **arguments: Any) -> list[str]:
+    """The ids of so many choices in a row."""
+    return [registry.select("m", **arguments).id for _ in range(count)]
+
+
+# ---- the policies
+
+
+@pytest.mark.parametrize(
+    ("policy", "shapes", "expected"),
+    [
+        (Policy.LEAST_PENDING, [{"pending": 3}, {"pending": 1}, {"pending": 2}], "b1"),
+        (Policy.LEAST_PENDING, [{"pending": 3, "weight": 4}, {"pending": 1}], "b0"),  # 4/4 against 2/1
+        (Policy.LEAST_PENDING, [{"pending": 6, "weight": 3}, {"pending": 1}], "b1"),  # 7/3 against 2/1
+        (
+            Policy.LEAST_PENDING,
+            [{"pending": 2, "weight": 1000}, {"pending": 1, "weight": 667}],
+            "b1",
+        ),  # 2001/667000 less
+        (Policy.PRIORITY, [{"priority": 1}, {"priority": 0, "pending": 9}, {"priority": 0, "pending": 8}], "b2"),
+        (Policy.PRIORITY, [{"priority": 5}, {"priority": -5, "max_pending": 1, "pending": 1}], "b0"),
+        (Policy.LOWEST_LATENCY, [{"latency": 100}, {"latency": 90}], "b1"),
+        (Policy.LOWEST_LATENCY, [{"latency": 100}, {"latency": 60, "pending": 1}], "b0"),  # 100 against 120
+        (Policy.LOWEST_LATENCY, [{"latency": 100}, {"latency": 120, "weight": 2}], "b1"),  # 100 against 60
+        (Policy.LOWEST_LATENCY, [{"latency": 2**32 - 1, "weight": 1000}, {"latency": 2**32 - 1, "weight": 999}], "b0"),
+        (Policy.SMART, [{"priority": 1}, {"priority": 0}], "b1"),  # 50 points
+        (Policy.SMART, [{"priority": 1}, {"priority": 0, "pending": 2}], "b0"),  # 50 against 60
+        (Policy.SMART, [{"latency": 19, "priority": 0}, {"latency": 20, "priority": 0}], "b0"),  # 10 ms are a point
+        (Policy.SMART, [{"priority": 150, "latency": 10}, {"priority": 100}], "b1"),  # beyond 100 is 100
+        (Policy.SMART, [{"priority": -3, "pending": 4}, {"priority": 0}], "b0"),  # negative ones go on
+    ],
+)
+def test_the_best_by_its_policy(policy: Policy, shapes: list[dict[str, Any]], expected: str) -> None:
+    registry = make_fleet(*shapes)
+    assert set(picks(registry, 3, policy=policy)) == {expected}
+    assert set(picks(registry, 3, policy=policy.value)) == {expected}
+    with registry.acquire("m", policy=policy) as lease:
+        assert lease.backend.id == expected
+
+
+def test_without_a_sample_it_counts_as_the_best_and_goes_first() -> None:
+    registry = make_fleet({"latency": 50}, {}, {"latency": 80})
+    leases = [registry.acquire("m", policy=Policy.LOWEST_LATENCY) for _ in range(3)]
+    assert [lease.backend.id for lease in leases] == ["b1", "b0", "b2"]  # 50 first, then 50, then 80 < 100
+    assert [lease.release(1) for lease in leases] == [True] * 3
+    # Among those without a sample the least pending; none with a sample at all.
+    assert set(picks(make_fleet({"pending": 2}, {"pending": 1}), 4, policy="lowest_latency")) == {"b1"}
+
+
+def test_the_best_average_is_that_of_all_candidates_full_ones_too() -> None:
+    registry = make_fleet({"latency": 10, "max_pending": 1, "pending": 1}, {"pending": 3}, {"latency": 50})
+    assert picks(registry, 1, policy="lowest_latency") == ["b1"]  # 4 * 10 against 50
+    registry.update_status("b0", "unhealthy")
+    assert picks(registry, 1, policy="lowest_latency") == ["b2"]  # 4 * 50 against 50
+
+
+def test_round_robin_is_nginx_s_sequence() -> None:
+    registry = make_fleet({"weight": 5}, {"weight": 1}, {"weight": 1})
+    round_of_seven = picks(registry, 7, policy=Policy.ROUND_ROBIN)
+    # a a b a c a a; which of the two light ones comes first is the tie's turn.
+    assert [pick == "b0" for pick in round_of_seven] == [True, True, False, True, False, True, True]
+    assert sorted(round_of_seven[2::2][:2]) == ["b1", "b2"]
+    assert Counter(picks(registry, 700, policy=Policy.ROUND_ROBIN)) == {"b0": 500, "b1": 100, "b2": 100}
+
+
+def test_round_robin_goes_on_while_the_fleet_changes() -> None:
+    registry = make_fleet(*[{}] * 4)
+    counts: Counter[str] = Counter()
+    for number in range(400):
+        counts.update(picks(registry, 1, policy=Policy.ROUND_ROBIN))
+        registry.update_status("b3", "unhealthy" if number % 2 else "healthy")
+        registry.add_backend(make_backend(f"x{number}", "m"))
+        registry.remove_backend(f"x{number}")
+    # Of four with b3 each pays 4 for a choice, of three 3, and gets 1 a round: b3 is due in 200 rounds, the others in 400.
+    assert abs(counts["b3"] - 200 / 4) <= 2
+    assert all(400 / 4 - 2 <= counts[backend_id] <= 400 / 3 + 2 for backend_id in ("b0", "b1", "b2"))
+
+
+def test_a_refusal_is_no_turn() -> None:
+    registry = make_fleet({}, {}, {})
+    order = picks(registry, 3, policy=Policy.ROUND_ROBIN)
+    for policy in Policy:
+        with pytest.raises(NoBackendAvailableError):
+            registry.select("m", policy=policy, exclude=["b0", "b1", "b2"])
+        registry.explain("m", policy=policy)
+    assert picks(registry, 3, policy=Policy.ROUND_ROBIN) == order
+
+
+# ---- ties
+
+
+@pytest.mark.parametrize("policy", EXACT)
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_ties_rotate(policy: Policy, count: int) -> None:
+    registry = make_fleet(*[{"latency": 7}] * count)
+    for _ in range(3):
+        assert len(set(picks(registry, count, policy=policy))) == count
+
+
+@pytest.mark.parametrize("policy", EXACT)
+def test_ties_rotate_among_a_few_of_many(policy: Policy) -> None:
+    worse = {"pending": 5, "priority": 9, "latency": 9000, "weight": 1, "max_pending": 5}
+    registry = make_fleet(*[worse if number not in (6, 7) else {"latency": 1} for number in range(12)])
+    assert Counter(picks(registry, 100, policy=policy)) == {"b6": 50, "b7": 50}
+
+
+def test_ties_do_not_start_over_when_the_fleet_changes() -> None:
+    registry = make_fleet(*[{}] * 5)
+    counts: Counter[str] = Counter()
+    for number in range(500):
+        counts.update(picks(registry, 1))
+        registry.add_backend(make_backend(f"x{number}", "m"))
+        registry.remove_backend(f"x{number}")
+    assert set(counts.values()) == {100}
+
+
+def test_first_choices_differ_from_model_to_model() -> None:
+    models = [Model(f"m{number}") for number in range(200)]
+    registry = Registry()
+    for number in range(5):
+        registry.add_backend(dataclasses.replace(make_backend(f"b{number}"), models=tuple(models)))
+        registry.update_status(f"b{number}", BackendStatus.HEALTHY)
+    counts = Counter(registry.select(model.id).id for model in models)
+    assert len(counts) == 5
+    assert max(counts.values()) < 90  # 40 expected
+
+
+def test_the_turns_of_models_are_their_own() -> None:
+    registry = Registry()
+    for number in range(2):
+        registry.add_backend(make_backend(f"b{number}", "m", "n"))
+        registry.update_status(f"b{number}", "healthy")
+    first = [registry.select(model_id).id for model_id in ("m", "n", "m", "n")]
+    assert first[0] != first[2]
+    assert first[1] != first[3]
+
+
+# ---- exactness
+
+SHAPES = st.lists(
+    st.fixed_dictionaries({"weight": st.integers(1, 5), "max_pending": st.none() | st.integers(1, 12)}),
+    min_size=1,
+    max_size=5,
+)
+
+
+def assert_filled_as_by_one(registry: Registry) -> None:
+    """In flight is what exact choices one after the other make of an idle fleet: whoever got one had no more, before it, than any
+    other that is not full now, in proportion to weight. Caps hold."""
+    views = registry.get_all_backends()
+    for view in views:
+        assert view.pending_requests <= (view.max_pending or 2**32 - 1)
+        for other in views:
+            if view.pending_requests > 0 and other.pending_requests != other.max_pending:
+                assert view.pending_requests * other.weight <= (other.pending_requests + 1) * view.weight
+
+
+@given(SHAPES, st.integers(0, 40))
+def test_choices_fill_the_fleet_evenly(shapes: list[dict[str, Any]], count: int) -> None:
+    registry = make_fleet(*shapes)
+    room = sum(shape["max_pending"] or 1000 for shape in shapes)
+    leases = [registry.acquire("m") for _ in range(min(count, room))]
+    assert_filled_as_by_one(registry)
+    if count > room:
+        with pytest.raises(NoBackendAvailableError):
+            registry.acquire("m")
+    for lease in leases:
+        lease.release()
+
+
+@settings(max_examples=20, deadline=None)
+@given(SHAPES, st.integers(1, 10))
+def test_concurrent_choices_fill_the_fleet_evenly(shapes: list[dict[str, Any]], each: int) -> None:
+    registry = make_fleet(*shapes)
+
+    def take() -> list[Lease]:
+        taken = []
+        for _ in range(each):
+            with contextlib.suppress(NoBackendAvailableError):
+                taken.append(registry.acquire("m"))
+        return taken
+
+    leases = [lease for part in run_threads([take] * 8) for lease in part]
+    room = sum(shape["max_pending"] or 1000 for shape in shapes)
+    assert len(leases) == min(8 * each, room)
+    assert_filled_as_by_one(registry)
+    assert all(lease.release() for lease in leases)
+    assert all(view.pending_requests == 0 for view in registry.get_all_backends())
+
+
+# ---- at random
+
+SEED = 20261124
+DRAWS = 30_000
+# 99.99 % of true distributions stay below: chi-squared with 1 to 5 degrees of freedom.
+CHI_SQUARED = {1: 15.14, 2: 18.42, 3: 21.11, 4: 23.51, 5: 25.74}
+
+
+def chi_squared(counts: Counter[str], expected: dict[str, float]) -> float:
+    """How far counts are from what is expected of them."""
+    assert set(counts) <= {name for name, share in expected.items() if share > 0}
+    total = sum(counts.values())
+    return sum((counts[name] - total * share) ** 2 / (total * share) for name, share in expected.items() if share > 0)
+
+
+def assert_distributed(draws: Iterable[str], expected: dict[str, float]) -> None:
+    shares = [share for share in expected.values() if share > 0]
+    assert abs(sum(shares) - 1) < 1e-9
+    assert chi_squared(Counter(draws), expected) < CHI_SQUARED[len(shares) - 1]
+
+
+def test_random_is_in_proportion_to_weight() -> None:
+    registry = make_fleet(
+        {"weight": 1}, {"weight": 2}, {"weight": 3}, {"weight": 4, "status": "unhealthy"}, {"weight": 4}
+    )
+    seed_random(SEED)
+    expected = {"b0": 0.1, "b1": 0.2, "b2": 0.3, "b3": 0.0, "b4": 0.4}
+    assert_distributed(picks(registry, DRAWS, policy=Policy.RANDOM), expected)
+
+
+@pytest.mark.parametrize("padding", [0, 40])
+def test_power_of_two_is_the_better_of_two(padding: int) -> None:
+    """Of n with distinct loads, the k-th best wins if the other is one of the n - k worse: 2 (n - k) / (n (n - 1)). With many that
+    are not eligible between them, too, where drawing gives up and looks at all."""
+    registry = make_fleet(*[{"pending": number} for number in range(5)], *[{"status": "draining"}] * padding)
+    seed_random(SEED + padding)
+    expected = {f"b{number}": 2 * (4 - number) / 20 for number in range(5)}
+    assert_distributed(picks(registry, DRAWS, policy=Policy.POWER_OF_TWO), expected)
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_power_of_two_favours_nobody_among_equals(count: int) -> None:
+    registry = make_fleet(*[{}] * count)
+    seed_random(SEED + count)
+    assert_distributed(
+        picks(registry, DRAWS, policy=Policy.POWER_OF_TWO), {f"b{number}": 1 / count for number in range(count)}
+    )
+
+
+def test_power_of_two_looks_at_weights_and_takes_the_only_one() -> None:
+    assert set(picks(make_fleet({"pending": 3, "weight": 9}, {}), 20, policy=Policy.POWER_OF_TWO)) == {"b0"}
+    assert picks(make_fleet({}), 3, policy=Policy.POWER_OF_TWO) == ["b0"] * 3
+    assert set(picks(make_fleet(*[{"status": "unknown"}] * 100, {}), 20, policy="power_of_two")) == {"b100"}
+
+
+# ---- what stands in the way
+
+
+def test_every_reason_and_their_order() -> None:
+    able = Model("m", context_length=32_000, supports_vision=True, supports_tools=True, supports_json_mode=True)
+    full = {"max_pending": 1, "pending": 1}
+    registry = make_fleet(
+        {"model": able},
+        {"model": able, **full},
+        {"model": dataclasses.replace(able, context_length=8192), **full},
+        {"model": dataclasses.replace(able, supports_json_mode=False, context_length=1)},
+        {"model": dataclasses.replace(able, supports_tools=False, supports_json_mode=False)},
+        {"model": Model("m")},
+        {"model": Model("m"), "status": "unknown"},
+        {"model": Model("m"), "status": "draining"},
+        {"model": Model("m"), "status": "unhealthy"},
+        {"model": Model("m"), "status": "unhealthy", **full},
+    )
+    require = Requirements(vision=True, tools=True, json_mode=True, min_context=32_000)
+    told = registry.explain("m", require=require, exclude=("b9", "nobody"))
+    assert {c.backend_id: c.reason for c in told} == {
+        "b0": None,
+        "b1": "full",
+        "b2": "context 8192 < 32000",
+        "b3": "no json mode",
+        "b4": "no tools",
+        "b5": "no vision",
+        "b6": "unknown",
+        "b7": "draining",
+        "b8": "unhealthy",
+        "b9": "excluded",
+    }
+    assert [c.backend_id for c in told] == [f"b{number}" for number in range(10)]
+    assert [c.rank for c in told] == [1] + [None] * 9
+    assert {c.backend_id for c in registry.explain("m", allow_unknown=True) if c.reason is None} == {
+        f"b{number}" for number in (0, 3, 4, 5, 6)
+    }
+
+
+def test_the_error_says_it_in_one_line() -> None:
+    registry = make_fleet({"status": "unhealthy"}, {"max_pending": 2, "pending": 2}, {})
+    with pytest.raises(NoBackendAvailableError) as caught:
+        registry.acquire("m", exclude={"b2"})
+    error = caught.value
+    assert isinstance(error, RegistryError)
+    assert isinstance(error, LookupError)
+    assert (error.model_id, error.unknown_model) == ("m", False)
+    assert error.reasons == {"b0": "unhealthy", "b1": "full", "b2": "excluded"}
+    assert str(error) == "no backend available for 'm': 'b0' unhealthy, 'b1' full, 'b2' excluded"
+    twin = pickle.loads(pickle.dumps(error))
+    assert (str(twin), twin.reasons, twin.model_id) == (str(error), error.reasons, "m")
+
+
+def test_the_error_of_a_large_fleet_stays_one_line() -> None:
+    registry = make_fleet(*[{"status": "draining"}] * 100)
+    with pytest.raises(NoBackendAvailableError, match=r"'b9' draining, and 90 more$") as caught:
+        registry.select("m")
+    assert len(caught.value.reasons) == 100
+
+
+@pytest.mark.parametrize("model_id", ["other", "", "\ud800"])
+@pytest.mark.parametrize("policy", Policy)
+def test_a_model_that_nobody_lists(model_id: str, policy: Policy) -> None:
+    registry = make_fleet({})
+    for choose in (registry.acquire, registry.select):
+        with pytest.raises(NoBackendAvailableError, match="no backend lists it") as caught:
+            choose(model_id, policy=policy)
+        assert caught.value.unknown_model
+        assert (caught.value.reasons, caught.value.model_id) == ({}, model_id)
+    assert registry.explain(model_id, policy=policy) == []
+
+
+def test_a_changed_definition_of_the_model_counts() -> None:
+    registry = make_fleet({}, {})
+    tools = Requirements(tools=True)
+    with pytest.raises(NoBackendAvailableError):
+        registry.select("m", require=tools)
+    registry.update_models("b1", [Model("m", supports_tools=True)])
+    assert registry.select("m", require=tools).id == "b1"
+    assert [view.id for view in registry.get_backends_for_model("m")] == ["b0", "b1"]
+    registry.update_models("b1", [Model("m")])
+    with pytest.raises(NoBackendAvailableError):
+        registry.select("m", require=tools)
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_a_cap_is_kept_and_opens_again(policy: Policy) -> None:
+    registry = make_fleet({"max_pending": 2}, {"max_pending": 1})
+    leases = [registry.acquire("m", policy=policy) for _ in range(3)]
+    for choose in (registry.acquire, registry.select):
+        with pytest.raises(NoBackendAvailableError, match="'b0' full, 'b1' full"):
+            choose("m", policy=policy)
+    freed = leases.pop()
+    freed.release()
+    again = registry.acquire("m", policy=policy)
+    assert again.backend.id == freed.backend.id
+    assert [lease.release() for lease in [*leases, again]] == [True] * 3
+
+
+def test_explain_ranks_the_next_choice_first() -> None:
+    registry = make_fleet({"pending": 2}, {"pending": 0, "latency": 30, "priority": 4}, {"pending": 1, "weight": 3})
+    told = registry.explain("m")
+    assert told[0] == Candidate("b2", None, 1, 1, 0, 3, 0)
+    assert told[1] == Candidate("b1", None, 2, 0, 30, 1, 4)
+    assert [(c.backend_id, c.rank) for c in told] == [("b2", 1), ("b1", 2), ("b0", 3)]
+    for policy in EXACT:
+        for _ in range(5):
+            assert registry.explain("m", policy=policy)[0].backend_id == registry.select("m", policy=policy).id
