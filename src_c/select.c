@@ -22,6 +22,7 @@
  *      changes the claimed word first, which does not come back (counters.h c.), and then 6 fails.
  *   d. Preferences are monotonic (policy.h), so by a., b. and c. the chosen one is the best at T, and it is below its cap. By c. the count that
  *      6 makes is there for everyone from T on.
+ * `select` makes no claim and counts nothing: after 5 it reads w once more, and where that is the same, c. holds for it too.
  * A refusal takes effect at T likewise: who was full has not been decremented, so it is full at T. The same holds for PRIORITY's passing on from
  * full ones, for SMART and LOWEST_LATENCY with the versions of the averages in 5, and for POWER_OF_TWO with the two that were drawn. What
  * ROUND_ROBIN and RANDOM promise depends on nobody else's load: there the chosen one alone is looked at again. So it is where LEAST_PENDING meets
@@ -42,7 +43,7 @@
 
 /* Up to so many backends a choice is quick enough to be made at once. */
 enum { QUICK_LENGTH = 64 };
-enum { MANY_ATTEMPTS = 64 };
+enum { MANY_ATTEMPTS = 256 };
 /* How often POWER_OF_TWO draws one that is not eligible before it looks at all of them. */
 enum { MANY_DRAWS = 16 };
 
@@ -262,21 +263,27 @@ static void move_on(const choice *c, const candidate *chosen) {
     choice_move_on(c, chosen);
 }
 
+/* A choice without a count makes no claim: it only looks whether the word is the same after the second pass, and unclaimed. */
+static bool is_unseen(picks *p, bool counts) {
+    _Atomic uint64_t *pending = &p->best.record->counters.pending;
+    if (counts) return counter_claim(pending, &p->best.pending);
+    if (counter_is_claimed(p->best.pending)) (void)counter_value(pending);
+    return !counter_is_claimed(p->best.pending);
+}
+
+static bool is_still_unseen(const picks *p, bool counts) {
+    return counts || p->count == 0 || load_counted(&p->best.record->counters.pending) == p->best.pending;
+}
+
 static verdict attempt(reg_registry *reg, choice *c, const reg_request *request, bool counts, bool is_last, record **chosen) {
     if (!choice_begin(c, reg, request)) return NONE_LEFT;
     if (c->reading.length > QUICK_LENGTH && request->policy != REG_POWER_OF_TWO && !request->unhurried) return TOO_LONG;
     picks p;
     verdict picked = pick(c, &p);
     if (picked != CHOSEN) return picked;
-    if (p.count != 0) {
-        _Atomic uint64_t *pending = &p.best.record->counters.pending;
-        if (counts && !counter_claim(pending, &p.best.pending)) return TRY_AGAIN;
-        if (!counts && counter_is_claimed(p.best.pending)) {
-            (void)counter_value(pending);
-            return TRY_AGAIN;
-        }
-    }
-    if (!is_last && !holds_still(c, &p, load_committed(&reg->committed))) return TRY_AGAIN;
+    if (p.count != 0 && !is_unseen(&p, counts)) return TRY_AGAIN;
+    bool was_right = is_last || (holds_still(c, &p, load_committed(&reg->committed)) && is_still_unseen(&p, counts));
+    if (!was_right) return TRY_AGAIN;
     if (p.count == 0) return NONE_LEFT;
     if (counts && !counter_take(&p.best.record->counters.pending, p.best.pending)) return TRY_AGAIN;
     move_on(c, &p.best);

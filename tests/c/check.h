@@ -20,6 +20,6 @@ typedef struct test {
 } test;
 
 extern const test counter_tests[], string_map_tests[], member_list_tests[], epoch_tests[], registry_tests[], memory_tests[],
-    select_tests[], torture_tests[];
+    select_tests[], choice_tests[], torture_tests[];
 
 #endif

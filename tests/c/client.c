@@ -198,3 +198,25 @@ bool client_return(reg_lease *lease, const uint32_t *sample) {
     reg_lease_drop(lease, object_release);
     return released && !at_zero;
 }
+
+reg_registry *client_fleet(int count, void (*shape)(offer *o, int number)) {
+    reg_registry *reg = reg_new();
+    for (int i = 0; i < count; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "b%d", i);
+        offer o = {.id = id, .models = {"m"}, .context_length = 8192};
+        if (shape != NULL) shape(&o, i);
+        CHECK(client_add(reg, &o, i) == REG_OK);
+        CHECK(client_health(reg, id, REG_HEALTHY, -1) == REG_OK);
+    }
+    return reg;
+}
+
+uint32_t client_in_flight(reg_registry *reg, const char *id) {
+    reg_key key = key_of(id);
+    reg_view view;
+    struct epoch_slot *reader = reg_read_begin();
+    CHECK(reg_get(reg, &key, &view) == REG_OK);
+    reg_read_end(reader);
+    return view.pending;
+}

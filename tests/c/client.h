@@ -32,6 +32,8 @@ typedef struct offer {
     int32_t priority;
 } offer;
 
+/* `count` healthy backends with the model m, with the ids b0, b1 and so on and their numbers, made by `shape` (NULL: plain). */
+reg_registry *client_fleet(int count, void (*shape)(offer *o, int number));
 reg_status client_add(reg_registry *reg, const offer *o, int number);
 reg_status client_remove(reg_registry *reg, const char *id, reg_view *last);
 /* Reads the definition, then replaces it by one with the offer's models and instance. */
@@ -47,6 +49,7 @@ int client_acquire(reg_registry *reg, reg_request request, reg_lease *lease);
 int client_select(reg_registry *reg, reg_request request);
 /* Releases (if it is still active) and drops. False if it had been released, or nothing was in flight. */
 bool client_return(reg_lease *lease, const uint32_t *sample);
+uint32_t client_in_flight(reg_registry *reg, const char *id);
 
 void client_free(reg_registry *reg);
 

@@ -5,7 +5,7 @@
 
 int main(int argc, char **argv) {
     const test *suites[] = {counter_tests, string_map_tests, member_list_tests, epoch_tests, registry_tests, memory_tests,
-                           select_tests,  torture_tests};
+                           select_tests,  choice_tests,     torture_tests};
     int passed = 0;
     for (size_t i = 0; i < sizeof suites / sizeof *suites; i++) {
         for (const test *t = suites[i]; t->name != NULL; t++) {

@@ -56,11 +56,29 @@ static reg_status bulk(reg_registry *reg) {
     bool at_zero;
     return reg_increment_pending_many(reg, &(reg_batch){.ids = &id, .count = 1, .values = &value, .at_zero = &at_zero});
 }
+/* The first round of a model needs memory for its turns. */
+static reg_status take_a_turn(reg_registry *reg) {
+    reg_request request = client_request("m", REG_ROUND_ROBIN);
+    reg_lease lease = {0};
+    request.allow_unknown = true;
+    reg_status status = reg_acquire(reg, &request, &lease);
+    if (status == REG_OK) CHECK(client_return(&lease, NULL));
+    return status;
+}
+static reg_status explain(reg_registry *reg) {
+    reg_request request = client_request("m", REG_SMART);
+    reg_candidates found;
+    struct epoch_slot *reader = reg_read_begin();
+    reg_status status = reg_explain(reg, &request, &found);
+    reg_read_end(reader);
+    reg_candidates_free(&found);
+    return status;
+}
 
 static long every_allocation_fails_once(void) {
-    const operation operations[] = {add_new, redefine_one, remove_one, check_health, query, bulk};
+    const operation operations[] = {add_new, redefine_one, remove_one, check_health, query, bulk, take_a_turn, explain};
     long failures = 0;
-    for (int k = 0; k < 6; k++) {
+    for (int k = 0; k < 8; k++) {
         for (long n = 0;; n++) {
             reg_registry *reg = new_fleet();
             unsigned long before = fingerprint(reg);

@@ -1,26 +1,9 @@
-/* Choosing: what each policy prefers, and what concurrent choices add up to. */
-#include <pthread.h>
-#include <string.h>
-
+/* Choosing: what each policy prefers, and what a lease holds. */
 #include "check.h"
 #include "client.h"
 
-/* `count` healthy backends with the model m, numbered from 0, made by `shape`. */
-static reg_registry *fleet(int count, void (*shape)(offer *o, int number)) {
-    reg_registry *reg = reg_new();
-    for (int i = 0; i < count; i++) {
-        char id[16];
-        snprintf(id, sizeof id, "b%d", i);
-        offer o = {.id = id, .models = {"m"}, .context_length = 8192};
-        if (shape != NULL) shape(&o, i);
-        CHECK(client_add(reg, &o, i) == REG_OK);
-        CHECK(client_health(reg, id, REG_HEALTHY, -1) == REG_OK);
-    }
-    return reg;
-}
-
 static long a_lease_counts_and_returns(void) {
-    reg_registry *reg = fleet(1, NULL);
+    reg_registry *reg = client_fleet(1, NULL);
     reg_key id = key_of("b0");
     reg_lease lease;
     reg_view view;
@@ -45,7 +28,7 @@ static long a_lease_counts_and_returns(void) {
 }
 
 static long a_lease_outlives_its_registration_and_the_registry(void) {
-    reg_registry *reg = fleet(1, NULL);
+    reg_registry *reg = client_fleet(1, NULL);
     reg_lease old, fresh;
     CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &old) == 0);
     CHECK(client_remove(reg, "b0", NULL) == REG_OK);
@@ -70,7 +53,7 @@ static long a_lease_outlives_its_registration_and_the_registry(void) {
 static void by_weight(offer *o, int number) { o->weight = number == 0 ? 5 : 1; }
 
 static long weighted_turns_are_smooth(void) {
-    reg_registry *reg = fleet(3, by_weight);
+    reg_registry *reg = client_fleet(3, by_weight);
     int counts[3] = {0}, longest = 0, run = 0;
     for (int i = 0; i < 70; i++) {
         int chosen = client_select(reg, client_request("m", REG_ROUND_ROBIN));
@@ -87,7 +70,7 @@ static long weighted_turns_are_smooth(void) {
 
 static long ties_rotate_while_the_fleet_changes(void) {
     enum { COUNT = 5, ROUNDS = 400 };
-    reg_registry *reg = fleet(COUNT, NULL);
+    reg_registry *reg = client_fleet(COUNT, NULL);
     int counts[COUNT + 1] = {0};
     for (int i = 0; i < COUNT * ROUNDS; i++) {
         counts[client_select(reg, client_request("m", i % 2 ? REG_LEAST_PENDING : REG_SMART))]++;
@@ -99,13 +82,31 @@ static long ties_rotate_while_the_fleet_changes(void) {
     return (long)COUNT * ROUNDS;
 }
 
+static long ties_go_on_behind_who_is_gone(void) {
+    enum { COUNT = 12 };
+    reg_registry *reg = client_fleet(COUNT, NULL);
+    bool is_gone[COUNT] = {false};
+    for (int left = COUNT; left > 1; left--) {
+        char id[16];
+        int chosen = client_select(reg, client_request("m", REG_LEAST_PENDING)), next = chosen;
+        snprintf(id, sizeof id, "b%d", chosen);
+        CHECK(client_remove(reg, id, NULL) == REG_OK);
+        is_gone[chosen] = true;
+        do next = (next + 1) % COUNT;
+        while (is_gone[next]);
+        CHECK(client_select(reg, client_request("m", REG_LEAST_PENDING)) == next);
+    }
+    client_free(reg);
+    return COUNT;
+}
+
 static void with_cap(offer *o, int number) {
     o->max_pending = 3;
     o->priority = number;
 }
 
 static long priorities_spill_over_when_full(void) {
-    reg_registry *reg = fleet(3, with_cap);
+    reg_registry *reg = client_fleet(3, with_cap);
     reg_lease leases[9];
     for (int i = 0; i < 9; i++) CHECK(client_acquire(reg, client_request("m", REG_PRIORITY), &leases[i]) == i / 3);
     reg_lease none;
@@ -137,7 +138,7 @@ static reg_reason reason_for(reg_registry *reg, reg_request request, size_t coun
 }
 
 static long reasons_come_in_their_order(void) {
-    reg_registry *reg = fleet(5, of_many_kinds);
+    reg_registry *reg = client_fleet(5, of_many_kinds);
     reg_request any = client_request("m", REG_LEAST_PENDING), picky = any;
     picky.capabilities = REG_VISION | REG_TOOLS;
     picky.min_context = 4096;
@@ -165,7 +166,7 @@ static long reasons_come_in_their_order(void) {
 }
 
 static long a_new_definition_of_a_model_counts(void) {
-    reg_registry *reg = fleet(2, NULL);
+    reg_registry *reg = client_fleet(2, NULL);
     reg_request picky = client_request("m", REG_LEAST_PENDING);
     picky.capabilities = REG_TOOLS;
     CHECK(client_select(reg, picky) == -1);
@@ -179,124 +180,13 @@ static long a_new_definition_of_a_model_counts(void) {
     return 3;
 }
 
-/* ---- threads ---- */
-
-enum { THREADS = 4, LEASES = 250 };
-
-typedef struct crowd {
-    reg_registry *reg;
-    reg_policy policy;
-    reg_lease leases[THREADS][LEASES];
-    long refused;
-} crowd;
-
-typedef struct member_of_crowd {
-    crowd *crowd;
-    int number;
-    long refused;
-} member_of_crowd;
-
-static void *take_all(void *argument) {
-    member_of_crowd *me = argument;
-    for (int i = 0; i < LEASES; i++)
-        me->refused += client_acquire(me->crowd->reg, client_request("m", me->crowd->policy), &me->crowd->leases[me->number][i]) < 0;
-    return NULL;
-}
-
-static void in_a_crowd(crowd *c, void *(*work)(void *)) {
-    pthread_t threads[THREADS];
-    member_of_crowd members[THREADS];
-    c->refused = 0;
-    for (int i = 0; i < THREADS; i++) {
-        members[i] = (member_of_crowd){.crowd = c, .number = i};
-        CHECK(pthread_create(&threads[i], NULL, work, &members[i]) == 0);
-    }
-    for (int i = 0; i < THREADS; i++) {
-        CHECK(pthread_join(threads[i], NULL) == 0);
-        c->refused += members[i].refused;
-    }
-}
-
-static uint32_t in_flight(reg_registry *reg, const char *id) {
-    reg_key key = key_of(id);
-    reg_view view;
-    struct epoch_slot *reader = reg_read_begin();
-    CHECK(reg_get(reg, &key, &view) == REG_OK);
-    reg_read_end(reader);
-    return view.pending;
-}
-
-static crowd the_crowd;
-
-static void return_all(crowd *c) {
-    for (int i = 0; i < THREADS * LEASES; i++) (void)client_return(&c->leases[i / LEASES][i % LEASES], NULL);
-}
-
-static long a_crowd_splits_evenly(void) {
-    for (int round = 0; round < 20; round++) {
-        the_crowd = (crowd){.reg = fleet(2, NULL), .policy = REG_LEAST_PENDING};
-        in_a_crowd(&the_crowd, take_all);
-        CHECK(the_crowd.refused == 0);
-        CHECK(in_flight(the_crowd.reg, "b0") == THREADS * LEASES / 2 && in_flight(the_crowd.reg, "b1") == THREADS * LEASES / 2);
-        return_all(&the_crowd);
-        CHECK(in_flight(the_crowd.reg, "b0") == 0 && in_flight(the_crowd.reg, "b1") == 0);
-        client_free(the_crowd.reg);
-    }
-    return 20L * THREADS * LEASES;
-}
-
-static void capped(offer *o, int number) { o->max_pending = 40 + (uint32_t)number; }
-
-static long no_policy_exceeds_a_cap(void) {
-    for (int policy = 0; policy < REG_POLICY_COUNT; policy++) {
-        the_crowd = (crowd){.reg = fleet(3, capped), .policy = policy};
-        in_a_crowd(&the_crowd, take_all);
-        CHECK(the_crowd.refused == THREADS * LEASES - (40 + 41 + 42));
-        CHECK(in_flight(the_crowd.reg, "b0") == 40 && in_flight(the_crowd.reg, "b1") == 41 && in_flight(the_crowd.reg, "b2") == 42);
-        return_all(&the_crowd);
-        client_free(the_crowd.reg);
-    }
-    return (long)REG_POLICY_COUNT * THREADS * LEASES;
-}
-
-/* Releases that race with choices: a cap of 1 on each, and never two holders. */
-static _Atomic int holders[3];
-
-static void of_one(offer *o, int number) {
-    (void)number;
-    o->max_pending = 1;
-}
-
-static void *take_and_return(void *argument) {
-    member_of_crowd *me = argument;
-    for (int i = 0; i < 10 * LEASES; i++) {
-        reg_lease lease;
-        int got = client_acquire(me->crowd->reg, client_request("m", (reg_policy)(i % REG_POLICY_COUNT)), &lease);
-        if (got < 0) continue;
-        CHECK(holders[got]++ == 0);
-        holders[got]--;
-        CHECK(client_return(&lease, NULL));
-    }
-    return NULL;
-}
-
-static long a_cap_of_one_is_a_lock(void) {
-    the_crowd = (crowd){.reg = fleet(3, of_one)};
-    in_a_crowd(&the_crowd, take_and_return);
-    CHECK(in_flight(the_crowd.reg, "b0") == 0 && in_flight(the_crowd.reg, "b1") == 0 && in_flight(the_crowd.reg, "b2") == 0);
-    client_free(the_crowd.reg);
-    return 10L * THREADS * LEASES;
-}
-
 const test select_tests[] = {
     {"select: a lease counts and returns", a_lease_counts_and_returns},
     {"select: a lease outlives its registration", a_lease_outlives_its_registration_and_the_registry},
     {"select: weighted turns are smooth", weighted_turns_are_smooth},
     {"select: ties rotate while the fleet changes", ties_rotate_while_the_fleet_changes},
+    {"select: ties go on behind who is gone", ties_go_on_behind_who_is_gone},
     {"select: priorities spill over when full", priorities_spill_over_when_full},
     {"select: reasons come in their order", reasons_come_in_their_order},
     {"select: a new definition of a model counts", a_new_definition_of_a_model_counts},
-    {"select: a crowd splits evenly", a_crowd_splits_evenly},
-    {"select: no policy exceeds a cap", no_policy_exceeds_a_cap},
-    {"select: a cap of one is a lock", a_cap_of_one_is_a_lock},
     {0}};

@@ -1,0 +1,328 @@
+/* Choices from several threads at once: what they add up to, and that each was right at one instant of its call. */
+#include <pthread.h>
+#include <string.h>
+
+#include "check.h"
+#include "client.h"
+
+enum { THREADS = 4, LEASES = 250 };
+
+typedef struct crowd {
+    reg_registry *reg;
+    reg_policy policy;
+    reg_lease leases[THREADS][LEASES];
+    long refused;
+} crowd;
+
+typedef struct member_of_crowd {
+    crowd *crowd;
+    int number;
+    long refused;
+} member_of_crowd;
+
+static void *take_all(void *argument) {
+    member_of_crowd *me = argument;
+    for (int i = 0; i < LEASES; i++)
+        me->refused += client_acquire(me->crowd->reg, client_request("m", me->crowd->policy), &me->crowd->leases[me->number][i]) < 0;
+    return NULL;
+}
+
+static void in_a_crowd(crowd *c, void *(*work)(void *)) {
+    pthread_t threads[THREADS];
+    member_of_crowd members[THREADS];
+    c->refused = 0;
+    for (int i = 0; i < THREADS; i++) {
+        members[i] = (member_of_crowd){.crowd = c, .number = i};
+        CHECK(pthread_create(&threads[i], NULL, work, &members[i]) == 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+        c->refused += members[i].refused;
+    }
+}
+
+static crowd the_crowd;
+
+static void return_all(crowd *c) {
+    for (int i = 0; i < THREADS * LEASES; i++) (void)client_return(&c->leases[i / LEASES][i % LEASES], NULL);
+}
+
+static long a_crowd_splits_evenly(void) {
+    for (int round = 0; round < 20; round++) {
+        the_crowd = (crowd){.reg = client_fleet(2, NULL), .policy = REG_LEAST_PENDING};
+        in_a_crowd(&the_crowd, take_all);
+        CHECK(the_crowd.refused == 0);
+        CHECK(client_in_flight(the_crowd.reg, "b0") == THREADS * LEASES / 2 && client_in_flight(the_crowd.reg, "b1") == THREADS * LEASES / 2);
+        return_all(&the_crowd);
+        CHECK(client_in_flight(the_crowd.reg, "b0") == 0 && client_in_flight(the_crowd.reg, "b1") == 0);
+        client_free(the_crowd.reg);
+    }
+    return 20L * THREADS * LEASES;
+}
+
+static void capped(offer *o, int number) { o->max_pending = 40 + (uint32_t)number; }
+
+static long no_policy_exceeds_a_cap(void) {
+    for (int policy = 0; policy < REG_POLICY_COUNT; policy++) {
+        the_crowd = (crowd){.reg = client_fleet(3, capped), .policy = policy};
+        in_a_crowd(&the_crowd, take_all);
+        CHECK(the_crowd.refused == THREADS * LEASES - (40 + 41 + 42));
+        CHECK(client_in_flight(the_crowd.reg, "b0") == 40 && client_in_flight(the_crowd.reg, "b1") == 41 && client_in_flight(the_crowd.reg, "b2") == 42);
+        return_all(&the_crowd);
+        client_free(the_crowd.reg);
+    }
+    return (long)REG_POLICY_COUNT * THREADS * LEASES;
+}
+
+/* Releases that race with choices: a cap of 1 on each, and never two holders. */
+static _Atomic int holders[3];
+
+static void of_one(offer *o, int number) {
+    (void)number;
+    o->max_pending = 1;
+}
+
+static void *take_and_return(void *argument) {
+    member_of_crowd *me = argument;
+    for (int i = 0; i < 10 * LEASES; i++) {
+        reg_lease lease;
+        int got = client_acquire(me->crowd->reg, client_request("m", (reg_policy)(i % REG_POLICY_COUNT)), &lease);
+        if (got < 0) continue;
+        CHECK(holders[got]++ == 0);
+        holders[got]--;
+        CHECK(client_return(&lease, NULL));
+    }
+    return NULL;
+}
+
+static long a_cap_of_one_is_a_lock(void) {
+    the_crowd = (crowd){.reg = client_fleet(3, of_one)};
+    in_a_crowd(&the_crowd, take_and_return);
+    CHECK(client_in_flight(the_crowd.reg, "b0") == 0 && client_in_flight(the_crowd.reg, "b1") == 0 && client_in_flight(the_crowd.reg, "b2") == 0);
+    client_free(the_crowd.reg);
+    return 10L * THREADS * LEASES;
+}
+
+/* ---- loads that move while choices are made ---- */
+
+enum { CHOICES = 20000, MARGIN = 4, PEAK = 30 };
+
+typedef struct stage {
+    reg_registry *reg;
+    reg_policy policy;
+    bool counts;
+    int lesser;
+    _Atomic bool over;
+} stage;
+
+static stage the_stage;
+
+static void step(const char *id, int by) {
+    reg_key key = key_of(id);
+    uint32_t value;
+    bool at_zero;
+    if (by > 0)
+        CHECK(reg_increment_pending(the_stage.reg, &key, &value) == REG_OK);
+    else
+        CHECK(reg_decrement_pending(the_stage.reg, &key, &value, &at_zero) == REG_OK && !at_zero);
+}
+
+static const char *const ids[] = {"b0", "b1"};
+
+/* At every instant one has fewer in flight than the other, by MARGIN or one more; both go up and down. */
+static void *move_together(void *argument) {
+    (void)argument;
+    const char *lesser = ids[the_stage.lesser], *other = ids[!the_stage.lesser];
+    while (!the_stage.over) {
+        for (int i = 0; i < PEAK; i++) step(other, 1), step(lesser, 1);
+        for (int i = 0; i < PEAK; i++) step(lesser, -1), step(other, -1);
+    }
+    return NULL;
+}
+
+static void choose_once(int expected) {
+    reg_lease lease;
+    if (!the_stage.counts) {
+        CHECK(client_select(the_stage.reg, client_request("m", the_stage.policy)) == expected);
+        return;
+    }
+    CHECK(client_acquire(the_stage.reg, client_request("m", the_stage.policy), &lease) == expected);
+    CHECK(client_return(&lease, &(uint32_t){5}));
+}
+
+static void *choose_the_lesser(void *argument) {
+    (void)argument;
+    for (int i = 0; i < CHOICES; i++) choose_once(the_stage.lesser);
+    return NULL;
+}
+
+/* `mover` beside two threads that choose; the registry is theirs until both are done. */
+static void perform(reg_registry *reg, reg_policy policy, bool counts, void *(*mover)(void *), void *(*chooser)(void *)) {
+    pthread_t threads[3];
+    the_stage.reg = reg;
+    the_stage.policy = policy;
+    the_stage.counts = counts;
+    the_stage.over = false;
+    CHECK(pthread_create(&threads[0], NULL, mover, NULL) == 0);
+    for (int i = 1; i < 3; i++) CHECK(pthread_create(&threads[i], NULL, chooser, NULL) == 0);
+    for (int i = 1; i < 3; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+    the_stage.over = true;
+    CHECK(pthread_join(threads[0], NULL) == 0);
+}
+
+static long the_lesser_is_chosen_at_every_instant(void) {
+    const reg_policy policies[] = {REG_LEAST_PENDING, REG_PRIORITY, REG_SMART, REG_POWER_OF_TWO};
+    for (int i = 0; i < 16; i++) {
+        reg_registry *reg = client_fleet(2, NULL);
+        the_stage.reg = reg;
+        the_stage.lesser = i / 2 % 2;
+        for (int k = 0; k < MARGIN; k++) step(ids[!the_stage.lesser], 1);
+        perform(reg, policies[i / 4], i % 2, move_together, choose_the_lesser);
+        CHECK(client_in_flight(reg, ids[!the_stage.lesser]) == MARGIN && client_in_flight(reg, ids[the_stage.lesser]) == 0);
+        client_free(reg);
+    }
+    return 16L * 2 * CHOICES;
+}
+
+static void with_room_for_one(offer *o, int number) {
+    (void)number;
+    o->max_pending = 1;
+}
+
+/* At every instant one of the two has room. */
+static void *fill_one_or_the_other(void *argument) {
+    (void)argument;
+    while (!the_stage.over) {
+        step("b0", -1), step("b1", 1);
+        step("b1", -1), step("b0", 1);
+    }
+    return NULL;
+}
+
+static void *find_one(void *argument) {
+    (void)argument;
+    for (int i = 0; i < CHOICES; i++) CHECK(client_select(the_stage.reg, client_request("m", the_stage.policy)) >= 0);
+    return NULL;
+}
+
+static long none_is_refused_while_one_has_room(void) {
+    for (int policy = 0; policy < REG_POLICY_COUNT; policy++) {
+        reg_registry *reg = client_fleet(2, with_room_for_one);
+        the_stage.reg = reg;
+        step("b0", 1);
+        perform(reg, policy, false, fill_one_or_the_other, find_one);
+        client_free(reg);
+    }
+    return (long)REG_POLICY_COUNT * 2 * CHOICES;
+}
+
+/* At every instant one of the two is healthy. */
+static void *heal_one_or_the_other(void *argument) {
+    (void)argument;
+    for (int i = 0; !the_stage.over; i = !i) {
+        CHECK(client_health(the_stage.reg, i ? "b1" : "b0", REG_HEALTHY, -1) == REG_OK);
+        CHECK(client_health(the_stage.reg, i ? "b0" : "b1", REG_UNHEALTHY, -1) == REG_OK);
+    }
+    return NULL;
+}
+
+static void *use_one(void *argument) {
+    (void)argument;
+    for (int i = 0; i < CHOICES; i++) {
+        reg_lease lease;
+        CHECK(client_acquire(the_stage.reg, client_request("m", the_stage.policy), &lease) >= 0);
+        CHECK(client_return(&lease, NULL));
+    }
+    return NULL;
+}
+
+static long none_is_refused_while_one_is_healthy(void) {
+    for (int policy = 0; policy < REG_POLICY_COUNT; policy++) {
+        reg_registry *reg = client_fleet(2, NULL);
+        perform(reg, policy, true, heal_one_or_the_other, use_one);
+        CHECK(client_in_flight(reg, "b0") == 0 && client_in_flight(reg, "b1") == 0);
+        client_free(reg);
+    }
+    return (long)REG_POLICY_COUNT * 2 * CHOICES;
+}
+
+/* At every instant one of the two is healthy and has room; the other is neither most of the time. */
+static void *move_house(void *argument) {
+    (void)argument;
+    for (int i = 0; !the_stage.over; i = !i) {
+        step(ids[!i], -1);
+        CHECK(client_health(the_stage.reg, ids[!i], REG_HEALTHY, -1) == REG_OK);
+        CHECK(client_health(the_stage.reg, ids[i], REG_DRAINING, -1) == REG_OK);
+        step(ids[i], 1);
+    }
+    return NULL;
+}
+
+static long health_and_room_are_of_one_instant(void) {
+    for (int policy = 0; policy < REG_POLICY_COUNT; policy++) {
+        reg_registry *reg = client_fleet(2, with_room_for_one);
+        the_stage.reg = reg;
+        CHECK(client_health(reg, "b1", REG_DRAINING, -1) == REG_OK);
+        step("b1", 1);
+        perform(reg, policy, false, move_house, find_one);
+        client_free(reg);
+    }
+    return (long)REG_POLICY_COUNT * 2 * CHOICES;
+}
+
+/* ---- what others see between a choice and its count ---- */
+
+enum { DUELS = 20000 };
+
+static pthread_barrier_t line;
+static int chosen;
+
+static void *choose_in_duel(void *argument) {
+    reg_lease *lease = argument;
+    for (int i = 0; i < DUELS; i++) {
+        pthread_barrier_wait(&line);
+        chosen = client_acquire(the_stage.reg, client_request("m", REG_LEAST_PENDING), lease);
+        pthread_barrier_wait(&line);
+        pthread_barrier_wait(&line);
+    }
+    return NULL;
+}
+
+/* b0 has 1 and b1 has 2 in flight. One thread chooses. The other takes two off b1, and then reads b0: if that still has 1, the choice
+ * has not taken effect, and from now on b1 is the only right one. */
+static long nobody_sees_a_choice_before_its_count(void) {
+    pthread_t thread;
+    reg_lease lease;
+    the_stage.reg = client_fleet(2, NULL);
+    step("b0", 1);
+    CHECK(pthread_barrier_init(&line, NULL, 2) == 0);
+    CHECK(pthread_create(&thread, NULL, choose_in_duel, &lease) == 0);
+    for (int i = 0; i < DUELS; i++) {
+        step("b1", 1), step("b1", 1);
+        pthread_barrier_wait(&line);
+        for (volatile int delay = i % 64; delay > 0; delay--) {
+        }
+        step("b1", -1), step("b1", -1);
+        uint32_t seen = client_in_flight(the_stage.reg, "b0");
+        pthread_barrier_wait(&line);
+        CHECK(seen == (chosen == 0 ? 2 : 1));
+        CHECK(client_return(&lease, NULL));
+        pthread_barrier_wait(&line);
+    }
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(client_in_flight(the_stage.reg, "b0") == 1 && client_in_flight(the_stage.reg, "b1") == 0);
+    pthread_barrier_destroy(&line);
+    client_free(the_stage.reg);
+    return DUELS;
+}
+
+const test choice_tests[] = {
+    {"choices: a crowd splits evenly", a_crowd_splits_evenly},
+    {"choices: no policy exceeds a cap", no_policy_exceeds_a_cap},
+    {"choices: a cap of one is a lock", a_cap_of_one_is_a_lock},
+    {"choices: the lesser at every instant", the_lesser_is_chosen_at_every_instant},
+    {"choices: not refused while one has room", none_is_refused_while_one_has_room},
+    {"choices: not refused while one is healthy", none_is_refused_while_one_is_healthy},
+    {"choices: health and room at one instant", health_and_room_are_of_one_instant},
+    {"choices: not seen before the count", nobody_sees_a_choice_before_its_count},
+    {0}};
