@@ -19,6 +19,8 @@ name = "gpu-1"
 url = "http://gpu-1:8000"
 type = "vllm"
 priority = -1
+max_pending = 32
+weight = 4
 metadata = {zone = "eu"}
 models = ["llama3:70b", {id = "qwen", context_length = 32768, supports_tools = true}]
 
@@ -51,6 +53,8 @@ def test_a_fleet_file_is_read(file: Path) -> None:
             [Model("llama3:70b"), qwen],
             metadata={"zone": "eu"},
             priority=-1,
+            max_pending=32,
+            weight=4,
         ),
         Backend("second", "GPU 2", "https://gpu-2", models=[Model("llama3:70b", max_output_tokens=512)]),
     ]
@@ -88,6 +92,9 @@ MISTAKES = [
     ("priority = -1", "priority = 1.5", r"backends[0].priority", "expected `int`"),
     ("priority = -1", "priority = true", r"backends[0].priority", "expected `int`"),
     ("priority = -1", "priority = 2147483648", r"backends[0].priority", "expected `int` <="),
+    ("max_pending = 32", "max_pending = 0", r"backends[0].max_pending", "expected `int` >= 1"),
+    ("max_pending = 32", "max_pending = true", r"backends[0].max_pending", "expected `int"),
+    ("weight = 4", "weight = 1001", r"backends[0].weight", "expected `int` <= 1000"),
     ('zone = "eu"', "zone = 5", r"backends[0].metadata['zone']", "expected a str, not int"),
     ('zone = "eu"', '"a b" = {x = 1}', r"backends[0].metadata['a b']", "expected a str, not dict"),
     ("context_length = 32768", "context_length = -1", r"backends[0].models[1].context_length", "expected `int` >="),
