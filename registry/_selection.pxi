@@ -9,6 +9,9 @@ cdef struct RequirementSlots:
 cdef RequirementSlots requirement_slots = RequirementSlots(
     slot_of(Requirements, "vision"), slot_of(Requirements, "tools"), slot_of(Requirements, "json_mode"),
     slot_of(Requirements, "min_context"))
+# Not looked up in the module at each call: all threads would queue for the references to them.
+cdef object policy_class = Policy
+cdef object requirements_class = Requirements
 # In the core's order.
 cdef dict policy_numbers = {member: number for number, member in enumerate(Policy)}
 cdef object LEAST_PENDING = Policy.LEAST_PENDING
@@ -38,14 +41,14 @@ cdef class Exclusion:
 
 
 cdef int policy_number(policy) except -1:
-    number = policy_numbers.get(policy) if type(policy) is Policy else None
+    number = policy_numbers.get(policy) if type(policy) is policy_class else None
     if number is None:
         number = policy_numbers[_checks.enum_member(Policy, policy, "policy")]
     return number
 
 
 cdef int require_into(reg_request *request, require) except -1:
-    if not isinstance(require, Requirements):
+    if not isinstance(require, requirements_class):
         raise TypeError(f"require must be a Requirements or None, not {type(require).__name__}")
     request.capabilities = ((REG_VISION if slot_get(require, requirement_slots.vision) else 0)
                             | (REG_TOOLS if slot_get(require, requirement_slots.tools) else 0)
