@@ -1,7 +1,7 @@
 """Each row of the contract's 'Sizes and speeds' in one run: `python benchmarks/goals.py [--peer BINARY] [--quick] [--json]`.
 
-BINARY is the Rust peer that `benchmarks/peers/dashmap/build` makes; without it its rows are left out, by name. Loops are
-timed with the loop included, on plain calls as users write them.
+BINARY is the Rust peer that `benchmarks/peers/dashmap/build` makes; without it its rows are left out, by name. LiteLLM's rows say
+so where it is not installed. Loops are timed with the loop included, on plain calls as users write them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from time import perf_counter
 
 from measure import Figure, figure, interleaved, machine, quotients, ratios, throughput
 from operations import MODELS, backend, filled
+from peers import litellm_router
 
-from registry import Backend, Model, Registry
+from registry import Backend, Model, Policy, Registry
 
 CHURN = 1000  # backends that go and come in one round, others each time: else they stay in the caches
 VERDICTS = {True: "met", False: "NOT MET", None: ""}
@@ -35,7 +36,7 @@ class Row:
 
     what: str
     goal: str
-    measured: Figure
+    measured: Figure | str  # a str says why it was not
     met: bool | None  # None: no goal of its own
 
 
@@ -60,14 +61,20 @@ def timed(loop: Callable[[int], None], count: int) -> Callable[[], float]:
     return run
 
 
+def hashes_of(backend_id: str) -> Callable[[int], None]:
+    """The loop that others are compared to."""
+
+    def loop(count: int) -> None:
+        for _ in repeat(None, count):
+            hash(backend_id)
+
+    return loop
+
+
 def single_thread(settings: Settings) -> list[Row]:
     """Rows of one thread."""
     registry, ids = filled(1000)
     backend_id = ids[500]
-
-    def hashes(count: int) -> None:
-        for _ in repeat(None, count):
-            hash(backend_id)
 
     def increments(count: int) -> None:
         for _ in repeat(None, count):
@@ -83,7 +90,7 @@ def single_thread(settings: Settings) -> list[Row]:
 
     hashed, incremented, got, queried = interleaved(
         settings.rounds,
-        timed(hashes, settings.count),
+        timed(hashes_of(backend_id), settings.count),
         timed(increments, settings.count),
         timed(gets, settings.count // 4),
         timed(queries, max(1, settings.count // 5000)),
@@ -95,6 +102,58 @@ def single_thread(settings: Settings) -> list[Row]:
         Row("get_backend, ns", "<= 200", get, get.median <= 200),
         Row("get_backends_for_model, 1,000 matching, us", "<= 130", query, query.median <= 130),
     ]
+
+
+def choices(registry: Registry) -> Callable[[int], None]:
+    """Acquires by LEAST_PENDING and releases at once."""
+
+    def loop(count: int) -> None:
+        for _ in repeat(None, count):
+            registry.acquire("model-3").release()
+
+    return loop
+
+
+def choices_of_two(registry: Registry) -> Callable[[int], None]:
+    """The same by POWER_OF_TWO."""
+
+    def loop(count: int) -> None:
+        for _ in repeat(None, count):
+            registry.acquire("model-3", policy=Policy.POWER_OF_TWO).release()
+
+    return loop
+
+
+def busy(size: int) -> Registry:
+    """A fleet with one request in flight on every backend: LEAST_PENDING can't stop early at one that is idle."""
+    registry, ids = filled(size)
+    registry.increment_pending_many(ids)
+    return registry
+
+
+def choosing(settings: Settings) -> list[Row]:
+    """Rows of choices, one thread."""
+    small, large = filled(10)[0], filled(settings.large)[0]
+    hashed, idle, loaded, idle_many, loaded_many, two_small, two_large = interleaved(
+        settings.rounds,
+        timed(hashes_of(next(iter(small))), settings.count),
+        timed(choices(small), settings.count // 4),
+        timed(choices(busy(10)), settings.count // 4),
+        timed(choices(filled(1000)[0]), settings.count // 4),
+        timed(choices(busy(1000)), settings.count // 25),
+        timed(choices_of_two(small), settings.count // 4),
+        timed(choices_of_two(large), settings.count // 4),
+    )
+    rows = []
+    for state, taken in (("idle", idle), ("busy", loaded)):
+        ratio = ratios(taken, hashed)
+        rows.append(Row(f"acquire and release / hash(id), 10 candidates, {state}", "<= 6", ratio, ratio.median <= 6))
+    for state, taken in (("idle", idle_many), ("busy", loaded_many)):
+        us = figure([ns / 1000 for ns in taken])
+        rows.append(Row(f"acquire and release, 1,000 candidates, {state}, us", "<= 2", us, us.median <= 2))
+    growth = ratios(two_large, two_small)
+    rows.append(Row(f"POWER_OF_TWO, {settings.large:,} candidates / 10", "<= 3", growth, growth.median <= 3))
+    return rows
 
 
 def built_peer() -> str | None:
@@ -167,6 +226,29 @@ def scaling(settings: Settings) -> list[Row]:
         ratio = ratios(two, one)
         rows.append(Row(f"two threads on {what} / one thread", f">= {least}", ratio, ratio.median >= least))
     return rows
+
+
+def choosing_scaling(settings: Settings) -> list[Row]:
+    """Two threads that choose among the same ten backends against one."""
+    registry, _ = filled(10)
+    rows = []
+    for policy, loop, least in (("LEAST_PENDING", choices, 1), ("POWER_OF_TWO", choices_of_two, 1.3)):
+        work = counted(loop(registry), settings.count // 4)
+        one, two = interleaved(settings.rounds, partial(throughput, [work]), partial(throughput, [work] * 2))
+        ratio = ratios(two, one)
+        what = f"two threads on one model, ten backends, {policy} / one thread"
+        rows.append(Row(what, f">= {least}", ratio, ratio.median >= least))
+    return rows
+
+
+def counted(loop: Callable[[int], None], count: int) -> Callable[[], int]:
+    """A work for `throughput`."""
+
+    def work() -> int:
+        loop(count)
+        return count
+
+    return work
 
 
 def churn(settings: Settings) -> list[Row]:
@@ -247,6 +329,37 @@ def memory(settings: Settings) -> list[Row]:
     return rows
 
 
+def against_litellm(settings: Settings) -> list[Row]:
+    """Rows beside LiteLLM's Router. It only chooses, and takes as long whatever is in flight; ours counts and releases, too."""
+    missing = litellm_router.missing()
+    rows = []
+    for size, least in ((10, 300), (1000, 2000)):
+        what = f"acquire and release, times faster than LiteLLM's least-busy, {size:,}"
+        if missing:
+            rows.append(Row(what, f">= {least}", missing, None))
+            continue
+        theirs, idle, loaded = interleaved(
+            settings.rounds,
+            timed(selections(litellm_router.selector(size)), max(5, settings.count // (250 * size))),
+            timed(choices(filled(size)[0]), settings.count // 4),
+            timed(choices(busy(size)), settings.count // 25),
+        )
+        for state, ours in (("idle", idle), ("busy", loaded)):
+            faster = ratios(theirs, ours)
+            rows.append(Row(f"{what}, {state}", f">= {least}", faster, faster.median >= least))
+    return rows
+
+
+def selections(select: Callable[[], object]) -> Callable[[int], None]:
+    """The peer's loop."""
+
+    def loop(count: int) -> None:
+        for _ in repeat(None, count):
+            select()
+
+    return loop
+
+
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -262,12 +375,13 @@ def main() -> None:
     settings = Settings(
         3 if arguments.quick else 15, 50_000 if arguments.quick else 500_000, arguments.size, arguments.peer
     )
-    rows = single_thread(settings)
+    rows = single_thread(settings) + choosing(settings)
     if FREE_THREADED:
-        rows += scaling(settings)
+        rows += scaling(settings) + choosing_scaling(settings)
     if settings.peer:
         rows += against_the_plan(settings)
     rows += churn(settings) + memory(settings)
+    rows += against_litellm(settings)  # last: what it imports is in nobody else's way
     if arguments.json:
         print(json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}, indent=2))
         return

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
 
-from registry import Backend, BackendStatus, Model, Registry
+from registry import Backend, BackendStatus, Model, Policy, Registry
 
 MODELS = tuple(Model(f"model-{number}") for number in range(10))
 BULK = 1000
@@ -105,6 +105,22 @@ def find_by_mdns_instance(registry: Registry, ids: list[str]) -> Call:
     return lambda: find("instance-c")
 
 
+def acquire_and_release(registry: Registry, _ids: list[str]) -> Call:
+    """A request begins and ends, by LEAST_PENDING; without a latency, so that the clock is read twice."""
+    acquire = registry.acquire
+    return lambda: acquire("model-3").release()
+
+
+def acquire_and_release_by(policy: Policy) -> Callable[[Registry, list[str]], Call]:
+    """The same by another policy."""
+
+    def prepare(registry: Registry, _ids: list[str]) -> Call:
+        acquire = registry.acquire
+        return lambda: acquire("model-3", policy=policy).release()
+
+    return prepare
+
+
 def bulk(name: str, *arguments: object) -> Callable[[Registry, list[str]], Call]:
     """The bulk form over 1,000 ids."""
 
@@ -151,6 +167,19 @@ OPERATIONS = (
     Operation("add_model and remove_model", add_and_remove_model, calls=2),
     Operation("set_mdns_instance", set_mdns_instance),
     Operation("add_backend and remove_backend", add_and_remove, SIZES, calls=2),
+    Operation("acquire and release", acquire_and_release, SIZES, calls=2),
+    *(
+        Operation(
+            f"acquire and release, {policy.name}",
+            acquire_and_release_by(policy),
+            SIZES if policy is Policy.POWER_OF_TWO else (1000,),
+            calls=2,
+        )
+        for policy in Policy
+        if policy is not Policy.LEAST_PENDING
+    ),
+    Operation("select", on_all("select", "model-3")),
+    Operation("explain", on_all("explain", "model-3")),
 )
 
 

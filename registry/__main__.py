@@ -14,7 +14,10 @@ from registry._terminal import InputError, new_console, printable, progress_bar,
 from registry.backend import Backend
 from registry.errors import FleetFileError
 from registry.fleet import load_fleet
-from registry.replay import engine, inputs, report
+from registry.replay import engine, inputs, plot, report
+from registry.selection import Policy
+
+ALL = "all"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,24 +39,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m registry", description="The source of truth of an LLM gateway.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    replay = commands.add_parser(
-        "replay", help="put a fleet under load from many threads and show what the registry knows"
+    _add_replay(
+        commands.add_parser("replay", help="put a fleet under load from many threads and show what the registry knows")
     )
-    fleet = replay.add_mutually_exclusive_group()
-    fleet.add_argument("--fleet", metavar="FILE.toml", help="the backends of a fleet file")
-    fleet.add_argument("--catalogue", metavar="FILE.json", help="the providers of a model catalogue as backends")
-    replay.add_argument("--trace", metavar="FILE.csv", help=f"requests, with the columns {','.join(inputs.COLUMNS)}")
-    replay.add_argument(
-        "--threads", type=_positive, default=4, metavar="N", help="threads that send requests (default 4)"
-    )
-    replay.add_argument("--requests", type=_positive, metavar="N", help="how many requests (default: the whole trace)")
-    replay.add_argument("--json", action="store_true", help="one JSON document instead of tables")
-    replay.set_defaults(command=_replay)
     shown = commands.add_parser("show", help="print a fleet's backends and models")
     shown.add_argument("--fleet", metavar="FILE.toml", required=True, help="the fleet file")
     shown.add_argument("--json", action="store_true", help="JSON instead of tables")
     shown.set_defaults(command=_show)
     return parser
+
+
+def _add_replay(replay: argparse.ArgumentParser) -> None:
+    fleet = replay.add_mutually_exclusive_group()
+    fleet.add_argument("--fleet", metavar="FILE.toml", help="the backends of a fleet file")
+    fleet.add_argument("--catalogue", metavar="FILE.json", help="the providers of a model catalogue as backends")
+    replay.add_argument("--trace", metavar="FILE.csv", help=f"requests, with the columns {','.join(inputs.COLUMNS)}")
+    replay.add_argument(
+        "--policy",
+        choices=[*(policy.value for policy in Policy), ALL],
+        default=Policy.LEAST_PENDING.value,
+        help=f"how backends are chosen (default {Policy.LEAST_PENDING}); {ALL} compares all of them",
+    )
+    replay.add_argument(
+        "--threads", type=_positive, default=4, metavar="N", help="threads that send requests (default 4)"
+    )
+    replay.add_argument("--requests", type=_positive, metavar="N", help="how many requests (default: the whole trace)")
+    replay.add_argument("--json", action="store_true", help="one JSON document instead of tables")
+    replay.add_argument("--plot", metavar="FILE.svg", help="draw in flight over time, a line per policy")
+    replay.set_defaults(command=_replay)
 
 
 def _positive(text: str) -> int:
@@ -70,13 +83,22 @@ def _replay(arguments: argparse.Namespace) -> tuple[str, int]:
     models = inputs.draw_models(fleet, len(requests))
     if not models:
         raise InputError(f"{arguments.fleet or arguments.catalogue}: expected a backend with a model, found none")
-    with progress_bar("replaying", len(requests)) as progress:
-        outcome = engine.replay(fleet, requests, models, arguments.threads, progress)
-    status = 0 if outcome.adds_up else 1
+    if arguments.plot is not None:
+        plot.check(arguments.plot)
+    outcomes = []
+    for policy in Policy if arguments.policy == ALL else [Policy(arguments.policy)]:
+        with progress_bar(f"replaying {policy}", len(requests)) as progress:
+            outcomes.append(engine.replay(fleet, requests, models, arguments.threads, policy, progress))
+    if arguments.plot is not None:
+        plot.draw(arguments.plot, outcomes)
+    status = 0 if all(outcome.adds_up for outcome in outcomes) else 1
     if console is None:
-        return report.as_json(outcome) + "\n", status
+        return report.document(outcomes, several=arguments.policy == ALL) + "\n", status
     with console.capture() as tables:
-        report.print_tables(console, outcome)
+        if arguments.policy == ALL:
+            report.print_comparison(console, outcomes)
+        else:
+            report.print_outcome(console, outcomes[0])
     return tables.get(), status
 
 

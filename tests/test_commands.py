@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
-from registry import Backend, Registry
+from registry import Backend, Policy, _terminal
 from registry.__main__ import main
-from registry.replay import engine, inputs
+from registry.replay import engine
 
 TRACE = "TIMESTAMP,ContextTokens,GeneratedTokens\r\n2023-11-16 18:15:46.6805900,374,44\r\n2023-11-16 18:15:50,396,109\r\n\r\n"
 FLEET = '[[backends]]\nname = "a"\nurl = "http://a"\nmodels = ["m", "n"]\n[[backends]]\nname = "b"\nurl = "http://b"\nmodels = ["m"]\n'
@@ -25,12 +28,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "100")
     (tmp_path / "fleet.toml").write_text(FLEET)
     (tmp_path / "trace.csv").write_text("\ufeff" + TRACE, encoding="utf-8")
-    catalogue: dict[str, Any] = {
-        "x/m": {"provider": "P One", "max_input_tokens": 8192.0, "supports_vision": True},
-        "x/y/m": {"provider": "P One", "max_input_tokens": 1},
-        "m": {"provider": "q", "max_output_tokens": None, "supports_function_calling": True},
-    }
-    (tmp_path / "cat.json").write_text(json.dumps(catalogue))
+    (tmp_path / "cat.json").write_text('{"x/m": {"provider": "P One"}, "m": {"provider": "q"}}')
     return tmp_path
 
 
@@ -43,89 +41,157 @@ def run_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, A
 
 def test_the_default_replay_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     document = run_json(capsys, "--threads", "8", "--requests", "3000")
+    assert document["policy"] == "least_pending"
     assert (document["total_requests"], document["left_in_flight"], document["adds_up"]) == (3000, 0, True)
     assert sum(backend["requests"] for backend in document["backends"]) == 3000
-    assert max(backend["most_in_flight"] for backend in document["backends"]) >= 1
+    assert max(backend["most_in_flight"] for backend in document["backends"]) == document["most_in_flight"] >= 1
     assert all(backend["avg_latency_ms"] > 0 for backend in document["backends"] if backend["requests"])
 
 
-def test_a_fleet_file_and_a_trace(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fleet_file_or_a_catalogue_and_a_trace(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = run_json(capsys, "--fleet", "fleet.toml", "--trace", "trace.csv")
     assert ([backend["id"] for backend in document["backends"]], document["requests"]) == (["a", "b"], 2)
     assert run_json(capsys, "--fleet", "fleet.toml", "--trace", "trace.csv", "--requests", "7")["total_requests"] == 7
+    document = run_json(capsys, "--catalogue", "cat.json", "--trace", "trace.csv")
+    assert ([backend["id"] for backend in document["backends"]], document["requests"]) == (["P One", "q"], 2)
 
 
-def test_a_catalogue(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one, two = inputs.read_catalogue("cat.json")
-    assert (one.id, one.url, [model.id for model in one.models]) == ("P One", "https://p-one.example", ["m"])
-    assert (one.models[0].context_length, one.models[0].supports_vision, one.models[0].supports_tools) == (
-        8192,
-        True,
-        False,
-    )
-    assert (two.models[0].context_length, two.models[0].supports_tools) == (4096, True)
-    assert run_json(capsys, "--catalogue", "cat.json", "--trace", "trace.csv")["total_requests"] == 2
+@pytest.mark.parametrize("policy", Policy)
+def test_a_policy_by_name(capsys: pytest.CaptureFixture[str], policy: str) -> None:
+    document = run_json(capsys, "--policy", policy, "--requests", "50")
+    assert (document["policy"], document["total_requests"]) == (policy, 50)
 
 
-def test_models_are_drawn_alike_whatever_the_threads_and_popular_ones_more_often() -> None:
-    fleet = inputs.made_up_fleet()
-    drawn = inputs.draw_models(fleet, 5000)
-    assert drawn == inputs.draw_models(fleet, 5000)
-    assert drawn[:100] == inputs.draw_models(fleet, 100)
-    counts = [drawn.count(model.id) for model in fleet[5].models]
-    assert counts[0] == max(counts) > 2 * min(counts)
+def test_all_policies_replay_the_same_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    alone = run_json(capsys, "--requests", "600")
+    outcomes = run_json(capsys, "--policy", "all", "--requests", "600")["policies"]
+    assert [outcome["policy"] for outcome in outcomes] == list(Policy)
+    for outcome in outcomes:
+        assert outcome.keys() == alone.keys()
+        assert (outcome["adds_up"], outcome["total_requests"], outcome["left_in_flight"]) == (True, 600, 0)
+        assert sum(backend["requests"] for backend in outcome["backends"]) == 600
+        assert outcome["evenness"] >= 1
+        assert 0 < outcome["latency_ms"]["p50"] <= outcome["latency_ms"]["p95"] <= outcome["latency_ms"]["p99"]
 
 
-def test_the_trace_is_read_in_order_of_arrival_and_stretched(files: Path) -> None:
-    trace = inputs.read_trace("trace.csv")
-    assert [(round(r.arrival, 4), r.context_tokens, r.generated_tokens) for r in trace] == [
-        (0.0, 374, 44),
-        (3.3194, 396, 109),
-    ]
-    stretched = inputs.stretch(trace, 5)
-    assert [request.context_tokens for request in stretched] == [374, 396, 374, 396, 374]
-    assert [request.arrival for request in stretched] == sorted(request.arrival for request in stretched)
+def test_all_policies_are_shown_in_one_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["replay", "--policy", "all", "--requests", "600"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (heading,) = (line for line in lines if "policy" in line.split())
+    assert heading.split() == ["policy", "requests/s", "flight", "evenness", "p50", "p95", "p99"]
+    rows = [line.split() for line in lines if line.split()[:1] and line.split()[0] in list(Policy)]
+    assert [(row[0], len(row)) for row in rows] == [(policy, 7) for policy in Policy]
+    assert "every policy: OK: 0 left in flight; totals add up to 600 requests" in lines
+    assert max(map(len, lines)) <= 80
 
 
-def test_a_count_that_is_lost_is_noticed() -> None:
-    outcome = engine.replay(inputs.made_up_fleet(), inputs.made_up_trace(50), ["llama3:70b"] * 50, threads=2)
-    assert outcome.adds_up
-    leaking = engine.Outcome(outcome.views, outcome.most_in_flight, 51, outcome.done, 0, 2, 1.0)
-    assert not leaking.adds_up
+def test_what_is_refused_is_told(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "full.toml").write_text('[[backends]]\nname = "a"\nurl = "http://a"\nmodels = ["m"]\nmax_pending = 1\n')
+    (files / "burst.csv").write_text(TRACE.splitlines()[0] + "\n2023-11-16 18:15:46,1,0\n" * 3)
+    command = ["replay", "--fleet", "full.toml", "--trace", "burst.csv", "--threads", "1"]
+    for policy in ("random", "all"):
+        assert main([*command, "--policy", policy]) == 0
+        assert "OK: 0 left in flight; totals add up to 1 requests, 2 refused" in capsys.readouterr().out
+
+
+def lines_of(path: Path) -> dict[str, str]:
+    """The paths of an SVG's policies, by the policy's name."""
+    drawn = {}
+    for group in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}g"):
+        if group.get("id", "").startswith("policy-"):
+            drawn[group.attrib["id"].removeprefix("policy-")] = group[0].attrib["d"]
+    return drawn
+
+
+def test_the_plot_has_a_line_per_policy(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", "--policy", "all", "--requests", "300", "--plot", "all.svg"]) == 0
+    drawn = lines_of(files / "all.svg")
+    assert list(drawn) == list(Policy)
+    assert all(path.count("L") > 50 for path in drawn.values())
+    words = [text.text for text in ElementTree.parse(files / "all.svg").iter("{http://www.w3.org/2000/svg}text")]
+    assert {*Policy, "simulated time (s)", "requests in flight"} <= set(words)
+    assert "evenness" in capsys.readouterr().out
+
+
+def test_equal_replays_give_equal_plots(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "one.toml").write_text(FLEET.rpartition("[[")[0])
+    for name in ("one.svg", "two.svg"):
+        run_json(
+            capsys, "--policy", "priority", "--fleet", "one.toml", "--requests", "50", "--threads", "1", "--plot", name
+        )
+    assert list(lines_of(files / "one.svg")) == ["priority"]
+    assert (files / "one.svg").read_bytes() == (files / "two.svg").read_bytes()
+
+
+def test_requests_that_take_no_time(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "zero.csv").write_text(TRACE.splitlines()[0] + "\n2023-11-16 18:15:46,0,0\n")
+    command = ["replay", "--fleet", "fleet.toml", "--trace", "zero.csv", "--plot", "zero.svg"]
+    assert main(command) == 0
+    assert "evenness -; simulated latency p50 0, p95 0, p99 0 ms" in capsys.readouterr().out
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["evenness"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("no/such.svg", "no/such.svg: No such file"),
+        (".", ".: Is a directory"),
+        ("/dev/full", "/dev/full: No space left"),
+    ],
+)
+def test_a_plot_that_cannot_be_written_is_one_line(
+    files: Path, capsys: pytest.CaptureFixture[str], path: str, problem: str
+) -> None:
+    assert main(["replay", "--requests", "5", "--json", "--plot", path]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"registry: {problem}")
+    assert captured.err.count("\n") == 1
+
+
+def test_without_matplotlib_it_says_what_to_install(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["replay", "--requests", "5", "--json", "--plot", "p.svg"]) == 2
+    assert capsys.readouterr() == ("", "registry: --plot needs matplotlib: pip install 'backend-registry[plot]'\n")
+    assert not (files / "p.svg").exists()
+    assert main(["replay", "--requests", "5", "--json"]) == 0
 
 
 def test_a_failed_check_is_status_1(
     files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine.Worker, "finish_one", lambda self: self.open_requests.pop())
-    for json_too in ([], ["--json"]):
-        assert main(["replay", "--fleet", "fleet.toml", "--trace", "trace.csv", *json_too]) == 1
-    assert "FAILED: 2 left in flight" in capsys.readouterr().out
+    finish_one = engine.Worker.finish_one
 
+    def count_one_too_many(self: engine.Worker) -> None:
+        if self.policy == Policy.RANDOM:
+            self.registry.increment_pending("b")
+        finish_one(self)
 
-def test_a_worker_without_a_healthy_backend_refuses() -> None:
-    registry = Registry()
-    registry.add_backend(Backend("a", "a", "http://a", models=[]))
-    worker = engine.Worker(registry, {}, inputs.made_up_trace(3), ["m"] * 3, inputs.random.Random(1))
-    worker.run()
-    assert (worker.rejected, worker.done) == (3, 0)
-
-
-def test_an_exception_of_a_worker_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_self: engine.Worker) -> None:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(engine.Worker, "finish_one", fail)
-    with pytest.raises(ZeroDivisionError):
-        engine.replay(inputs.made_up_fleet(), inputs.made_up_trace(5), ["llama3:70b"] * 5, threads=2)
+    monkeypatch.setattr(engine.Worker, "finish_one", count_one_too_many)
+    command = ["replay", "--fleet", "fleet.toml", "--trace", "trace.csv"]
+    failed = "FAILED: 2 left in flight; totals 2, finished 2, 0 refused of 2 requests"
+    for policy, told in (("random", failed), ("all", f"random: {failed}")):
+        assert main([*command, "--policy", policy, "--json"]) == 1
+        assert '"adds_up": false' in capsys.readouterr().out
+        assert main([*command, "--policy", policy]) == 1
+        assert told in capsys.readouterr().out.splitlines()
+    assert main(command) == 0
 
 
 def test_the_table(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", "--fleet", "fleet.toml", "--trace", "trace.csv"]) == 0
     out = capsys.readouterr().out
     for part in (
+        "What the registry knows, by least_pending",
         "most in flight",
         "avg latency (ms)",
+        "evenness",
         "requests/s",
         "OK: 0 left in flight; totals add up to 2 requests",
     ):
@@ -157,13 +223,6 @@ MALFORMED = [
     (["replay", "--catalogue", "nope.json"], "nope.json: No such file"),
     (["replay", "--fleet", "bad"], "bad: expected TOML"),
     (["replay", "--catalogue", "bad"], "bad: $: JSON is malformed"),
-    (["replay", "--trace", "bad"], "bad:1: expected the columns"),
-    (["replay", "--trace", "header"], "header: expected at least one request"),
-    (["replay", "--trace", "time"], "time:2: expected a TIMESTAMP"),
-    (["replay", "--trace", "short"], "short:2: expected 3 columns, found 2"),
-    (["replay", "--trace", "tokens"], "tokens:2: expected a whole number"),
-    (["replay", "--trace", "latin"], "latin:1: expected CSV in UTF-8"),
-    (["replay", "--catalogue", "slash"], "slash: 'x/': expected a key"),
     (["replay", "--fleet", "empty"], "empty: expected a backend with a model"),
 ]
 
@@ -172,14 +231,7 @@ MALFORMED = [
 def test_wrong_input_is_one_line_and_status_2(
     files: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    header = TRACE.splitlines()[0] + "\n"
     (files / "bad").write_text("nonsense nonsense\n")
-    (files / "header").write_text(header)
-    (files / "time").write_text(header + "yesterday,1,2\n")
-    (files / "short").write_text(header + "2023-11-16 18:15:46,1\n")
-    (files / "tokens").write_text(header + "2023-11-16 18:15:46,1,-2\n")
-    (files / "latin").write_bytes(b"\xe4\n")
-    (files / "slash").write_text('{"x/": {"provider": "p"}}')
     (files / "empty").write_text("")
     assert main(arguments) == 2
     captured = capsys.readouterr()
@@ -190,7 +242,7 @@ def test_wrong_input_is_one_line_and_status_2(
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["replay", "--threads", "0"], ["replay", "--requests", "x"], ["replay", "--fleet", "a", "--catalogue", "b"]],
+    [[], ["replay", "--fleet", "a", "--catalogue", "b"], ["replay", "--policy", "fastest"]],
 )
 def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -216,16 +268,93 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, files: Path) -> None:
     assert main(["replay", "--json"]) == 130
 
 
-def test_a_reader_that_stops_early(files: Path) -> None:
-    command = f"{sys.executable} -m registry show --fleet fleet.toml | true"
-    done = subprocess.run(
-        ["bash", "-c", f"for i in 1 2 3; do {command}; done"], capture_output=True, timeout=60, check=True
+class Terminal(io.StringIO):
+    """A stderr that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_progress_bar_is_drawn_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with _terminal.progress_bar("replaying", 10) as progress:
+        progress(7)
+    assert "replaying" in terminal.getvalue()
+    assert "7/10" in terminal.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("missing", ["rich.progress", None])
+def test_there_is_no_progress_bar_without_terminal_or_rich(
+    monkeypatch: pytest.MonkeyPatch, missing: str | None
+) -> None:
+    stderr = Terminal() if missing else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
+    with _terminal.progress_bar("replaying", 10) as progress:
+        progress(7)
+    assert stderr.getvalue() == ""
+
+
+def test_ids_are_shown_as_they_are_but_cannot_control_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    (tmp_path / "f.toml").write_text(
+        '[[backends]]\nname = "[/b] :fire: \\u001b[31m\\n"\nurl = "http://a"\nmodels = ["m"]\n'
     )
-    assert done.stderr == b""
+    for command in (["replay", "--requests", "5"], ["show"]):
+        assert main([*command, "--fleet", str(tmp_path / "f.toml")]) == 0
+        out = capsys.readouterr().out
+        assert r"[/b] :fire: \x1b[31m\n" in out
+        assert "\x1b" not in out
 
 
-def test_as_a_command(files: Path) -> None:
-    command = [sys.executable, "-m", "registry", "replay", "--requests", "500", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert json.loads(done.stdout)["total_requests"] == 500
-    assert done.stderr == ""
+def run(command: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """`python -m registry` as a process of its own, with a buffered stdout whatever the tests themselves run with."""
+    environment = {**os.environ, **options.pop("env", {})}
+    environment.pop("PYTHONUNBUFFERED", None)
+    arguments = [sys.executable, "-m", "registry", *command.split()]
+    return subprocess.run(arguments, stderr=subprocess.PIPE, timeout=60, check=False, env=environment, **options)
+
+
+@pytest.mark.parametrize("command", ["replay --requests 50", "replay --requests 50 --json"])
+def test_a_reader_that_has_gone_away_is_no_error(command: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = run(command, stdout=writer)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("command", ["replay --requests 50", "replay --requests 50 --json"])
+def test_a_full_disk_is_one_line(command: str) -> None:
+    with open("/dev/full", "wb") as full:
+        done = run(command, stdout=full)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"No space left on device" in done.stderr
+
+
+def test_a_closed_stdout_is_one_line() -> None:
+    command = f"{sys.executable} -m registry replay --requests 50 --json >&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, b"registry: standard output is closed\n")
+
+
+def test_a_stdout_that_cannot_express_an_id(tmp_path: Path) -> None:
+    (tmp_path / "f.toml").write_text('[[backends]]\nname = "gpü"\nurl = "http://a"\nmodels = ["m"]\n', encoding="utf-8")
+    ascii_only = {"PYTHONIOENCODING": "ascii"}
+    for command in ("show", "replay --requests 5"):
+        done = run(f"{command} --fleet {tmp_path / 'f.toml'}", stdout=subprocess.PIPE, env=ascii_only)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert rb"gp\xfc" in done.stdout
+        done = run(f"{command} --json --fleet {tmp_path / 'f.toml'}", stdout=subprocess.PIPE, env=ascii_only)
+        assert json.loads(done.stdout)["backends"][0]["id"] == "gpü"
