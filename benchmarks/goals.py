@@ -1,7 +1,7 @@
 """Each row of the contract's 'Sizes and speeds' in one run: `python benchmarks/goals.py [--peer BINARY] [--quick] [--json]`.
 
-BINARY is the Rust peer that `benchmarks/peers/dashmap/build` makes; without it its rows are left out, by name. LiteLLM's rows say
-so where it is not installed. Loops are timed with the loop included, on plain calls as users write them.
+BINARY is the Rust peer that `benchmarks/peers/dashmap/build` makes; without it its rows are left out, by name. LiteLLM's
+rows say so where it is not installed. Loops are timed with the loop included, on plain calls as users write them.
 """
 
 from __future__ import annotations
@@ -330,11 +330,12 @@ def memory(settings: Settings) -> list[Row]:
 
 
 def against_litellm(settings: Settings) -> list[Row]:
-    """Rows beside LiteLLM's Router. It only chooses, and takes as long whatever is in flight; ours counts and releases, too."""
+    """Rows beside LiteLLM's Router, which only chooses, and takes as long whatever is in flight; ours counts, too."""
     missing = litellm_router.missing()
+    peer = "LiteLLM" if missing else litellm_router.name()
     rows = []
     for size, least in ((10, 300), (1000, 2000)):
-        what = f"acquire and release, times faster than LiteLLM's least-busy, {size:,}"
+        what = f"acquire and release, times faster than {peer}'s least-busy, {size:,}"
         if missing:
             rows.append(Row(what, f">= {least}", missing, None))
             continue
@@ -346,7 +347,7 @@ def against_litellm(settings: Settings) -> list[Row]:
         )
         for state, ours in (("idle", idle), ("busy", loaded)):
             faster = ratios(theirs, ours)
-            rows.append(Row(f"{what}, {state}", f">= {least}", faster, faster.median >= least))
+            rows.append(Row(f"{what} {state}", f">= {least}", faster, faster.median >= least))
     return rows
 
 
@@ -387,7 +388,7 @@ def main() -> None:
         return
     print(machine())
     for row in rows:
-        print(f"{row.what:78} {row.goal:18} {row.measured!s:34} {VERDICTS[row.met]}")
+        print(f"{row.what:80} {row.goal:18} {row.measured!s:34} {VERDICTS[row.met]}")
     if not settings.peer:
         print("left out: the rows beside the plan's Rust design (run benchmarks/peers/dashmap/build, or give --peer)")
 

@@ -1,4 +1,4 @@
-"""The Router of LiteLLM (PyPI) as a peer: one model name on many deployments, strategy least-busy, nothing over a network."""
+"""The Router of LiteLLM (PyPI) as a peer: one model name on many deployments, strategy least-busy, without a network."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ def missing() -> str | None:
     """Why there is nothing to measure beside, or None."""
     if find_spec("litellm") is None:
         return NOT_INSTALLED
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else the import fetches one, in the background too
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else the import fetches one, and tries again behind
     try:
-        import litellm  # noqa: F401, PLC0415
+        import litellm  # noqa: F401
     except ImportError as error:
         return f"litellm: can't be imported: {error}"
     return None
+
+
+def name() -> str:
+    """With the version: interpreters differ in the newest one that can be installed."""
+    return f"LiteLLM {version('litellm')}"
 
 
 def deployment(number: int) -> dict[str, object]:
@@ -33,8 +38,8 @@ def deployment(number: int) -> dict[str, object]:
 
 
 def selector(size: int) -> Callable[[], object]:
-    """One selection, as the Router's synchronous calls make it; raises RuntimeError if it is none of the deployments."""
-    from litellm import Router  # noqa: PLC0415
+    """One selection, as the Router's synchronous calls make it; RuntimeError if it is none of the deployments."""
+    from litellm import Router
 
     router = Router(
         model_list=[deployment(number) for number in range(size)], routing_strategy="least-busy", set_verbose=False
@@ -45,5 +50,5 @@ def selector(size: int) -> Callable[[], object]:
 
     chosen = select()["model_info"]["id"]
     if chosen not in {f"backend-{number}" for number in range(size)}:
-        raise RuntimeError(f"litellm {version('litellm')} chose {chosen!r}, which is no deployment")
+        raise RuntimeError(f"{name()} chose {chosen!r}, which is no deployment")
     return select
