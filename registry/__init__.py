@@ -12,6 +12,7 @@ from registry.errors import (
 )
 from registry.fleet import load_fleet
 from registry.selection import Candidate, Policy, Requirements
+from registry.stats import RegistryStats
 
 __all__ = [
     "Backend",
@@ -29,6 +30,7 @@ __all__ = [
     "Policy",
     "Registry",
     "RegistryError",
+    "RegistryStats",
     "Requirements",
     "load_fleet",
 ]

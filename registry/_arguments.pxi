@@ -67,7 +67,7 @@ def _at_limit(backend_id):
 
 
 def _no_memory(backend_id):
-    return MemoryError()
+    return MemoryError("out of memory, or a stalled reader holds too much back: see Registry.stats()")
 
 
 # Each status of the core that is an error, and what makes the exception of it. REG_CHANGED and REG_UNHURRIED_ONLY are none: who meets them

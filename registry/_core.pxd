@@ -99,6 +99,15 @@ cdef extern from "registry.h" nogil:
     void *reg_find_by_instance(reg_registry *reg, const reg_key *instance) noexcept
     reg_status reg_contains(reg_registry *reg, const reg_key *id) noexcept
     reg_status reg_has_url(reg_registry *reg, const reg_key *url) noexcept
+    ctypedef struct reg_stats:
+        size_t backends
+        size_t models
+        size_t index_entries
+        size_t waiting
+        size_t waiting_bytes
+        size_t bytes
+
+    reg_stats reg_get_stats(reg_registry *reg)
     uint32_t reg_backend_count(reg_registry *reg) noexcept
     uint32_t reg_model_count(reg_registry *reg) noexcept
 

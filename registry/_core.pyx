@@ -452,6 +452,13 @@ cdef class RegistryCore:
             drop(garbage)
         check(status, backend_id)
 
+    def _stats(self, /):
+        """The fields of `RegistryStats`, in order."""
+        cdef reg_stats stats
+        with nogil:
+            stats = reg_get_stats(self.reg)
+        return (stats.backends, stats.models, stats.index_entries, stats.waiting, stats.waiting_bytes, stats.bytes)
+
     def _has_url(self, str url, /):
         cdef reg_key key
         return has_key(url, &key) and reg_has_url(self.reg, &key) == REG_OK

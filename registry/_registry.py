@@ -13,6 +13,7 @@ from registry._json import encode_views
 from registry._url import normalize_url
 from registry.backend import INSTANCE_KEY, Backend, BackendStatus, BackendView, Model
 from registry.fleet import load_fleet
+from registry.stats import RegistryStats
 
 _core.bind(
     Backend,
@@ -139,6 +140,13 @@ class Registry(_core.RegistryCore):
         self._change(backend_id, with_instance)
 
     # ---- the whole
+
+    def stats(self) -> RegistryStats:
+        """How much there is, how much memory it takes, and how much of that waits for reclamation.
+
+        As of one instant. Waits for writers; O(backends + models), with the GIL released.
+        """
+        return RegistryStats(*self._stats())
 
     def to_json(self) -> str:
         """`{"backends": [...]}`: all views in registration order, as of one instant. O(backends)."""

@@ -1,5 +1,4 @@
-"""What a choice takes and gives: how to choose (`Policy`), what the request needs (`Requirements`), who stood
-for it (`Candidate`)."""
+"""What a choice takes and gives: how to choose (`Policy`), what is required (`Requirements`), who stood for it (`Candidate`)."""
 
 from __future__ import annotations
 
@@ -10,18 +9,15 @@ from registry import _checks
 
 
 class Policy(StrEnum):
-    """How `Registry.acquire` chooses among the backends that may serve a request. Of equal ones it takes each
-    in turn."""
+    """How `Registry.acquire` chooses among the backends that may serve a request. Of equal ones it takes each in turn."""
 
     LEAST_PENDING = "least_pending"
     """The smallest (in flight + 1) / weight, exactly. O(backends of the model), and less where one is idle."""
     POWER_OF_TWO = "power_of_two"
-    """The better of two different ones drawn at random, by the same measure. Expected O(1). (Mitzenmacher, The
-    power of two
-    choices in randomized load balancing, 2001.)"""
+    """The better of two different ones drawn at random, by the same measure. Expected O(1).
+    (Mitzenmacher, The power of two choices in randomized load balancing, 2001.)"""
     LOWEST_LATENCY = "lowest_latency"
-    """The smallest average latency * (in flight + 1) / weight. One without a sample yet counts as the best
-    average among the
+    """The smallest average latency * (in flight + 1) / weight. One without a sample yet counts as the best average among the
     candidates, and goes first where that is equal. O(backends of the model)."""
     ROUND_ROBIN = "round_robin"
     """Each in turn, weights as proportions: nginx's smooth weighted round robin. O(backends of the model)."""
@@ -31,8 +27,8 @@ class Policy(StrEnum):
     """The lowest priority number that has a backend that is not full, and of those the least pending.
     O(backends of the model)."""
     SMART = "smart"
-    """The highest score of the Nexus router: (100 - min(priority, 100)) * 50 + (100 - min(in flight, 100)) * 30
-    + (100 - min(average ms // 10, 100)) * 20. O(backends of the model)."""
+    """The highest score of the Nexus router: (100 - min(priority, 100)) * 50 + (100 - min(in flight, 100)) * 30 +
+    (100 - min(average ms // 10, 100)) * 20. O(backends of the model)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,12 @@ static void destroy_alias(epoch_node *node, epoch_release release) {
     memory_free(reg_container(node, alias, node));
 }
 
+size_t alias_bytes(const alias *a) { return sizeof *a + a->item.key.length; }
+
+static size_t bytes_of_node(const epoch_node *node) { return alias_bytes(reg_container(node, alias, node)); }
+
+static const epoch_kind kind = {bytes_of_node, destroy_alias};
+
 void alias_drop(alias *a, uint64_t committed) {
     if (--a->holders == 0) publish(&a->life, life_dead_since(committed + 1));
 }
@@ -41,7 +47,7 @@ void alias_drop(alias *a, uint64_t committed) {
 void alias_tidy(string_map *map, alias *a, epoch_limbo *limbo) {
     if (a->holders != 0) return;
     string_map_remove(map, &a->item);
-    epoch_retire(limbo, &a->node, sizeof *a + a->item.key.length, destroy_alias);
+    epoch_retire(limbo, &a->node, &kind);
 }
 
 void alias_unhold(string_map *map, alias *a, epoch_limbo *limbo) {

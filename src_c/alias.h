@@ -33,4 +33,6 @@ void alias_tidy(string_map *map, alias *a, epoch_limbo *limbo);
 /* The alias if it is alive at `version`, or NULL. Inside an epoch. Wait-free, expected O(1). */
 alias *alias_at(string_map *map, const reg_key *key, uint64_t version);
 
+size_t alias_bytes(const alias *a);
+
 #endif

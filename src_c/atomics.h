@@ -18,8 +18,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define load_published(word) atomic_load_explicit((word), memory_order_acquire)
-#define publish(word, value) atomic_store_explicit((word), (value), memory_order_release)
+/* Between any two shared accesses a thread may be preempted; a torture build does it at random. */
+#ifdef REG_TORTURE
+void torture_point(void);
+#else
+#define torture_point() ((void)0)
+#endif
+
+#define load_published(word) (torture_point(), atomic_load_explicit((word), memory_order_acquire))
+#define publish(word, value) (torture_point(), atomic_store_explicit((word), (value), memory_order_release))
 
 /* A filter that the reader does not rely on. */
 #define load_hint(word) atomic_load_explicit((word), memory_order_relaxed)
@@ -27,15 +34,20 @@
 #define load_own(word) atomic_load_explicit((word), memory_order_relaxed)
 #define store_private(word, value) atomic_store_explicit((word), (value), memory_order_relaxed)
 
-#define load_counted(word) atomic_load_explicit((word), memory_order_seq_cst)
-#define add_counted(word, amount) atomic_fetch_add_explicit((word), (amount), memory_order_seq_cst)
-#define exchange_counted(word, value) atomic_exchange_explicit((word), (value), memory_order_seq_cst)
-#define sub_counted(word, amount) atomic_fetch_sub_explicit((word), (amount), memory_order_seq_cst)
-#define swap_counted(word, expected, desired)                                                                      \
-    atomic_compare_exchange_weak_explicit((word), (expected), (desired), memory_order_seq_cst, memory_order_seq_cst)
+#define load_counted(word) (torture_point(), atomic_load_explicit((word), memory_order_seq_cst))
+#define add_counted(word, amount) (torture_point(), atomic_fetch_add_explicit((word), (amount), memory_order_seq_cst))
+#define exchange_counted(word, value) (torture_point(), atomic_exchange_explicit((word), (value), memory_order_seq_cst))
+#define sub_counted(word, amount) (torture_point(), atomic_fetch_sub_explicit((word), (amount), memory_order_seq_cst))
+/* In a loop: it may fail for no reason. */
+#define swap_counted(word, expected, desired)                                                    \
+    (torture_point(), atomic_compare_exchange_weak_explicit((word), (expected), (desired), memory_order_seq_cst, \
+                                                            memory_order_seq_cst))
+#define swap_counted_once(word, expected, desired)                                                 \
+    (torture_point(), atomic_compare_exchange_strong_explicit((word), (expected), (desired), memory_order_seq_cst, \
+                                                              memory_order_seq_cst))
 
-#define load_committed(word) atomic_load_explicit((word), memory_order_seq_cst)
-#define commit(word, value) atomic_store_explicit((word), (value), memory_order_seq_cst)
+#define load_committed(word) (torture_point(), atomic_load_explicit((word), memory_order_seq_cst))
+#define commit(word, value) (torture_point(), atomic_store_explicit((word), (value), memory_order_seq_cst))
 
 #if defined(__SANITIZE_THREAD__)
 #define REG_THREAD_SANITIZER 1

@@ -85,13 +85,12 @@ static inline bool counter_claim(_Atomic uint64_t *pending, uint64_t *seen) {
     if (counter_is_claimed(*seen)) return true;
     uint64_t expected = *seen;
     *seen |= COUNTER_CLAIM;
-    return atomic_compare_exchange_strong_explicit(pending, &expected, *seen, memory_order_seq_cst, memory_order_seq_cst);
+    return swap_counted_once(pending, &expected, *seen);
 }
 
 /* One more in flight, if the word is still `claimed`. */
 static inline bool counter_take(_Atomic uint64_t *pending, uint64_t claimed) {
-    return atomic_compare_exchange_strong_explicit(pending, &claimed, counter_changes(claimed) + 1, memory_order_seq_cst,
-                                                   memory_order_seq_cst);
+    return swap_counted_once(pending, &claimed, counter_changes(claimed) + 1);
 }
 
 /* ---- latency ---- */

@@ -42,7 +42,7 @@ static void heavy_fence(void) {
 static void give_slot_back(void *slot_pointer) {
     epoch_slot *slot = slot_pointer;
     epoch_own_slot = NULL;
-    atomic_store_explicit(&slot->taken, false, memory_order_release);
+    publish(&slot->taken, false);
 }
 
 static void set_up(void) {
@@ -82,37 +82,49 @@ epoch_slot *epoch_take_slot(void) {
     return epoch_own_slot = slot;
 }
 
-void epoch_retire(epoch_limbo *limbo, epoch_node *node, size_t bytes, void (*destroy)(epoch_node *, epoch_release)) {
+static void add_to(epoch_amount *amount, const epoch_node *node) {
+    amount->nodes++;
+    amount->bytes += node->kind->bytes(node);
+}
+
+static void take_from(epoch_amount *amount, const epoch_node *node) {
+    amount->nodes--;
+    amount->bytes -= node->kind->bytes(node);
+}
+
+void epoch_retire(epoch_limbo *limbo, epoch_node *node, const epoch_kind *kind) {
     node->next = NULL;
-    node->destroy = destroy;
+    node->kind = kind;
     if (limbo->last == NULL)
         limbo->first = node;
     else
         limbo->last->next = node;
     limbo->last = node;
     if (limbo->unstamped == NULL) limbo->unstamped = node;
-    limbo->unstamped_count++;
-    limbo->unstamped_bytes += bytes;
+    add_to(&limbo->waiting, node);
+    add_to(&limbo->unstamped_amount, node);
 }
 
 static uint64_t oldest_read(void) {
     uint64_t oldest = UINT64_MAX;
     for (epoch_slot *slot = load_published(&all_slots); slot != NULL; slot = slot->next) {
-        uint64_t epoch = atomic_load_explicit(&slot->epoch, memory_order_acquire);
+        uint64_t epoch = load_published(&slot->epoch);
         if (epoch != 0 && epoch < oldest) oldest = epoch;
     }
     return oldest;
 }
 
 static void stamp_all(epoch_limbo *limbo) {
-    uint64_t stamp = atomic_fetch_add_explicit(&epoch_clock, 1, memory_order_acq_rel);
+    uint64_t stamp = add_counted(&epoch_clock, 1);
     for (epoch_node *node = limbo->unstamped; node != NULL; node = node->next) node->stamp = stamp;
     limbo->unstamped = NULL;
-    limbo->unstamped_count = limbo->unstamped_bytes = 0;
+    limbo->unstamped_amount = (epoch_amount){0};
 }
 
+static bool is_batch(epoch_amount amount) { return amount.nodes >= BATCH_COUNT || amount.bytes >= BATCH_BYTES; }
+
 epoch_node *epoch_collect(epoch_limbo *limbo) {
-    if (limbo->unstamped_count < BATCH_COUNT && limbo->unstamped_bytes < BATCH_BYTES) return NULL;
+    if (!is_batch(limbo->unstamped_amount) && !epoch_is_crowded(limbo)) return NULL;
     stamp_all(limbo);
     heavy_fence();
     uint64_t oldest = oldest_read();
@@ -120,6 +132,7 @@ epoch_node *epoch_collect(epoch_limbo *limbo) {
     while (limbo->first != NULL && limbo->first->stamp < oldest) {
         last = limbo->first;
         limbo->first = last->next;
+        take_from(&limbo->waiting, last);
     }
     if (last == NULL) return NULL;
     last->next = NULL;
@@ -136,7 +149,7 @@ epoch_node *epoch_drain(epoch_limbo *limbo) {
 void epoch_destroy(epoch_node *list, epoch_release release) {
     while (list != NULL) {
         epoch_node *next = list->next;
-        list->destroy(list, release);
+        list->kind->destroy(list, release);
         list = next;
     }
 }

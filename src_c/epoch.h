@@ -45,21 +45,38 @@ typedef struct epoch_slot {
 
 typedef void (*epoch_release)(void *object);
 
-/* Embedded in everything that is retired. `destroy` frees it and hands foreign objects to `release`, outside every lock. */
+/* Embedded in everything that is retired. */
 typedef struct epoch_node {
     struct epoch_node *next;
-    void (*destroy)(struct epoch_node *node, epoch_release release);
+    const struct epoch_kind *kind;
     uint64_t stamp;
 } epoch_node;
+
+typedef struct epoch_kind {
+    size_t (*bytes)(const epoch_node *node);
+    /* Frees it and hands foreign objects to `release`. Outside every lock. */
+    void (*destroy)(epoch_node *node, epoch_release release);
+} epoch_kind;
+
+typedef struct epoch_amount {
+    size_t nodes;
+    size_t bytes;
+} epoch_amount;
 
 /* What waits for reclamation, oldest first. All zero is empty. */
 typedef struct epoch_limbo {
     epoch_node *first;
     epoch_node *last;
-    epoch_node *unstamped;  /* the oldest node that no epoch_collect has seen yet */
-    size_t unstamped_count; /* and how many there are, with their sizes */
-    size_t unstamped_bytes;
+    epoch_node *unstamped; /* the oldest node that no epoch_collect has seen yet */
+    epoch_amount waiting;
+    epoch_amount unstamped_amount; /* of these, those from `unstamped` on */
 } epoch_limbo;
+
+/* A reader that stalls in its epoch holds back all that is retired from then on. So that this is bounded, an owner adds nothing more to a
+ * limbo of so many bytes: its writes fail as if memory were out, until the reader goes on. */
+#define EPOCH_MOST_WAITING ((size_t)256 << 20)
+
+static inline bool epoch_is_crowded(const epoch_limbo *limbo) { return limbo->waiting.bytes >= EPOCH_MOST_WAITING; }
 
 extern _Atomic uint64_t epoch_clock;
 extern bool epoch_has_heavy_fence; /* set once, before the first slot is handed out */
@@ -73,11 +90,11 @@ epoch_slot *epoch_take_slot(void);
 static inline epoch_slot *epoch_enter(void) {
     epoch_slot *slot = epoch_own_slot;
     if (reg_unlikely(slot == NULL) && (slot = epoch_take_slot()) == NULL) return NULL;
-    uint64_t now = atomic_load_explicit(&epoch_clock, memory_order_acquire);
+    uint64_t now = load_published(&epoch_clock);
 #ifdef REG_THREAD_SANITIZER
     atomic_exchange_explicit(&slot->epoch, now, memory_order_seq_cst);
 #else
-    atomic_store_explicit(&slot->epoch, now, memory_order_release);
+    publish(&slot->epoch, now);
     if (reg_likely(epoch_has_heavy_fence))
         atomic_signal_fence(memory_order_seq_cst);
     else
@@ -86,13 +103,13 @@ static inline epoch_slot *epoch_enter(void) {
     return slot;
 }
 
-static inline void epoch_leave(epoch_slot *slot) { atomic_store_explicit(&slot->epoch, 0, memory_order_release); }
+static inline void epoch_leave(epoch_slot *slot) { publish(&slot->epoch, 0); }
 
-/* Hands over `node`, already unreachable for readers that start now, and the memory of `bytes` behind it. Under the limbo's lock. */
-void epoch_retire(epoch_limbo *limbo, epoch_node *node, size_t bytes, void (*destroy)(epoch_node *, epoch_release));
+/* Hands over `node`, already unreachable for readers that start now. Under the limbo's lock. */
+void epoch_retire(epoch_limbo *limbo, epoch_node *node, const epoch_kind *kind);
 
-/* Takes out what no reader can hold any more, as a list for `epoch_destroy`. Does nothing until a batch has gathered,
- * for the heavy fence costs microseconds. Under the limbo's lock; never waits. */
+/* Takes out what no reader can hold any more, as a list for `epoch_destroy`. Unless the limbo is crowded it does nothing until a batch has
+ * gathered, for the heavy fence costs microseconds. Under the limbo's lock; never waits. */
 epoch_node *epoch_collect(epoch_limbo *limbo);
 
 /* Takes out everything. Only where no reader can be left: the owner is being freed. */

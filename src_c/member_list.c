@@ -9,11 +9,20 @@ static const uint32_t STAYS = UINT32_MAX;
 static const uint32_t LAST_TICK = UINT32_MAX - 1;
 static const uint32_t NONE_LATE = UINT32_MAX;
 
-static size_t array_size(uint32_t capacity) { return sizeof(member_array) + capacity * sizeof(member); }
+static size_t array_bytes(uint32_t capacity) { return sizeof(member_array) + capacity * sizeof(member); }
 
 static void destroy_array(epoch_node *node, epoch_release release) {
     (void)release;
     memory_free(reg_container(node, member_array, node));
+}
+
+static size_t bytes_of_node(const epoch_node *node) { return array_bytes(reg_container(node, member_array, node)->capacity); }
+
+static const epoch_kind array_kind = {bytes_of_node, destroy_array};
+
+size_t member_list_bytes(const member_list *list) {
+    const member_array *array = load_own(&((member_list *)list)->array);
+    return array == NULL ? 0 : array_bytes(array->capacity);
 }
 
 member_reading member_list_read(member_list *list, uint64_t version) {
@@ -65,7 +74,7 @@ static bool renew(member_list *list, uint32_t extra, uint64_t committed, epoch_l
     member_array *old = load_own(&list->array);
     uint32_t wanted = list->live + extra;
     uint32_t capacity = wanted + wanted / 4;
-    member_array *array = memory_alloc(array_size(capacity));
+    member_array *array = memory_alloc(array_bytes(capacity));
     if (array == NULL) return false;
     array->base = committed;
     array->previous = old;
@@ -77,7 +86,7 @@ static bool renew(member_list *list, uint32_t extra, uint64_t committed, epoch_l
     }
     list->dead = 0;
     publish(&list->array, array);
-    if (old != NULL) epoch_retire(limbo, &old->node, array_size(old->capacity), destroy_array);
+    if (old != NULL) epoch_retire(limbo, &old->node, &array_kind);
     return true;
 }
 
@@ -128,7 +137,7 @@ void member_list_retire(member_list *list, epoch_limbo *limbo) {
     member_array *array = load_own(&list->array);
     if (array == NULL) return;
     if (limbo != NULL)
-        epoch_retire(limbo, &array->node, array_size(array->capacity), destroy_array);
+        epoch_retire(limbo, &array->node, &array_kind);
     else
         memory_free(array);
 }

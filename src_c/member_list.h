@@ -81,5 +81,7 @@ void member_list_remove(member_list *list, uint32_t position, uint64_t committed
 void member_list_tidy(member_list *list, uint64_t committed, epoch_limbo *limbo);
 /* Hands the array to the limbo, or frees it at once where `limbo` is NULL and no reader is left. */
 void member_list_retire(member_list *list, epoch_limbo *limbo);
+/* Of the array that is published. */
+size_t member_list_bytes(const member_list *list);
 
 #endif

@@ -36,6 +36,19 @@ static void destroy_variant(epoch_node *node, epoch_release release) {
     memory_free(v);
 }
 
+static size_t bytes_of_model(const epoch_node *node) {
+    const model *m = reg_container(node, model, node);
+    return sizeof *m + m->item.key.length; /* the turns may still change: they have a lock of their own */
+}
+
+static size_t bytes_of_variant(const epoch_node *node) {
+    const variant *v = reg_container(node, variant, node);
+    return sizeof *v + v->item.key.length;
+}
+
+static const epoch_kind model_kind = {bytes_of_model, destroy_model};
+static const epoch_kind variant_kind = {bytes_of_variant, destroy_variant};
+
 /* A definition as bytes: what has a fixed width, then id and name. Two definitions are equal when their bytes are. */
 typedef struct fixed_part {
     uint64_t id_length;
@@ -119,11 +132,11 @@ void model_index_drop(model_index *index, variant *v, epoch_limbo *limbo) {
     if (--v->holds != 0) return;
     model *m = v->model;
     string_map_remove(&index->variants, &v->item);
-    epoch_retire(limbo, &v->node, sizeof *v + v->item.key.length, destroy_variant);
+    epoch_retire(limbo, &v->node, &variant_kind);
     if (--m->variants != 0) return;
     string_map_remove(&index->models, &m->item);
     member_list_retire(&m->members, limbo);
-    epoch_retire(limbo, &m->node, sizeof *m + m->item.key.length, destroy_model);
+    epoch_retire(limbo, &m->node, &model_kind);
 }
 
 uint32_t model_index_add(model_index *index, const variant *v, struct record *added, uint64_t committed) {
@@ -134,4 +147,15 @@ uint32_t model_index_add(model_index *index, const variant *v, struct record *ad
 void model_index_remove(model_index *index, model *m, uint32_t position, uint64_t committed) {
     member_list_remove(&m->members, position, committed);
     if (m->members.live == 0) index->served--;
+}
+
+size_t model_index_bytes(const model_index *index, size_t *entries) {
+    size_t bytes = index->scratch_size + string_map_bytes(&index->models) + string_map_bytes(&index->variants);
+    EACH_ITEM(&index->models, item) {
+        const model *m = reg_container(item, model, item);
+        bytes += bytes_of_model(&m->node) + member_list_bytes(&m->members) + turns_bytes(&m->turns);
+        *entries += m->members.live;
+    }
+    EACH_ITEM(&index->variants, item) bytes += bytes_of_variant(&reg_container(item, variant, item)->node);
+    return bytes;
 }

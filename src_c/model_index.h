@@ -64,4 +64,7 @@ void model_index_drop(model_index *index, variant *v, epoch_limbo *limbo);
 uint32_t model_index_add(model_index *index, const variant *v, struct record *added, uint64_t committed);
 void model_index_remove(model_index *index, model *m, uint32_t position, uint64_t committed);
 
+/* With everything in it; adds to `entries` how many members all lists have. O(models); the turns' lock is held, too. */
+size_t model_index_bytes(const model_index *index, size_t *entries);
+
 #endif

@@ -4,12 +4,15 @@
 
 #include "memory.h"
 
+static size_t memberships_bytes(uint32_t count) {
+    return sizeof(memberships) + count * (sizeof(variant *) + sizeof(uint32_t));
+}
+
 memberships *memberships_new(variant *const *variants, uint32_t count) {
-    size_t pointers = sizeof(memberships) + count * sizeof(variant *);
-    memberships *m = memory_alloc(pointers + count * sizeof(uint32_t));
+    memberships *m = memory_alloc(memberships_bytes(count));
     if (m == NULL) return NULL;
     m->count = count;
-    m->positions = (uint32_t *)((char *)m + pointers);
+    m->positions = (uint32_t *)(m->variants + count);
     if (count != 0) memcpy(m->variants, variants, count * sizeof *variants);
     return m;
 }
@@ -32,7 +35,11 @@ static void free_state(state *s, epoch_release release) {
 
 static void destroy_state(epoch_node *node, epoch_release release) { free_state(reg_container(node, state, node), release); }
 
-void state_retire(state *s, epoch_limbo *limbo) { epoch_retire(limbo, &s->node, sizeof *s, destroy_state); }
+static size_t bytes_of_state(const epoch_node *node) { return sizeof *reg_container(node, state, node); }
+
+static const epoch_kind state_kind = {bytes_of_state, destroy_state};
+
+void state_retire(state *s, epoch_limbo *limbo) { epoch_retire(limbo, &s->node, &state_kind); }
 
 void record_drop(record *r, epoch_release release) {
     if (sub_counted(&r->holds, 1) != 1) return;
@@ -43,7 +50,13 @@ void record_drop(record *r, epoch_release release) {
 
 static void destroy_record(epoch_node *node, epoch_release release) { record_drop(reg_container(node, record, node), release); }
 
+static size_t bytes_of_record(const epoch_node *node) { return sizeof *reg_container(node, record, node) + sizeof(state); }
+
+static const epoch_kind record_kind = {bytes_of_record, destroy_record};
+
 void record_retire(record *r, epoch_limbo *limbo) {
     memory_free(r->memberships);
-    epoch_retire(limbo, &r->node, sizeof *r + sizeof(state), destroy_record);
+    epoch_retire(limbo, &r->node, &record_kind);
 }
+
+size_t record_bytes(const record *r) { return bytes_of_record(&r->node) + memberships_bytes(r->memberships->count); }

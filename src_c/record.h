@@ -106,6 +106,8 @@ void record_moved(record *r, member_list *list, uint32_t position);
 /* To the limbo, once the write that replaced or removed it is committed. */
 void state_retire(state *s, epoch_limbo *limbo);
 void record_retire(record *r, epoch_limbo *limbo);
+/* With its state and memberships, while it is registered. */
+size_t record_bytes(const record *r);
 
 /* A hold more, inside an epoch in which the record was found registered. */
 static inline void record_hold(record *r) { add_counted(&r->holds, 1); }

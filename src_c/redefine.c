@@ -107,8 +107,8 @@ static reg_status redefine(reg_registry *reg, const reg_entry *entry, uint64_t o
 }
 
 reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t order, const void *expected, reg_garbage **garbage) {
-    lock_writer(reg);
+    if (!begin_write(reg, garbage)) return REG_NO_MEMORY;
     reg_status status = redefine(reg, entry, order, expected);
-    unlock_writer(reg, garbage);
+    end_write(reg, garbage);
     return status;
 }

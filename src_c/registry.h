@@ -22,7 +22,7 @@ typedef enum reg_status {
     REG_DUPLICATE,       /* the id is registered */
     REG_INSTANCE_TAKEN,  /* another backend holds the mDNS instance */
     REG_OVERFLOW,        /* the counter is at its limit */
-    REG_NO_MEMORY,       /* nothing changed */
+    REG_NO_MEMORY,       /* nothing changed; also where too much waits for reclamation behind a reader that stalls (epoch.h) */
     REG_NONE_AVAILABLE,  /* no backend may be chosen */
     REG_CHANGED,         /* the definition is not the expected one any more: read it and try again */
     REG_UNHURRIED_ONLY,  /* the choice is long, or has to wait: ask again with `unhurried` set */
@@ -96,6 +96,18 @@ reg_status reg_contains(reg_registry *reg, const reg_key *id);
 reg_status reg_has_url(reg_registry *reg, const reg_key *url);
 uint32_t reg_backend_count(reg_registry *reg);
 uint32_t reg_model_count(reg_registry *reg);
+
+typedef struct reg_stats {
+    size_t backends;
+    size_t models;
+    size_t index_entries; /* of the model lists, all together */
+    size_t waiting;       /* objects that wait for reclamation, until no reader can hold them */
+    size_t waiting_bytes;
+    size_t bytes; /* all memory of the core, what waits included; not the caller's objects */
+} reg_stats;
+
+/* As of one instant. Waits for writers, and for turns being taken; O(backends + models). */
+reg_stats reg_get_stats(reg_registry *reg);
 
 /* ---- counting: wait-free look-up, expected O(1) ---- */
 

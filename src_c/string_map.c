@@ -20,6 +20,14 @@ static void destroy_table(epoch_node *node, epoch_release release) {
     memory_free(reg_container(node, string_table, node));
 }
 
+static size_t table_bytes(const string_table *table) { return sizeof *table + (table->mask + 1) * sizeof(string_slot); }
+
+static size_t bytes_of_node(const epoch_node *node) { return table_bytes(reg_container(node, string_table, node)); }
+
+static const epoch_kind table_kind = {bytes_of_node, destroy_table};
+
+size_t string_map_bytes(const string_map *map) { return table_bytes(load_own(&((string_map *)map)->table)); }
+
 /* At most four fifths full, removed ones included: a failing probe always meets an empty slot. */
 static bool has_room(const string_table *table, size_t filled) { return filled * 5 <= (table->mask + 1) * 4; }
 
@@ -55,7 +63,7 @@ bool string_map_reserve(string_map *map, size_t extra, epoch_limbo *limbo) {
     }
     map->filled = filled;
     publish(&map->table, table);
-    epoch_retire(limbo, &old->node, sizeof *old + (old->mask + 1) * sizeof(string_slot), destroy_table);
+    epoch_retire(limbo, &old->node, &table_kind);
     return true;
 }
 

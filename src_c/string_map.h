@@ -80,4 +80,18 @@ void string_map_put(string_map *map, string_item *item);
 /* Takes an item out that is there. Under the lock. */
 void string_map_remove(string_map *map, string_item *item);
 
+/* Of the table, without the items. Under the lock. */
+size_t string_map_bytes(const string_map *map);
+
+/* The item of slot `i`, or NULL. Under the lock. */
+static inline string_item *string_map_at(const string_map *map, size_t i) {
+    string_item *item = load_own(&load_own(&((string_map *)map)->table)->slots[i].item);
+    return item == STRING_REMOVED ? NULL : item;
+}
+
+/* Every item, in no order. Under the lock. */
+#define EACH_ITEM(map, item)                                                                            \
+    for (size_t item##_at = 0; item##_at <= load_own(&((string_map *)(map))->table)->mask; item##_at++) \
+        for (string_item *item = string_map_at((map), item##_at); item != NULL; item = NULL)
+
 #endif

@@ -75,3 +75,5 @@ void turns_settle(turns *t, uint64_t chosen) {
 }
 
 void turns_free(turns *t) { memory_free(t->items); }
+
+size_t turns_bytes(const turns *t) { return t->capacity * sizeof *t->items; }

@@ -10,6 +10,7 @@
 #define REG_TURNS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct turn {
@@ -37,5 +38,6 @@ int64_t turns_credit(const turns *t, uint64_t order);
 /* The round ends with this choice. O(registrations). */
 void turns_settle(turns *t, uint64_t chosen);
 void turns_free(turns *t);
+size_t turns_bytes(const turns *t);
 
 #endif

@@ -14,18 +14,19 @@ reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t co
                            reg_garbage **garbage) {
     size_t held = 0;
     if (count != 0) memset(is_taken, 0, count * sizeof *is_taken);
-    lock_writer(reg);
+    if (!begin_write(reg, garbage)) return REG_NO_MEMORY;
     while (held < count && (variants[held] = model_index_hold(&reg->models, &models[held], &is_taken[held], &reg->limbo)) != NULL)
         held++;
     if (held < count) drop_variants(reg, variants, held);
-    unlock_writer(reg, garbage);
+    end_write(reg, garbage);
     return held < count ? REG_NO_MEMORY : REG_OK;
 }
 
 void reg_drop_models(reg_registry *reg, reg_variant *const *variants, size_t count, reg_garbage **garbage) {
-    lock_writer(reg);
+    *garbage = NULL;
+    lock_writer(reg); /* this cannot fail: it lets go */
     drop_variants(reg, variants, count);
-    unlock_writer(reg, garbage);
+    end_write(reg, garbage);
 }
 
 void *reg_variant_object(const reg_variant *v) { return v->object; }
@@ -106,9 +107,9 @@ static reg_status add(reg_registry *reg, const reg_entry *entry) {
 }
 
 reg_status reg_add(reg_registry *reg, const reg_entry *entry, reg_garbage **garbage) {
-    lock_writer(reg);
+    if (!begin_write(reg, garbage)) return REG_NO_MEMORY;
     reg_status status = add(reg, entry);
-    unlock_writer(reg, garbage);
+    end_write(reg, garbage);
     return status;
 }
 
@@ -159,9 +160,9 @@ static reg_status remove_record(reg_registry *reg, const reg_key *id, reg_view *
 }
 
 reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_garbage **garbage) {
-    lock_writer(reg);
+    if (!begin_write(reg, garbage)) return REG_NO_MEMORY;
     reg_status status = remove_record(reg, id, last);
-    unlock_writer(reg, garbage);
+    end_write(reg, garbage);
     return status;
 }
 
@@ -169,11 +170,14 @@ reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_
 
 reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now, void *error,
                              reg_garbage **garbage) {
+    *garbage = NULL;
     state *fresh = memory_alloc(sizeof *fresh);
-    lock_writer(reg);
+    if (fresh == NULL || !begin_write(reg, garbage)) {
+        memory_free(fresh);
+        return REG_NO_MEMORY;
+    }
     record *r = find_record(reg, id);
-    reg_status status = fresh == NULL ? REG_NO_MEMORY : r == NULL ? REG_NOT_FOUND : REG_OK;
-    if (status == REG_OK) {
+    if (r != NULL) {
         state *old = load_own(&r->state);
         *fresh = (state){.definition = old->definition,
                          .owns_definition = true,
@@ -184,7 +188,7 @@ reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health he
         old->owns_definition = false;
         replace_state(reg, r, fresh);
     }
-    unlock_writer(reg, garbage);
-    if (status != REG_OK) memory_free(fresh);
-    return status;
+    end_write(reg, garbage);
+    if (r == NULL) memory_free(fresh);
+    return r == NULL ? REG_NOT_FOUND : REG_OK;
 }

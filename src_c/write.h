@@ -1,7 +1,8 @@
 /* What all writes share. One writer at a time, under the registry's lock.
  *
  * Every write has the same five steps, and their order is what readers rely on (version.h):
- *   1. prepare    allocate and reserve all that is needed; only this can fail, and then nothing has changed
+ *   1. prepare    allocate and reserve all that is needed; only this can fail, and then nothing has changed. It fails too where so much waits
+ *                 for reclamation, behind a reader that stalls, that no more may be added (epoch.h)
  *   2. apply      put everything in place, marked with the version at work
  *   3. commit     store the clock: the instant at which the write takes effect
  *   4. unlink     take out of the maps what is gone
@@ -14,9 +15,20 @@
 
 static inline void lock_writer(reg_registry *reg) { pthread_mutex_lock(&reg->writer); }
 
-static inline void unlock_writer(reg_registry *reg, reg_garbage **garbage) {
-    *garbage = epoch_collect(&reg->limbo);
+static inline void end_write(reg_registry *reg, reg_garbage **garbage) {
+    if (*garbage == NULL) *garbage = epoch_collect(&reg->limbo);
     pthread_mutex_unlock(&reg->writer);
+}
+
+/* Takes the lock. False, and the lock is not held, where too much waits for reclamation; what could be reclaimed is in `garbage` either way. */
+static inline bool begin_write(reg_registry *reg, reg_garbage **garbage) {
+    *garbage = NULL;
+    lock_writer(reg);
+    if (reg_likely(!epoch_is_crowded(&reg->limbo))) return true;
+    *garbage = epoch_collect(&reg->limbo);
+    if (!epoch_is_crowded(&reg->limbo)) return true;
+    pthread_mutex_unlock(&reg->writer);
+    return false;
 }
 
 static inline uint64_t committed(reg_registry *reg) { return load_own(&reg->committed); }

@@ -20,6 +20,9 @@ typedef struct test {
 } test;
 
 extern const test counter_tests[], string_map_tests[], member_list_tests[], epoch_tests[], registry_tests[], memory_tests[],
-    select_tests[], choice_tests[], torture_tests[];
+    stall_tests[], select_tests[], choice_tests[], torture_tests[];
+
+/* How often all tests have run: so that seeds differ. */
+extern unsigned test_round;
 
 #endif

@@ -1,21 +1,36 @@
-/* Runs all tests, or those whose name contains the argument. */
+/* Runs all tests, or those whose name contains the first argument; over and over for as many seconds as the second one says. */
 #include <string.h>
+#include <time.h>
 
 #include "check.h"
 
-int main(int argc, char **argv) {
-    const test *suites[] = {counter_tests, string_map_tests, member_list_tests, epoch_tests, registry_tests, memory_tests,
-                           select_tests,  choice_tests,     torture_tests};
-    int passed = 0;
+unsigned test_round;
+
+static long run_all(const char *name, long *work) {
+    const test *suites[] = {counter_tests, string_map_tests, member_list_tests, epoch_tests,   registry_tests, memory_tests,
+                            stall_tests,   select_tests,     choice_tests,      torture_tests};
+    long passed = 0;
     for (size_t i = 0; i < sizeof suites / sizeof *suites; i++) {
         for (const test *t = suites[i]; t->name != NULL; t++) {
-            if (argc > 1 && strstr(t->name, argv[1]) == NULL) continue;
-            long work = t->run();
-            printf("%-44s %12ld\n", t->name, work);
+            if (strstr(t->name, name) == NULL) continue;
+            long done = t->run();
+            printf("%-44s %12ld\n", t->name, done);
             fflush(stdout);
+            *work += done;
             passed++;
         }
     }
-    printf("%d passed, 0 failed\n", passed);
-    return 0;
+    return passed;
+}
+
+int main(int argc, char **argv) {
+    const char *name = argc > 1 ? argv[1] : "";
+    time_t end = time(NULL) + (argc > 2 ? atol(argv[2]) : 0);
+    long passed = 0, work = 0;
+    do {
+        passed += run_all(name, &work);
+        test_round++;
+    } while (passed != 0 && time(NULL) < end);
+    printf("%ld passed, 0 failed, work: %ld\n", passed, work);
+    return passed == 0;
 }

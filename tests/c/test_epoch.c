@@ -11,8 +11,12 @@ static void count_destroyed(epoch_node *node, epoch_release release) {
     destroyed++;
 }
 
+static size_t one_byte(const epoch_node *node) { return node != NULL; }
+
+static const epoch_kind kind = {one_byte, count_destroyed};
+
 static void retire_batch(epoch_limbo *limbo) {
-    for (int i = 0; i < 64; i++) epoch_retire(limbo, malloc(sizeof(epoch_node)), 1, count_destroyed);
+    for (int i = 0; i < 64; i++) epoch_retire(limbo, malloc(sizeof(epoch_node)), &kind);
 }
 
 static void collect(epoch_limbo *limbo) { epoch_destroy(epoch_collect(limbo), NULL); }
@@ -28,6 +32,7 @@ static long a_read_holds_back_what_was_retired_in_it(void) {
     retire_batch(&limbo);
     collect(&limbo);
     CHECK(destroyed == 64); /* retired while this read was open */
+    CHECK(limbo.waiting.nodes == 64 && limbo.waiting.bytes == 64);
     epoch_leave(slot);
     slot = epoch_enter();
     retire_batch(&limbo);
@@ -35,7 +40,7 @@ static long a_read_holds_back_what_was_retired_in_it(void) {
     CHECK(destroyed == 128); /* the first batch is free, the second one was retired in this read */
     epoch_leave(slot);
     epoch_destroy(epoch_drain(&limbo), NULL);
-    CHECK(destroyed == 192 && limbo.first == NULL);
+    CHECK(destroyed == 192 && limbo.first == NULL && limbo.waiting.nodes == 0);
     return destroyed;
 }
 

@@ -39,7 +39,7 @@ static long torture(job writer, int writers, job reader, int readers) {
     stop = false;
     reads = 0;
     for (int i = 0; i < writers + readers; i++) {
-        workers[i] = (worker){i < writers ? writer : reader, (unsigned)i + 1, i < writers ? TORTURE_ROUNDS : 0};
+        workers[i] = (worker){i < writers ? writer : reader, (unsigned)i + 1 + 16 * test_round, i < writers ? TORTURE_ROUNDS : 0};
         CHECK(pthread_create(&threads[i], NULL, work, &workers[i]) == 0);
     }
     for (int i = 0; i < writers + readers; i++) {
@@ -75,6 +75,18 @@ static void write_anything(unsigned *seed) {
     if (number % 16 == 0) sched_yield();
 }
 
+/* A lease outlives what is done to its backend meanwhile. */
+static void hold_anything(unsigned *seed) {
+    reg_request request = client_request(models[rand_r(seed) % 5], (reg_policy)(rand_r(seed) % REG_POLICY_COUNT));
+    reg_lease lease;
+    request.allow_unknown = true;
+    client_select(reg, request);
+    int number = client_acquire(reg, request, &lease);
+    if (number < 0) return;
+    if (rand_r(seed) % 8 == 0) sched_yield();
+    client_return(&lease, NULL); /* false where read_anything has counted up before the id came back, and down after it */
+}
+
 static void read_anything(unsigned *seed) {
     reg_key id = key_of(ids[rand_r(seed) % 12]), instance = key_of(instances[1 + rand_r(seed) % 3]), url = key_of(models[0]);
     uint32_t value;
@@ -96,6 +108,7 @@ static void read_anything(unsigned *seed) {
     reg_increment_total(reg, &id, &total);
     reg_update_latency(reg, &id, 5, &value);
     reg_has_url(reg, &url);
+    hold_anything(seed);
     CHECK(reg_backend_count(reg) <= 12 && reg_model_count(reg) <= 5);
 }
 

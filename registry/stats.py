@@ -1,0 +1,23 @@
+"""What a registry consists of, for whoever watches its memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryStats:
+    """Sizes of one registry at one instant. Immutable; thread safety: atomic.
+
+    `index_entries` counts each model of each backend. `waiting_for_reclamation` objects, of `waiting_bytes` bytes, were
+    replaced or removed and are freed once no reader can hold them; while one stalls, they grow up to 256 MiB, and then
+    writes raise MemoryError until it goes on. `bytes` is all memory of the core, what waits included; Python's own objects
+    (definitions, ids) come on top.
+    """
+
+    backends: int
+    models: int
+    index_entries: int
+    waiting_for_reclamation: int
+    waiting_bytes: int
+    bytes: int

@@ -1,0 +1,126 @@
+/* A reader that stalls in its epoch: what it holds back is bounded, and nobody but writers feels it. And the numbers that tell so. */
+#include <malloc.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "check.h"
+#include "client.h"
+#include "epoch.h"
+
+static pthread_barrier_t barrier;
+
+static void *stall(void *unused) {
+    struct epoch_slot *reader = reg_read_begin();
+    CHECK(reader != NULL);
+    pthread_barrier_wait(&barrier); /* it reads */
+    pthread_barrier_wait(&barrier); /* it goes on */
+    reg_read_end(reader);
+    return unused;
+}
+
+enum { TEXT = 1 << 16 };
+
+/* Comes and goes with a url of 64 KiB, each time another one. REG_OK or what the registry refused with. */
+static reg_status churn(reg_registry *reg, int number) {
+    static char url[TEXT];
+    memset(url, 'x', TEXT - 1);
+    url[snprintf(url, TEXT, "http://%d", number)] = 'x';
+    reg_status status = client_add(reg, &(offer){.id = "guest", .url = url, .models = {"m"}}, number);
+    return status == REG_OK ? client_remove(reg, "guest", NULL) : status;
+}
+
+static bool is_registered(reg_registry *reg, const char *id) {
+    reg_key key = key_of(id);
+    return reg_contains(reg, &key) == REG_OK;
+}
+
+static void nobody_else_is_disturbed(reg_registry *reg) {
+    reg_key id = key_of("b0");
+    uint32_t value;
+    bool at_zero;
+    reg_lease lease = {0};
+    CHECK(reg_increment_pending(reg, &id, &value) == REG_OK && reg_decrement_pending(reg, &id, &value, &at_zero) == REG_OK);
+    CHECK(client_query(reg, "m", NULL, 0) == 3);
+    CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) >= 0);
+    CHECK(client_return(&lease, NULL));
+    reg_registry *other = client_fleet(2, NULL);
+    for (int i = 0; i < 100; i++) CHECK(churn(other, i) == REG_OK);
+    reg_free(other, object_release);
+}
+
+static void writes_are_refused(reg_registry *reg) {
+    CHECK(client_add(reg, &(offer){.id = "new", .models = {"m"}}, 1) == REG_NO_MEMORY);
+    CHECK(client_remove(reg, "b0", NULL) == REG_NO_MEMORY);
+    CHECK(client_health(reg, "b0", REG_UNHEALTHY, 1) == REG_NO_MEMORY);
+    CHECK(client_redefine(reg, &(offer){.id = "b0", .models = {"n"}}, 1) == REG_NO_MEMORY);
+    CHECK(!is_registered(reg, "new") && is_registered(reg, "b0") && client_query(reg, "n", NULL, 0) == 0);
+}
+
+static long what_a_stalled_reader_holds_back_is_bounded(void) {
+    reg_registry *reg = client_fleet(3, NULL);
+    pthread_t thread;
+    CHECK(pthread_barrier_init(&barrier, NULL, 2) == 0);
+    CHECK(pthread_create(&thread, NULL, stall, NULL) == 0);
+    pthread_barrier_wait(&barrier);
+    int writes = 0;
+    reg_status status;
+    while ((status = churn(reg, writes)) == REG_OK) {
+        writes++;
+        CHECK(reg_get_stats(reg).waiting_bytes < EPOCH_MOST_WAITING + 2 * TEXT);
+    }
+    CHECK(status == REG_NO_MEMORY && reg_get_stats(reg).waiting_bytes >= EPOCH_MOST_WAITING);
+    bool came = is_registered(reg, "guest"); /* it was refused to come, or to go */
+    if (!came) writes_are_refused(reg);
+    nobody_else_is_disturbed(reg);
+    pthread_barrier_wait(&barrier);
+    CHECK(pthread_join(thread, NULL) == 0);
+    if (came) CHECK(client_remove(reg, "guest", NULL) == REG_OK);
+    for (int i = 0; i < 100; i++) CHECK(churn(reg, i) == REG_OK);
+    CHECK(reg_get_stats(reg).waiting_bytes < 1 << 20);
+    client_free(reg);
+    pthread_barrier_destroy(&barrier);
+    return writes;
+}
+
+/* Enough writes that all that was retired before has been collected. */
+static void settle(reg_registry *reg) {
+    for (int i = 0; i < 200; i++) CHECK(client_health(reg, "b0", REG_HEALTHY, -1) == REG_OK);
+}
+
+static long stats_count_what_there_is(void) {
+    enum { GUESTS = 10000 };
+    char id[16];
+    reg_registry *reg = client_fleet(1, NULL);
+    settle(reg);
+    reg_stats before = reg_get_stats(reg);
+    CHECK(before.backends == 1 && before.models == 1 && before.index_entries == 1 && before.waiting < 64);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    size_t allocated = mallinfo2().uordblks;
+#endif
+    for (int i = 0; i < GUESTS; i++) {
+        snprintf(id, sizeof id, "g%d", i);
+        CHECK(client_add(reg, &(offer){.id = id, .models = {"m", "n", i % 2 ? "o" : "p"}}, 1) == REG_OK);
+    }
+    settle(reg);
+    reg_stats full = reg_get_stats(reg);
+    CHECK(full.backends == GUESTS + 1 && full.models == 4 && full.index_entries == 3 * GUESTS + 1);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    /* The rest is malloc's own, and the client's objects: two of 16 bytes for each, in blocks of 32. */
+    size_t taken = mallinfo2().uordblks - allocated, told = full.bytes - before.bytes;
+    CHECK(told < taken && taken < told + GUESTS * (2 * 32 + 6 * 16));
+#endif
+    for (int i = 0; i < GUESTS; i++) {
+        snprintf(id, sizeof id, "g%d", i);
+        CHECK(client_remove(reg, id, NULL) == REG_OK);
+    }
+    settle(reg);
+    reg_stats after = reg_get_stats(reg);
+    CHECK(after.backends == 1 && after.models == 1 && after.index_entries == 1 && after.waiting < 64);
+    CHECK(after.bytes < full.bytes / 2); /* tables shrink when they are filled the next time */
+    client_free(reg);
+    return GUESTS;
+}
+
+const test stall_tests[] = {{"stall: a reader holds back what is bounded", what_a_stalled_reader_holds_back_is_bounded},
+                            {"stall: stats count what there is", stats_count_what_there_is},
+                            {0}};

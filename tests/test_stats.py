@@ -1,0 +1,60 @@
+"""`Registry.stats`: what there is, and what it takes."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import make_backend
+
+from registry import Registry, RegistryStats
+
+
+def test_an_empty_registry(registry: Registry) -> None:
+    stats = registry.stats()
+    assert (stats.backends, stats.models, stats.index_entries, stats.waiting_for_reclamation, stats.waiting_bytes) == (
+        0,
+        0,
+        0,
+        0,
+        0,
+    )
+    assert 0 < stats.bytes < 4096
+
+
+def test_what_there_is_is_counted(registry: Registry) -> None:
+    registry.add_backend(make_backend("a", "m", "n"))
+    registry.add_backend(make_backend("b", "m"))
+    stats = registry.stats()
+    assert (stats.backends, stats.models, stats.index_entries) == (2, 2, 3)
+    registry.remove_model("a", "n")
+    stats = registry.stats()
+    assert (stats.backends, stats.models, stats.index_entries) == (2, 1, 2)
+
+
+def test_what_was_removed_waits_and_is_reclaimed(registry: Registry) -> None:
+    registry.add_backend(make_backend("a", "m"))
+    before = registry.stats()
+    registry.remove_backend("a")
+    waiting = registry.stats()
+    assert waiting.backends == waiting.index_entries == 0
+    assert waiting.waiting_for_reclamation > before.waiting_for_reclamation
+    assert 0 < waiting.waiting_bytes < waiting.bytes
+    for _ in range(1000):
+        registry.add_backend(make_backend("a", "m"))
+        registry.remove_backend("a")
+    after = registry.stats()
+    assert after.waiting_for_reclamation < 200  # of some 5,000: two batches
+    assert after.bytes < waiting.bytes + 200 * 200
+
+
+def test_bytes_grow_with_the_fleet(registry: Registry) -> None:
+    empty = registry.stats().bytes
+    for number in range(100):
+        registry.add_backend(make_backend(f"b{number}", "m"))
+    assert empty + 100 * 200 < registry.stats().bytes < empty + 100 * 2000
+
+
+def test_stats_are_frozen(registry: Registry) -> None:
+    stats = registry.stats()
+    assert stats == RegistryStats(**{name: getattr(stats, name) for name in RegistryStats.__slots__})
+    with pytest.raises(AttributeError):
+        stats.backends = 1  # type: ignore[misc]
