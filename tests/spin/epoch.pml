@@ -1,0 +1,128 @@
+/* The reclamation protocol of src_c/epoch.h, step by step as its proof names them, for Spin: two readers, two writers, every interleaving.
+ *
+ * Memory is total store order as far as it matters: what a reader stores to its slot waits in its store buffer, until it drains by itself
+ * or the heavy fence drains it. Loads and the writers' read-modify-writes act at once. The use of freed memory is the assertion.
+ *
+ * Each of these is a bug that the checker must find:
+ *   NO_FENCE       the writer goes without the heavy fence W3
+ *   EARLY_EPOCH    the stamp W2 is read before the unlinking W1
+ *   EARLY_FREE     a node is freed one epoch early: t <= m
+ *   EARLY_LOAD     a reader loads the pointer before it enters
+ */
+#define READERS 2
+#define WRITERS 2
+#ifndef READS
+#define READS 2 /* of each reader */
+#endif
+#ifndef WRITES
+#define WRITES 2 /* of each writer */
+#endif
+#define NODES (WRITES + 1) /* of each registry: the first one, and one for each write */
+#define NOTHING 255
+
+byte clock = 1;
+byte root[WRITERS];       /* two registries, for one lock would hold their writers apart; the clock and the slots they share */
+byte slot[READERS];       /* as memory has it; 0: not reading */
+byte buffer[READERS] = 255; /* a store on its way to the slot */
+bool freed[WRITERS * NODES];
+byte stamp[WRITERS * NODES];            /* of the retired; 0: not retired */
+
+/* A reader's own store goes behind the one that is still waiting. */
+inline store(me, value) {
+    atomic { buffer[me] == NOTHING -> buffer[me] = value }
+}
+
+inline drain(one) {
+    if
+    :: buffer[one] != NOTHING -> slot[one] = buffer[one]; buffer[one] = NOTHING
+    :: else
+    fi
+}
+
+proctype drainer(byte one) {
+end: do
+    :: atomic { buffer[one] != NOTHING -> drain(one) }
+    od
+}
+
+proctype reader(byte me) {
+    byte now, node, reads, which;
+    do
+    :: reads < READS ->
+        if :: which = 0 :: which = 1 fi;
+        now = clock;                             /* R1 */
+#ifdef EARLY_LOAD
+        node = which * NODES + root[which];
+#endif
+        store(me, now);                          /* R2; R3 is the compiler's fence alone */
+#ifndef EARLY_LOAD
+        node = which * NODES + root[which];      /* R4 */
+#endif
+        assert(!freed[node]);
+        assert(!freed[node]);                    /* later, too */
+        store(me, 0);                            /* R5 */
+        reads++
+    :: else -> break
+    od
+}
+
+proctype writer(byte me) {
+    byte least, one, now, writes;
+    do
+    :: writes < WRITES ->
+#ifdef EARLY_EPOCH
+        now = clock;
+        root[me] = writes + 1;
+        atomic { stamp[me * NODES + writes] = now; clock++ }
+#else
+        root[me] = writes + 1;                   /* W1 */
+        atomic { stamp[me * NODES + writes] = clock; clock++ } /* W2 */
+#endif
+#ifndef NO_FENCE
+        atomic {                                 /* W3 */
+            one = 0;
+            do
+            :: one < READERS -> drain(one); one++
+            :: else -> break
+            od
+        }
+#endif
+        least = NOTHING;                         /* W4: one slot after the other */
+        one = 0;
+        do
+        :: one < READERS ->
+            atomic {
+                if
+                :: slot[one] != 0 && slot[one] < least -> least = slot[one]
+                :: else
+                fi;
+                one++
+            }
+        :: else -> break
+        od;
+        atomic {                                 /* W5: nobody else frees these */
+            one = 0;
+            do
+            :: one <= writes ->
+#ifdef EARLY_FREE
+                if :: stamp[me * NODES + one] <= least -> freed[me * NODES + one] = true :: else fi;
+#else
+                if :: stamp[me * NODES + one] < least -> freed[me * NODES + one] = true :: else fi;
+#endif
+                one++
+            :: else -> break
+            od;
+            now = 0; one = 0; least = 0
+        }
+        writes++
+    :: else -> break
+    od
+}
+
+init {
+    atomic {
+        run reader(0); run reader(1);
+        run drainer(0); run drainer(1);
+        run writer(0); run writer(1)
+    }
+}
