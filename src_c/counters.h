@@ -6,9 +6,8 @@
  * Each operation is one successful read-modify-write of one word, or one load, and that is where it takes effect.
  *
  * In flight must neither wrap at its top nor pass below 0. The decrement compares and swaps. The increment adds in one step where
- * that cannot reach the top: it has read a value at least COUNTER_MARGIN below it, and between the read and the
- * addition at most one increment of each other thread can come, of which there are fewer than COUNTER_MARGIN (Linux allows 2**22
- * threads, others fewer). Nearer to the top it compares and swaps too.
+ * that cannot reach the top: it has read a value below half of it, and would have to be held up between the read and the addition while
+ * others count up 2**31 times. From half of the top on it compares and swaps too.
  *
  * The claim serves select.c, which must know that nobody has seen or changed the count from one moment to another:
  *   a. A claim is set on a word as it is (`counter_claim`), and turned into one more in flight (`counter_take`) if the word
@@ -23,8 +22,6 @@
 #define REG_COUNTERS_H
 
 #include "atomics.h"
-
-enum { COUNTER_MARGIN = 1 << 22 };
 
 #define COUNTER_CLAIM ((uint64_t)1 << 32)
 #define COUNTER_VERSION ((uint64_t)1 << 33)
@@ -56,7 +53,7 @@ static inline uint32_t counter_value(_Atomic uint64_t *pending) {
 /* False at the top, with nothing changed. */
 static inline bool counter_increment(_Atomic uint64_t *pending, uint32_t *value) {
     uint64_t seen = load_counted(pending);
-    if (reg_likely(counter_in_flight(seen) < UINT32_MAX - COUNTER_MARGIN)) {
+    if (reg_likely(counter_in_flight(seen) <= INT32_MAX)) {
         *value = counter_in_flight(add_counted(pending, 1)) + 1;
         return true;
     }
@@ -85,7 +82,7 @@ static inline bool counter_claim(_Atomic uint64_t *pending, uint64_t *seen) {
     if (counter_is_claimed(*seen)) return true;
     uint64_t expected = *seen;
     *seen |= COUNTER_CLAIM;
-    return swap_counted_once(pending, &expected, *seen);
+    return swap_counted_once(pending, &expected, *seen) || expected == *seen; /* or somebody else has set the same */
 }
 
 /* One more in flight, if the word is still `claimed`. */

@@ -42,6 +42,7 @@ static void heavy_fence(void) {
 static void give_slot_back(void *slot_pointer) {
     epoch_slot *slot = slot_pointer;
     epoch_own_slot = NULL;
+    epoch_leave(slot); /* an interpreter that shuts down may end a thread in the middle of a read */
     publish(&slot->taken, false);
 }
 

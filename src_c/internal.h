@@ -41,12 +41,13 @@ static inline record *registered(reg_registry *reg, const reg_key *id, uint64_t 
 /* The view of a record at a version; its counters as they are now. Inside an epoch, or under the lock. */
 static inline reg_view view_at(record *r, uint64_t version) {
     state *s = record_state_at(r, version);
+    uint32_t pending = counter_value(&r->counters.pending); /* first: a request that is not in flight any more is in the others */
     return (reg_view){
         .definition = s->definition,
         .error = s->error,
         .order = r->order,
         .checked_at = s->checked_at,
-        .pending = counter_value(&r->counters.pending), /* first: a request that is not in flight any more is in the others */
+        .pending = pending,
         .total = load_counted(&r->counters.total),
         .latency = latency_average(&r->counters.latency),
         .health = s->health,

@@ -25,8 +25,8 @@
  * `select` makes no claim and counts nothing: after 5 it reads w once more, and where that is the same, c. holds for it too.
  * A refusal takes effect at T likewise: who was full has not been decremented, so it is full at T. The same holds for PRIORITY's passing on from
  * full ones, for SMART and LOWEST_LATENCY with the versions of the averages in 5, and for POWER_OF_TWO with the two that were drawn. What
- * ROUND_ROBIN and RANDOM promise depends on nobody else's load: there the chosen one alone is looked at again. So it is where LEAST_PENDING meets
- * one that is idle and of the greatest weight: none can be better, so the pass ends there, and in a fleet that is not busy it is short.
+ * RANDOM promises depends on nobody else's load, nor does whose turn it is by ROUND_ROBIN where nobody was passed over: there the chosen one alone is
+ * looked at again. So it is where LEAST_PENDING meets one that is idle and of the greatest weight: none can be better, so the pass ends there, and in a fleet that is not busy it is short.
  *
  * Progress. An attempt fails only because another thread's operation took effect on one of the candidates: lock-free. So that
  * nobody starves, from MANY_ATTEMPTS on it holds the writer lock, which keeps the version, and leaves out 5: then the chosen one is still
@@ -54,6 +54,7 @@ typedef struct picks {
     candidate second; /* POWER_OF_TWO: the other one that was drawn */
     uint32_t count;
     uint64_t tally; /* of everything that may not have changed; see tally_of */
+    bool passed_over; /* REG_ROUND_ROBIN: somebody who was full or not eligible */
 } picks;
 
 /* ---- the pass ---- */
@@ -129,7 +130,10 @@ static bool pass_in_turn(const choice *c, picks *p) {
         p->tally += tally_of(&x);
         turn *its = turns_see(t, x.record->order, x.weight);
         if (its == NULL) return false;
-        if (!candidate_is_eligible(c, &x, c->is_plain) || candidate_is_full(&x)) continue;
+        if (!candidate_is_eligible(c, &x, c->is_plain) || candidate_is_full(&x)) {
+            p->passed_over = true;
+            continue;
+        }
         its->due = t->round;
         x.credit = its->credit + its->weight;
         if (p->count != 0 && !is_preferred(REG_ROUND_ROBIN, &x, &p->best, 1)) continue;
@@ -244,13 +248,14 @@ static bool picks_as_before(const choice *c, const picks *p, uint64_t now) {
         if (p->count == 2 && !is_as_before(c, &later, p->second.place)) return false;
     }
     if (p->count == 1) return true;
-    uint64_t word = load_counted(&p->second.record->counters.pending);
-    return counter_decrements(word) == counter_decrements(p->second.pending);
+    candidate second = candidate_at(p->second.place, false);
+    return counter_decrements(second.pending) == counter_decrements(p->second.pending) && !candidate_is_full(&second);
 }
 
 static bool holds_still(const choice *c, const picks *p, uint64_t now) {
     reg_policy policy = c->request->policy;
-    bool by_itself = policy == REG_ROUND_ROBIN || policy == REG_RANDOM || (policy == REG_LEAST_PENDING && is_unbeatable(c, &p->best));
+    bool by_itself = policy == REG_RANDOM || (policy == REG_ROUND_ROBIN && !p->passed_over) ||
+                     (policy == REG_LEAST_PENDING && is_unbeatable(c, &p->best));
     return p->count == 2 || (p->count == 1 && by_itself) ? picks_as_before(c, p, now) : all_as_before(c, p, now);
 }
 
@@ -282,7 +287,7 @@ static verdict attempt(reg_registry *reg, choice *c, const reg_request *request,
     verdict picked = pick(c, &p);
     if (picked != CHOSEN) return picked;
     if (p.count != 0 && !is_unseen(&p, counts)) return TRY_AGAIN;
-    bool was_right = is_last || (holds_still(c, &p, load_committed(&reg->committed)) && is_still_unseen(&p, counts));
+    bool was_right = (is_last && p.count != 0) || (holds_still(c, &p, load_committed(&reg->committed)) && is_still_unseen(&p, counts));
     if (!was_right) return TRY_AGAIN;
     if (p.count == 0) return NONE_LEFT;
     if (counts && !counter_take(&p.best.record->counters.pending, p.best.pending)) return TRY_AGAIN;
