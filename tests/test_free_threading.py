@@ -33,19 +33,3 @@ def test_hot_methods_take_one_argument_straight_from_c() -> None:
 
     for name in ("get_backend", "increment_pending", "decrement_pending", "increment_total_requests"):
         assert type(Registry.__dict__.get(name, getattr(Registry, name))).__name__ == "method_descriptor"
-
-
-def test_a_second_interpreter_works_or_is_refused_clearly() -> None:
-    code = """
-import registry
-try:
-    import _interpreters as interpreters
-except ImportError:
-    import _xxsubinterpreters as interpreters
-made = interpreters.create()
-source = "try:\\n import registry\\n registry.Registry()\\nexcept ImportError as error:\\n assert str(error)"
-failure = interpreters.run_string(made, source) if hasattr(interpreters, "run_string") else interpreters.exec(made, source)
-assert failure is None, failure
-"""
-    done = run(code)
-    assert done.returncode == 0, done.stderr

@@ -1,14 +1,10 @@
-"""Memory, fork and shutdown: what a registry holds, it lets go of, and a child or an exit finds it in order."""
+"""Memory: what a registry holds, it lets go of."""
 
 from __future__ import annotations
 
 import gc
-import os
-import subprocess
-import sys
 import weakref
 
-import pytest
 from conftest import make_backend
 from threads import run_threads
 
@@ -82,62 +78,3 @@ def test_short_lived_threads_read(registry: Registry) -> None:
     for _ in range(100):
         run_threads([lambda: registry.increment_pending("a")] * 8)
     assert registry.decrement_pending("a") == 799
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_uses_the_registry_at_once() -> None:
-    """A child that answers must answer right. On 3.14t a fork can copy a lock of the interpreter's own while another thread holds
-    it, and the child then hangs before or outside this package's code: seen about once in a thousand forks, and a few are let
-    pass there. tests/c/test_registry.c forks without an interpreter, and lets none pass."""
-    code = """
-import os, signal, sys, threading, time, warnings
-from registry import Backend, Registry
-warnings.simplefilter("ignore")
-registry = Registry()
-registry.add_backend(Backend("a", "a", "http://h"))
-stop, hung = False, 0
-def busy(name):
-    while not stop:
-        registry.add_backend(Backend(name, name, "http://h")); registry.get_all_backends(); registry.remove_backend(name)
-threads = [threading.Thread(target=busy, args=(f"t{i}",), daemon=True) for i in range(3)]
-for thread in threads: thread.start()
-for _ in range(60):
-    child = os.fork()
-    if child == 0:
-        registry.add_backend(Backend("child", "c", "http://h"))
-        registry.update_status("child", "healthy")
-        ok = registry.increment_pending("a") == 1 and "child" in list(registry) and len(registry.get_healthy_backends()) == 1
-        ok = ok and registry.remove_backend("child").id == "child"
-        os._exit(0 if ok else 1)
-    deadline = time.monotonic() + 5
-    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
-        time.sleep(0.001)
-    if ended == (0, 0):
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        hung += 1
-    else:
-        assert ended[1] == 0
-stop = True
-for thread in threads: thread.join()
-assert list(registry) == ["a"]
-assert hung <= (0 if getattr(sys, "_is_gil_enabled", lambda: True)() else 5), hung
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_an_exit_with_daemon_threads_in_mid_call() -> None:
-    code = """
-import threading
-from registry import Backend, Registry
-registry = Registry()
-for i in range(50): registry.add_backend(Backend(f"b{i}", "b", "http://h"))
-def busy():
-    while True:
-        registry.get_all_backends(); registry.increment_pending("b1"); registry.update_status("b1", "unhealthy", "x")
-for _ in range(4): threading.Thread(target=busy, daemon=True).start()
-"""
-    for _ in range(10):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-        assert (done.returncode, done.stderr) == (0, "")

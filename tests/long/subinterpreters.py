@@ -1,0 +1,124 @@
+"""Subinterpreters: each either has a registry that works, or is refused with an ImportError that says why; the first one is unharmed."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from children import run_child
+
+UNIT = "interpreters"
+
+PER_CHILD = 20
+# What a refusal has to speak of.
+REASON = "interpreter"
+
+# Run in a subinterpreter: what became of the import goes into a pipe.
+INSIDE = """
+import os, sys
+sys.path[:] = {path!r}
+try:
+    import {module} as package
+    registry = package.Registry()
+    registry.add_backend(package.Backend("a", "a", "http://a", models=[package.Model("m")]))
+    registry.update_status("a", "healthy")
+    with registry.acquire("m"):
+        assert registry.get_backend("a").pending_requests == 1
+    said = f"works: {{len(registry)}}"
+except BaseException as error:
+    said = f"{{type(error).__name__}}: {{error}}"
+os.write({pipe}, said.encode())
+"""
+
+
+def run(
+    until: Callable[[], bool], *, module: str = "registry", interpreters: int = PER_CHILD, limit: float = 60.0
+) -> Iterator[int]:
+    """A subinterpreter, with the GIL shared or its own, has a working registry or a clear ImportError."""
+    for is_first in itertools.cycle((True, False)):
+        code = f"from long import subinterpreters as s; s.in_turn({module!r}, {interpreters}, {is_first})"
+        done = run_child(code, limit)
+        assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr}"
+        yield interpreters
+        if not is_first and until():
+            return
+
+
+def in_turn(module: str, count: int, is_first: bool) -> None:
+    """In an interpreter of its own: makes subinterpreters of both kinds, while threads of this one use a registry, or before this one
+    has imported it."""
+    if is_first:
+        for number in range(count):
+            judge(said_inside(module, is_isolated=number % 2 == 0))
+        # One that came first may have taken the place of this one.
+        try:
+            package = importlib.import_module(module)
+        except ImportError as error:
+            judge(f"ImportError: {error}")
+            return
+        assert list(filled(package)) == ["a"]
+        return
+    registry, stop = filled(importlib.import_module(module)), threading.Event()
+    threads = [threading.Thread(target=count_up_and_down, args=(registry, stop)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(count):
+        judge(said_inside(module, is_isolated=number % 2 == 0))
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert registry.get_backend("a").pending_requests == 0
+
+
+def filled(package: Any) -> Any:
+    """A registry with one backend."""
+    registry = package.Registry()
+    registry.add_backend(package.Backend("a", "a", "http://a"))
+    return registry
+
+
+def count_up_and_down(registry: Any, stop: threading.Event) -> None:
+    """What the first interpreter does meanwhile."""
+    while not stop.is_set():
+        registry.increment_pending("a")
+        registry.update_status("a", "unhealthy", "x")
+        registry.decrement_pending("a")
+
+
+def judge(said: str) -> None:
+    """It works, or it is refused in words that a reader understands."""
+    is_clear = said.startswith("ImportError: ") and REASON in said
+    assert said == "works: 1" or is_clear, said
+
+
+def said_inside(module: str, is_isolated: bool) -> str:
+    """What a fresh subinterpreter says of the import. It is destroyed afterwards."""
+    reading, writing = os.pipe()
+    try:
+        execute(INSIDE.format(path=sys.path, module=module, pipe=writing), is_isolated)
+        os.set_blocking(reading, False)
+        return os.read(reading, 10000).decode()
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def execute(source: str, is_isolated: bool) -> None:
+    """Runs the source in a subinterpreter; one that is isolated has its own GIL where the interpreter can give it one."""
+    if sys.version_info >= (3, 13):
+        import _interpreters as interpreters
+
+        made = interpreters.create("isolated" if is_isolated else "legacy")
+        failure = interpreters.exec(made, source)
+    else:
+        import _xxsubinterpreters as interpreters
+
+        made = interpreters.create(isolated=is_isolated)
+        failure = interpreters.run_string(made, source)
+    assert failure is None, failure
+    interpreters.destroy(made)
