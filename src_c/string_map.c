@@ -1,6 +1,7 @@
 #include "string_map.h"
 
 #include "memory.h"
+#include "random.h"
 
 string_item string_removed;
 
@@ -12,6 +13,7 @@ static string_table *new_table(uint32_t log2) {
     if (table == NULL) return NULL;
     table->shift = 64 - log2;
     table->mask = capacity - 1;
+    table->multiplier = random_seed() | 1;
     return table;
 }
 

@@ -12,8 +12,9 @@
  *   d. Tables and items are retired, never freed under a reader.
  * A key that stays in the map is always found: its slot keeps its item, and by a. every slot before it keeps not being empty.
  *
- * Place: the upper bits of the hash times an odd constant (Fibonacci hashing, Knuth TAOCP 3, 6.4), so that keys whose hashes
- * agree in the low bits do not pile up.
+ * Place: the upper bits of the hash times an odd number (Dietzfelbinger and others: A reliable randomized algorithm for the closest-pair
+ * problem, 1997), so that keys whose hashes agree in the low bits do not pile up. Each table draws a number of its own, so that
+ * nobody who knows the hashes can choose keys for one place.
  */
 #ifndef REG_STRING_MAP_H
 #define REG_STRING_MAP_H
@@ -35,8 +36,9 @@ typedef struct string_slot {
 
 typedef struct string_table {
     epoch_node node;
-    uint32_t shift; /* 64 - log2(capacity) */
-    size_t mask;    /* capacity - 1 */
+    uint32_t shift;      /* 64 - log2(capacity) */
+    size_t mask;         /* capacity - 1 */
+    uint64_t multiplier; /* odd, and different in every table */
     string_slot slots[];
 } string_table;
 
@@ -56,7 +58,7 @@ extern string_item string_removed;
 #define STRING_REMOVED (&string_removed)
 
 static inline size_t string_place(const string_table *table, uint64_t hash) {
-    return (size_t)(hash * 0x9E3779B97F4A7C15u >> table->shift);
+    return (size_t)(hash * table->multiplier >> table->shift);
 }
 
 /* The item with this key, or NULL. Inside an epoch, or under the lock. Wait-free, expected O(1). In the header, because every

@@ -2,6 +2,7 @@
 
 #include "check.h"
 #include "memory.h"
+#include "random.h"
 #include "string_map.h"
 
 static epoch_limbo limbo;
@@ -62,6 +63,42 @@ static long colliding_hashes(void) {
     return 50 * COUNT;
 }
 
+/* How far from its place an item stands, on average. */
+static double mean_displacement(string_map *map) {
+    string_table *table = map->table;
+    size_t sum = 0;
+    for (size_t i = 0; i <= table->mask; i++) {
+        string_item *item = table->slots[i].item;
+        if (item != NULL && item != STRING_REMOVED) sum += (i - string_place(table, item->key.hash)) & table->mask;
+    }
+    return (double)sum / (double)map->live;
+}
+
+/* Hashes that someone chose who knows how they are made: equal in their low bits; equal in the upper bits of their product with the
+ * usual constant; and at one place of the very table before the last growth. */
+static long crafted_hashes(void) {
+    enum { COUNT = 20000 };
+    string_item *items = malloc(COUNT * sizeof *items);
+    string_map map, seen;
+    CHECK(string_map_init(&seen));
+    CHECK(string_map_reserve(&seen, COUNT / 2, &limbo));
+    for (int craft = 0; craft < 3; craft++) {
+        CHECK(string_map_init(&map));
+        for (int i = 0; i < COUNT; i++) {
+            uint64_t drawn = random_mix((uint64_t)i + 1), factor = craft == 1 ? 0x9E3779B97F4A7C15u : seen.table->multiplier;
+            uint64_t inverse = factor; /* by Newton's iteration: each round doubles the bits that are right */
+            for (int round = 0; round < 5; round++) inverse *= 2 - factor * inverse;
+            items[i].key = (reg_key){craft == 0 ? drawn << 20 : (drawn >> 8) * inverse, (const char *)&items[i], sizeof items[i]};
+            put(&map, &items[i]);
+        }
+        CHECK(mean_displacement(&map) < 8);
+        finish(&map);
+    }
+    finish(&seen);
+    free(items);
+    return 3 * COUNT;
+}
+
 static long bytes_decide(void) {
     string_map map;
     CHECK(string_map_init(&map));
@@ -116,6 +153,7 @@ static long a_table_outlives_its_growth_for_readers(void) {
 
 const test string_map_tests[] = {{"string map: growth and removal", growth_and_removal},
                                  {"string map: colliding hashes", colliding_hashes},
+                                 {"string map: crafted hashes", crafted_hashes},
                                  {"string map: bytes decide", bytes_decide},
                                  {"string map: a table outlives its growth", a_table_outlives_its_growth_for_readers},
                                  {"string map: churn does not grow it", churn_does_not_grow},
