@@ -102,6 +102,13 @@ cdef str exact_text(text, str argument):
     raise TypeError(f"{argument} must be str, not {type(text).__name__}")
 
 
+cdef inline int exactly(value, type kind, str argument) except -1:
+    """Before slots are read: an object of any other type has something else there. A frozen dataclass can be made to hold one."""
+    if type(value) is not kind:
+        raise TypeError(f"{argument} must be exactly a {kind.__name__}, not {type(value).__name__}")
+    return 0
+
+
 cdef inline bint has_key(text, reg_key *key) except -1:
     """The key of an exact str; False for a text that can't be registered, for it has no UTF-8 form."""
     if try_key_of(text, key) == 0:

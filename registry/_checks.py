@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 if TYPE_CHECKING:
     from registry.backend import Model
@@ -14,6 +14,12 @@ UINT64_MAX = 2**64 - 1
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
 Member = TypeVar("Member", bound=StrEnum)
+T = TypeVar("T")
+
+
+def is_a(value: object, kind: type[T]) -> TypeGuard[T]:
+    """`isinstance` by the type alone: `__class__` may lie, or raise."""
+    return issubclass(type(value), kind)
 
 
 def type_error(argument: str, expected: str, value: object) -> TypeError:
@@ -25,7 +31,7 @@ def exact_text(value: object, argument: str) -> str:
     """A str; of a subclass an exact copy, made without its own methods."""
     if type(value) is str:
         return value
-    if isinstance(value, str):
+    if is_a(value, str):
         return "".join((value,)) if type("".join((value,))) is str else str.__add__("", value)
     raise type_error(argument, "a str", value)
 
@@ -55,14 +61,14 @@ def optional_text(value: object, argument: str) -> str | None:
     """A str without lone surrogates, or None."""
     if value is None:
         return None
-    if not isinstance(value, str):
+    if not is_a(value, str):
         raise type_error(argument, "a str or None", value)
     return encodable(value, argument)
 
 
 def integer(value: object, argument: str, low: int, high: int) -> int:
     """An int from `low` to `high`; a bool or a float is none."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if type(value) is not int and (is_a(value, bool) or not is_a(value, int)):
         raise type_error(argument, "an int", value)
     exact = int.__index__(value)
     if not low <= exact <= high:
@@ -83,7 +89,7 @@ def enum_member(choices: type[Member], value: object, argument: str) -> Member:
     """A member of `choices`, given as itself or by its value."""
     if type(value) is choices:
         return value
-    if not isinstance(value, str) or isinstance(value, StrEnum):
+    if not is_a(value, str) or is_a(value, StrEnum):
         raise type_error(argument, f"a {choices.__name__} or its value", value)
     exact = exact_text(value, argument)
     for member in choices:
@@ -104,9 +110,9 @@ def models(value: object, argument: str) -> tuple[Model, ...]:
     checked: tuple[Any, ...] = tuple(value)  # type: ignore[arg-type]
     for index, model in enumerate(checked):
         if type(model) is not Model:
-            if not isinstance(model, Model):
+            if not is_a(model, Model):
                 raise type_error(f"{argument}[{index}]", "a Model", model)
-            return models([_exact(Model, item) if isinstance(item, Model) else item for item in checked], argument)
+            return models([_exact(Model, item) if is_a(item, Model) else item for item in checked], argument)
     if len(checked) > 1:
         seen: set[str] = set()
         for index, model in enumerate(checked):
@@ -127,6 +133,6 @@ def backend(value: object, argument: str = "backend") -> Any:
 
     if type(value) is Backend:
         return value
-    if isinstance(value, Backend):
+    if is_a(value, Backend):
         return _exact(Backend, value)
     raise type_error(argument, "a Backend", value)

@@ -354,6 +354,7 @@ cdef class RegistryCore:
 
     def _add(self, definition, str url, instance, /):
         """Registers an exact `Backend`; `url` is normalized, `instance` the mDNS instance or None."""
+        exactly(definition, backend_class, "backend")
         cdef HeldModels held = hold_models(self.reg, slot_get(definition, backend_slots.models))
         cdef reg_garbage *garbage
         cdef reg_status status
@@ -397,6 +398,7 @@ cdef class RegistryCore:
     def _redefine(self, expected, uint64_t order, definition, instance, /):
         """Replaces the definition of one registration; False if it is not `expected` any more. BackendNotFoundError; ValueError
         where another backend holds the instance."""
+        exactly(definition, backend_class, "backend")
         cdef HeldModels held = hold_models(self.reg, slot_get(definition, backend_slots.models))
         cdef reg_garbage *garbage
         cdef reg_status status

@@ -28,6 +28,7 @@ cdef class HeldModels:
 
 
 cdef int fill_model(reg_model *filled, model, list keep) except -1:
+    exactly(model, model_class, "a model")
     id, name = slot_get(model, model_slots.id), slot_get(model, model_slots.name)
     max_output_tokens = slot_get(model, model_slots.max_output_tokens)
     keep += (id, name)

@@ -48,7 +48,8 @@ cdef int policy_number(policy) except -1:
 
 
 cdef int require_into(reg_request *request, require) except -1:
-    if not isinstance(require, requirements_class):
+    # By the true type, whose slots are read: `__class__` may lie.
+    if not issubclass(type(require), requirements_class):
         raise TypeError(f"require must be a Requirements or None, not {type(require).__name__}")
     request.capabilities = ((REG_VISION if slot_get(require, requirement_slots.vision) else 0)
                             | (REG_TOOLS if slot_get(require, requirement_slots.tools) else 0)

@@ -11,6 +11,9 @@ cdef class ViewBase:
     cdef uint32_t latency
     cdef uint8_t health
 
+    def __cinit__(self, *_arguments, **_fields):
+        raise TypeError("a view comes from a Registry, or from BackendView")
+
     def __dealloc__(self):
         Py_XDECREF(self.definition)
         Py_XDECREF(self.error)
@@ -88,6 +91,9 @@ cdef inline ViewBase empty_view(type cls):
 def new_view(type cls, definition, status, last_health_check, last_error, pending_requests, total_requests,
              avg_latency_ms):
     """A view from Python, of arguments that `BackendView` has checked; the check time is aware."""
+    exactly(definition, backend_class, "definition")
+    if not issubclass(cls, ViewBase):
+        raise TypeError(f"cls must be a subclass of ViewBase, not {cls.__name__}")
     cdef ViewBase view = empty_view(cls)
     view.health = statuses.index(status)
     view.checked_at = (last_health_check - EPOCH) // MICROSECOND

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import make_backend
 
-from registry import Backend, BackendNotFoundError, BackendStatus, BackendView, Model, Registry
+from registry import Backend, BackendNotFoundError, BackendStatus, BackendView, Model, Registry, Requirements, _core
 
 UINT32 = 2**32 - 1
 
@@ -405,3 +406,73 @@ def test_a_views_own_constructor_checks(field: str, wrong: Any, error: type[Exce
     assert BackendView(**VIEW).status is BackendStatus.HEALTHY
     with pytest.raises(error, match=field):
         BackendView(**{**VIEW, field: wrong})
+
+
+@pytest.mark.parametrize(
+    ("argument", "pretended", "call"),
+    [
+        ("require", Requirements, lambda r, liar: r.acquire("m", require=liar)),
+        ("backend_id", str, lambda r, liar: r.remove_backend(liar)),
+        ("latency_ms", int, lambda r, liar: r.update_latency("a", liar)),
+        ("context_length", int, lambda r, liar: Model("m", context_length=liar)),
+        ("status", str, lambda r, liar: r.update_status("a", liar)),
+        ("error", str, lambda r, liar: r.update_status("a", "unhealthy", liar)),
+        ("model", Model, lambda r, liar: r.add_model("a", liar)),
+        ("backend", Backend, lambda r, liar: r.add_backend(liar)),
+    ],
+)
+def test_an_object_that_lies_about_its_class(
+    filled: Registry, argument: str, pretended: type, call: Callable[[Registry, Any], Any]
+) -> None:
+    class Liar:
+        __slots__ = ()
+        __class__ = property(lambda _: pretended)  # type: ignore[assignment]
+
+    with pytest.raises(TypeError, match=f"^{argument}"):
+        call(filled, Liar())
+
+
+def forced(made: Any, field: str, value: Any) -> Any:
+    """A frozen instance with another value in a field, past all its checks."""
+    object.__setattr__(made, field, value)
+    return made
+
+
+@pytest.mark.parametrize("field", ["id", "name", "url", "models", "metadata", "priority", "max_pending", "weight"])
+@pytest.mark.parametrize("value", [b"", (5,), -1, object()])
+def test_a_definition_that_was_forced_is_refused_or_taken_but_never_trusted(
+    registry: Registry, field: str, value: Any
+) -> None:
+    """What stands in a frozen instance is the caller's own doing; but no memory is read that isn't there."""
+    with contextlib.suppress(TypeError, ValueError, AttributeError, OverflowError):
+        registry.add_backend(forced(make_backend("b", "m"), field, value))
+    registry.get_backends_for_model("m")
+    registry.explain("m")
+
+
+def test_a_forced_or_half_made_model_is_refused(filled: Registry) -> None:
+    for call, error in (
+        (lambda: filled.add_backend(forced(make_backend("b", "m"), "models", (5,))), TypeError),
+        (lambda: filled.add_backend(Backend.__new__(Backend)), AttributeError),
+        (lambda: filled.add_model("a", Model.__new__(Model)), AttributeError),
+        (lambda: filled.add_model("a", forced(Model("n"), "context_length", -1)), OverflowError),
+        (lambda: filled.acquire("m", require=Requirements.__new__(Requirements)), AttributeError),
+        (lambda: filled._add(5, "http://h", None), TypeError),
+        (lambda: filled._redefine(5, 0, 5, None), TypeError),
+    ):
+        with pytest.raises(error):
+            call()
+
+
+def test_a_view_of_nothing_can_not_be_made(filled: Registry) -> None:
+    view = filled.get_backend("a")
+    assert view is not None
+    rest = (view.status, view.last_health_check, None, 0, 0, 0)
+    for call in (
+        _core.ViewBase,
+        lambda: _core.ViewBase.__new__(BackendView),
+        lambda: _core.new_view(BackendView, 5, *rest),
+        lambda: _core.new_view(int, make_backend("b"), *rest),
+    ):
+        with pytest.raises(TypeError):
+            call()
