@@ -25,8 +25,9 @@
  * `select` makes no claim and counts nothing: after 5 it reads w once more, and where that is the same, c. holds for it too.
  * A refusal takes effect at T likewise: who was full has not been decremented, so it is full at T. The same holds for PRIORITY's passing on from
  * full ones, for SMART and LOWEST_LATENCY with the versions of the averages in 5, and for POWER_OF_TWO with the two that were drawn. What
- * RANDOM promises depends on nobody else's load, nor does whose turn it is by ROUND_ROBIN where nobody was passed over: there the chosen one alone is
- * looked at again. So it is where LEAST_PENDING meets one that is idle and of the greatest weight: none can be better, so the pass ends there, and in a fleet that is not busy it is short.
+ * RANDOM promises depends on nobody else's load, nor does whose turn it is by ROUND_ROBIN where nobody was passed over: there the chosen one
+ * alone is looked at again. So it is where LEAST_PENDING meets one that is idle and of the greatest weight: none can be better, so the
+ * pass ends there, and in a fleet that is not busy it is short.
  *
  * Progress. An attempt fails only because another thread's operation took effect on one of the candidates: lock-free. So that
  * nobody starves, from MANY_ATTEMPTS on it holds the writer lock, which keeps the version, and leaves out 5: then the chosen one is still
