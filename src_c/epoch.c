@@ -125,7 +125,10 @@ static void stamp_all(epoch_limbo *limbo) {
 static bool is_batch(epoch_amount amount) { return amount.nodes >= BATCH_COUNT || amount.bytes >= BATCH_BYTES; }
 
 epoch_node *epoch_collect(epoch_limbo *limbo) {
-    if (!is_batch(limbo->unstamped_amount) && !epoch_is_crowded(limbo)) return NULL;
+    return is_batch(limbo->unstamped_amount) || epoch_is_crowded(limbo) ? epoch_collect_now(limbo) : NULL;
+}
+
+epoch_node *epoch_collect_now(epoch_limbo *limbo) {
     stamp_all(limbo);
     heavy_fence();
     uint64_t oldest = oldest_read();
@@ -141,10 +144,20 @@ epoch_node *epoch_collect(epoch_limbo *limbo) {
     return ripe;
 }
 
-epoch_node *epoch_drain(epoch_limbo *limbo) {
-    epoch_node *everything = limbo->first;
-    *limbo = (epoch_limbo){0};
-    return everything;
+/* They get new stamps, which are later ones: that only delays. */
+void epoch_hand_over(epoch_limbo *to, epoch_limbo *from) {
+    if (from->first == NULL) return;
+    if (to->last == NULL)
+        to->first = from->first;
+    else
+        to->last->next = from->first;
+    to->last = from->last;
+    if (to->unstamped == NULL) to->unstamped = from->first;
+    to->waiting.nodes += from->waiting.nodes;
+    to->waiting.bytes += from->waiting.bytes;
+    to->unstamped_amount.nodes += from->waiting.nodes;
+    to->unstamped_amount.bytes += from->waiting.bytes;
+    *from = (epoch_limbo){0};
 }
 
 void epoch_destroy(epoch_node *list, epoch_release release) {

@@ -112,8 +112,11 @@ void epoch_retire(epoch_limbo *limbo, epoch_node *node, const epoch_kind *kind);
  * gathered, for the heavy fence costs microseconds. Under the limbo's lock; never waits. */
 epoch_node *epoch_collect(epoch_limbo *limbo);
 
-/* Takes out everything. Only where no reader can be left: the owner is being freed. */
-epoch_node *epoch_drain(epoch_limbo *limbo);
+/* The same at once, however little has gathered. */
+epoch_node *epoch_collect_now(epoch_limbo *limbo);
+
+/* All that waits in `from` waits in `to` now: the owner of `from` goes. Under the locks of both. */
+void epoch_hand_over(epoch_limbo *to, epoch_limbo *from);
 
 /* Destroys a list from the two above. Outside every lock. */
 void epoch_destroy(epoch_node *list, epoch_release release);

@@ -10,6 +10,7 @@
 
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static reg_registry *all_registries;
+static epoch_limbo orphans; /* of registries that were freed; under all_lock */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 /* Fork copies one thread and all memory. Holding every lock meanwhile, no structure is copied half written, and the
@@ -87,7 +88,17 @@ reg_registry *reg_new(void) {
     return reg;
 }
 
-/* With nobody reading, what is still registered can be taken apart like what was removed. */
+/* Nobody uses the registry any more, but a lease that outlives it may be reading its record's state at this moment. What such a reader holds
+ * waits for the next registry that goes. */
+static epoch_node *take_over(epoch_limbo *limbo) {
+    pthread_mutex_lock(&all_lock);
+    epoch_hand_over(&orphans, limbo);
+    epoch_node *ripe = epoch_collect_now(&orphans);
+    pthread_mutex_unlock(&all_lock);
+    return ripe;
+}
+
+/* With nobody using it, what is still registered can be taken apart like what was removed. */
 static void retire_everything(reg_registry *reg) {
     member_array *array = load_own(&reg->roster.array);
     for (uint32_t i = 0; array != NULL && i < load_own(&array->length); i++) {
@@ -105,7 +116,7 @@ static void retire_everything(reg_registry *reg) {
 void reg_free(reg_registry *reg, void (*release)(void *object)) {
     unlist_registry(reg);
     retire_everything(reg);
-    epoch_destroy(epoch_drain(&reg->limbo), release);
+    epoch_destroy(take_over(&reg->limbo), release);
     model_index_free(&reg->models);
     string_map_free(&reg->instances);
     string_map_free(&reg->urls);

@@ -69,7 +69,7 @@ typedef struct reg_views {
 
 /* NULL when memory is out. */
 reg_registry *reg_new(void);
-/* Frees everything, objects included. Nobody may be using it. */
+/* Frees everything, objects included. Nobody may be using it; leases outlive it. */
 void reg_free(reg_registry *reg, void (*release)(void *object));
 /* Hands every object of `garbage` (NULL will do) to `release` and frees the rest. */
 void reg_destroy(reg_garbage *garbage, void (*release)(void *object));

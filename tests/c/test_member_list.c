@@ -41,7 +41,7 @@ static long every_version_sees_its_own(void) {
         for (size_t i = 0; i < expected; i++) CHECK(orders[i] == i + 1 + (version <= COUNT ? 0 : version - COUNT));
     }
     member_list_retire(&list, &limbo);
-    epoch_destroy(epoch_drain(&limbo), NULL);
+    epoch_destroy(epoch_collect_now(&limbo), NULL);
     for (int i = 0; i < COUNT; i++) {
         memory_free(records[i]->memberships);
         memory_free(records[i]);
@@ -64,7 +64,7 @@ static long ticks_run_out(void) {
     member_list_remove(&list, one->memberships->roster_position, 2 * far);
     CHECK(count_at(&list, 2 * far, orders) == 2 && count_at(&list, 2 * far + 1, orders) == 1 && orders[0] == 2);
     member_list_retire(&list, &limbo);
-    epoch_destroy(epoch_drain(&limbo), NULL);
+    epoch_destroy(epoch_collect_now(&limbo), NULL);
     memory_free(one->memberships);
     memory_free(two->memberships);
     memory_free(one);

@@ -1,4 +1,6 @@
 /* Choosing: what each policy prefers, and what a lease holds. */
+#include <pthread.h>
+
 #include "check.h"
 #include "client.h"
 
@@ -48,6 +50,36 @@ static long a_lease_outlives_its_registration_and_the_registry(void) {
     CHECK(client_return(&fresh, NULL));
     CHECK(objects_alive == 0);
     return 2;
+}
+
+static pthread_barrier_t barrier;
+
+static void *read_through_lease(void *lease) {
+    struct epoch_slot *reader = reg_read_begin();
+    object *definition = object_of(reg_lease_definition(lease));
+    pthread_barrier_wait(&barrier);
+    pthread_barrier_wait(&barrier); /* meanwhile the definition was replaced, and the registry is gone */
+    CHECK(object_of(definition)->number == 0);
+    reg_read_end(reader);
+    return NULL;
+}
+
+static long a_registry_goes_while_a_lease_is_read(void) {
+    reg_registry *reg = client_fleet(1, NULL);
+    reg_lease lease;
+    pthread_t thread;
+    CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) == 0);
+    CHECK(pthread_barrier_init(&barrier, NULL, 2) == 0);
+    CHECK(pthread_create(&thread, NULL, read_through_lease, &lease) == 0);
+    pthread_barrier_wait(&barrier);
+    CHECK(client_redefine(reg, &(offer){.id = "b0", .models = {"m"}}, 5) == REG_OK);
+    reg_free(reg, object_release);
+    CHECK(objects_alive != 0);
+    pthread_barrier_wait(&barrier);
+    CHECK(pthread_join(thread, NULL) == 0 && pthread_barrier_destroy(&barrier) == 0);
+    CHECK(client_return(&lease, NULL));
+    client_free(reg_new()); /* what had to wait goes with the next one */
+    return 1;
 }
 
 static void by_weight(offer *o, int number) { o->weight = number == 0 ? 5 : 1; }
@@ -183,6 +215,7 @@ static long a_new_definition_of_a_model_counts(void) {
 const test select_tests[] = {
     {"select: a lease counts and returns", a_lease_counts_and_returns},
     {"select: a lease outlives its registration", a_lease_outlives_its_registration_and_the_registry},
+    {"select: a registry goes while a lease is read", a_registry_goes_while_a_lease_is_read},
     {"select: weighted turns are smooth", weighted_turns_are_smooth},
     {"select: ties rotate while the fleet changes", ties_rotate_while_the_fleet_changes},
     {"select: ties go on behind who is gone", ties_go_on_behind_who_is_gone},

@@ -8,7 +8,7 @@
 static epoch_limbo limbo;
 
 static void finish(string_map *map) {
-    epoch_destroy(epoch_drain(&limbo), NULL);
+    epoch_destroy(epoch_collect_now(&limbo), NULL);
     string_map_free(map);
 }
 
