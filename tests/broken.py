@@ -8,13 +8,155 @@ import signal
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
-from registry import Backend, BackendView, Lease, Model, Registry
+from linearizability import IDS
+
+from registry import Backend, BackendNotFoundError, BackendStatus, BackendView, Lease, Model, Registry
 from registry.stats import RegistryStats
 
 backends_lock = threading.Lock()
 index_lock = threading.Lock()
+
+
+class CheckThenAct(Registry):
+    """The bug of the field: chooses first, and counts later."""
+
+    def acquire(self, model_id: str, /, **arguments: Any) -> Lease:
+        chosen = self.select(model_id, **arguments)
+        time.sleep(1e-5)
+        return super().acquire(model_id, exclude=[backend_id for backend_id in IDS if backend_id != chosen.id])
+
+
+class StaleReads(Registry):
+    """Tells what it found the last time."""
+
+    def get_backend(self, backend_id: str, /) -> BackendView | None:
+        last = LAST.get((id(self), backend_id), super().get_backend(backend_id))
+        LAST[id(self), backend_id] = super().get_backend(backend_id)
+        return last
+
+
+LAST: dict[tuple[int, str], BackendView | None] = {}
+
+
+class IdsThenViews(Registry):
+    """Asks who is there, and then each one what it is."""
+
+    def get_healthy_backends(self) -> list[BackendView]:
+        views = [self.get_backend(backend_id) for backend_id in self]
+        return [view for view in views if view is not None and view.status is BackendStatus.HEALTHY]
+
+    def get_backends_for_model(self, model_id: str, /) -> list[BackendView]:
+        ids = [view.id for view in super().get_backends_for_model(model_id)]
+        return [view for view in map(self.get_backend, ids) if view is not None]
+
+
+class TwoWrites(Registry):
+    """Writes the status, and then its error."""
+
+    def update_status(self, backend_id: str, status: Any, error: str | None = None, /) -> None:
+        super().update_status(backend_id, status)
+        super().update_status(backend_id, status, error)
+
+
+class TriesTwice(Registry):
+    """Takes a second lease where another thread came in between, and forgets the first one."""
+
+    def acquire(self, model_id: str, /, **arguments: Any) -> Lease:
+        before = sum(view.pending_requests for view in self.get_all_backends())
+        lease = super().acquire(model_id, **arguments)
+        if sum(view.pending_requests for view in self.get_all_backends()) == before + 1:
+            return lease
+        LOST.append(lease)
+        return super().acquire(model_id, **arguments)
+
+
+LOST: list[Lease] = []
+
+
+class MissesCancellation(Registry):
+    """Gives a lease back after an exception, but not after a cancellation, which is none of `Exception`."""
+
+    def acquire(self, model_id: str, /, **arguments: Any) -> Any:
+        return Careless(super().acquire(model_id, **arguments))
+
+
+class Careless:
+    """The lease of such a registry."""
+
+    active = True
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        LOST.append(lease)
+
+    def __enter__(self) -> Careless:
+        return self
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        if kind is None or issubclass(kind, Exception):
+            self.lease.release()
+
+    async def __aenter__(self) -> Careless:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.__exit__(*error)
+
+
+class ReleasesById(Registry):
+    """A lease that knows its backend by the id alone."""
+
+    def acquire(self, model_id: str, /, **arguments: Any) -> Any:
+        return ById(self, super().acquire(model_id, **arguments))
+
+
+class ById:
+    """The lease of such a registry."""
+
+    def __init__(self, registry: Registry, lease: Lease) -> None:
+        self.registry, self.backend = registry, lease.backend
+        LOST.append(lease)
+
+    def release(self, _latency_ms: int) -> bool:
+        with suppress(BackendNotFoundError):
+            self.registry.decrement_pending(self.backend.id)
+        return True
+
+
+class KeepsRemoved(Registry):
+    """Remembers who was there."""
+
+    def __init__(self) -> None:
+        self.removed: list[str] = []
+
+    def remove_backend(self, backend_id: str, /) -> BackendView:
+        self.removed.append(backend_id + "!")
+        return super().remove_backend(backend_id)
+
+
+class KeepsThreads(Registry):
+    """Something for each thread, which nobody frees."""
+
+    def __init__(self) -> None:
+        self.slots: dict[threading.Thread, bytes] = {}
+
+    def get_all_backends(self) -> list[BackendView]:
+        self.slots[threading.current_thread()] = bytes(4096)
+        return super().get_all_backends()
+
+
+class WrongAverage(Registry):
+    """Rounds to the nearest."""
+
+    def update_latency(self, backend_id: str, latency_ms: int, /) -> int:
+        view = self.get_backend(backend_id)
+        old = view.avg_latency_ms if view is not None else 0
+        return super().update_latency(
+            backend_id, latency_ms + (latency_ms < 2**32 - 1 and (latency_ms + 4 * old) % 5 > 2)
+        )
 
 
 class ForgetsForks(Registry):

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from conftest import make_backend
@@ -365,43 +365,6 @@ def test_concurrent_choices_while_the_fleet_changes(one: Registry) -> None:
 
 
 # ---- asyncio
-
-
-def storm(registry: Registry, tasks: int, hold: Callable[[Registry, random.Random], AsyncIterator[None]]) -> int:
-    """Runs so many tasks and cancels most of them at a random await; returns how many were cancelled."""
-
-    async def consume(rng: random.Random) -> None:
-        async for _ in hold(registry, rng):
-            await asyncio.sleep(0)
-
-    async def run() -> int:
-        rng = random.Random(7)
-        running = [asyncio.create_task(consume(random.Random(number))) for number in range(tasks)]
-        while any(not task.done() for task in running):
-            for task in rng.sample(running, tasks // 20):
-                task.cancel()
-            await asyncio.sleep(0)
-        return sum(task.cancelled() for task in running)
-
-    return asyncio.run(run())
-
-
-def test_ten_thousand_tasks_cancelled_at_random_awaits(one: Registry) -> None:
-    async def hold(registry: Registry, rng: random.Random) -> AsyncIterator[None]:
-        for _ in range(rng.randrange(1, 4)):
-            async with registry.acquire("m") as lease:
-                assert lease.active
-                for _ in range(rng.randrange(8)):
-                    yield
-                    await asyncio.sleep(0)
-                if rng.random() < 0.1:
-                    return
-
-    cancelled = storm(one, 10_000, hold)
-    gc.collect()
-    assert 100 < cancelled < 10_000
-    assert counts(one)[0] == 0
-    assert counts(one)[1] >= 10_000 - cancelled
 
 
 def test_abandoned_async_generators_leave_nothing_in_flight(one: Registry) -> None:

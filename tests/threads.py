@@ -26,7 +26,6 @@ def run_threads(functions: Sequence[Callable[[], Any]], limit: float = LIMIT) ->
             results[index] = function()
         except BaseException as error:
             failures.append(error)
-            barrier.abort()
 
     threads = [threading.Thread(target=run, args=pair, daemon=True) for pair in enumerate(functions)]
     for thread in threads:

@@ -16,6 +16,7 @@ from children import made, run_child
 from registry import Backend, Model, Policy
 
 UNIT = "exits"
+GOAL = 500
 
 HANG = 20.0
 # How an interpreter ends, and the exit status that this gives.

@@ -23,6 +23,7 @@ from children import made, run_clean_child
 from registry import Backend, Model, NoBackendAvailableError, Policy
 
 UNIT = "forks"
+GOAL = 1000
 
 PER_CHILD = 50
 HANG = 5.0

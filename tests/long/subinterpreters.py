@@ -13,6 +13,7 @@ from typing import Any
 from children import run_child
 
 UNIT = "interpreters"
+GOAL = 1000
 
 PER_CHILD = 20
 # What a refusal has to speak of.

@@ -1,0 +1,40 @@
+"""Memory under churn: backends that come and go leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from registry import Backend, Model, Registry
+
+from .resident import steady
+
+UNIT = "adds and removals"
+GOAL = 10**7
+
+LIMIT = 1.0  # bytes for each
+ROUND = 20_000
+DIFFERENT = 1000
+LEAST = 10 * ROUND
+
+
+def run(until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, least: int = LEAST) -> Iterator[int]:
+    """The slope of resident memory is below one byte for each add and removal; what waits for reclamation stays bounded."""
+    registry = make()
+    number = 0
+
+    def work() -> int:
+        nonlocal number
+        number += 1
+        # New strings in every round: what is interned or kept by its id would show.
+        names = [f"b{number}-{which}" for which in range(DIFFERENT)]
+        backends = [Backend(name, name, f"http://{name}", models=[Model("m"), Model(name)]) for name in names]
+        for _ in range(ROUND // DIFFERENT):
+            for name, backend in zip(names, backends, strict=True):
+                registry.add_backend(backend)
+                registry.remove_backend(name)
+        stats = registry.stats()
+        assert (stats.backends, stats.models, stats.index_entries) == (0, 0, 0), stats
+        assert stats.waiting_for_reclamation < 1000, stats
+        return ROUND
+
+    yield from steady(work, until, limit=LIMIT, slack=0, least=least, unit=UNIT)

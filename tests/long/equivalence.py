@@ -1,0 +1,43 @@
+"""Stateful equivalence: random sequences of all operations, leases included, on the registry and on the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from machine import RegistryMachine
+
+from registry import Registry
+
+UNIT = "steps"
+GOAL = 10**5
+
+EXAMPLES = 60
+STEPS = 60
+PHASES = (Phase.generate, Phase.shrink)
+
+
+def run(
+    until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, phases: Sequence[Phase] = PHASES
+) -> Iterator[int]:
+    """Rounds of examples, new ones each time; a difference is raised with the shortest sequence that shows it."""
+
+    class Machine(RegistryMachine):
+        """For this registry."""
+
+    Machine.make = staticmethod(make)
+    once = settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        phases=phases,
+        suppress_health_check=list(HealthCheck),
+    )
+    while True:
+        before = Machine.steps
+        run_state_machine_as_test(Machine, settings=once)
+        yield Machine.steps - before
+        if until():
+            return
