@@ -4,7 +4,7 @@ ENV := .venv/$(notdir $(PYTHON))
 BIN := $(ENV)/bin
 CORE := $(wildcard src_c/*) $(wildcard registry/_*.p*) registry/_python.h setup.py pyproject.toml
 
-.PHONY: demo test coverage check-c lint bench threads goals clean
+.PHONY: demo test coverage check-c check-long lint bench threads goals clean
 
 demo: $(ENV)/built-cli
 	$(BIN)/python -m registry replay
@@ -18,6 +18,13 @@ coverage: $(ENV)/built-test
 # The C core alone: plain, under AddressSanitizer with UndefinedBehaviorSanitizer, and under ThreadSanitizer.
 check-c:
 	$(MAKE) -C tests/c run run-asan run-tsan
+
+# Every check of reliability for so many minutes together, on both interpreters; PYTHONS names others.
+MINUTES ?= 30
+PYTHONS ?= python3 $(notdir $(shell command -v python3.14t))
+check-long:
+	for python in $(PYTHONS); do $(MAKE) .venv/$$(basename $$python)/built-test PYTHON=$$python || exit 1; done
+	cd tests && ../.venv/python3/bin/python -m long $(MINUTES) $(foreach python,$(PYTHONS),$(CURDIR)/.venv/$(notdir $(python))/bin/python)
 
 lint: $(ENV)/built-lint
 	$(BIN)/ruff check

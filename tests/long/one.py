@@ -1,0 +1,24 @@
+"""One check of this package for a set time, in a process of its own: python -m long.one MODULE SECONDS"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+
+
+def main(name: str, seconds: str) -> None:
+    """Prints the work done so far, a line each second at most, and the sum at the end."""
+    check = importlib.import_module(f"long.{name}")
+    end = time.monotonic() + float(seconds)
+    work, told = 0, 0.0
+    for done in check.run(lambda: time.monotonic() >= end):
+        work += done
+        if time.monotonic() - told >= 1:
+            told = time.monotonic()
+            print(f"{work:,} {check.UNIT}", flush=True)
+    print(f"work: {work}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,86 @@
+"""What the long run consists of: one row for each check."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A command whose last line says `work: N`."""
+
+    name: str
+    unit: str
+    command: Callable[[int], list[str]]  # for so many seconds
+    weight: float  # of the time that is left for timed checks; 0: it takes as long as it takes
+    goal: int = 0  # work that a long run is to reach
+    folder: Path = ROOT
+
+
+# Modules of this package, and about how many seconds each takes to its goal.
+MODULES = {
+    "histories": 70,
+    "equivalence": 60,
+    "snapshots": 60,
+    "counters": 20,
+    "storm": 10,
+    "incarnations": 20,
+    "churn": 60,
+    "brief_threads": 60,
+    "forks": 30,
+    "exits": 60,
+    "subinterpreters": 30,
+}
+
+
+def in_c(name: str, target: str, weight: float, only: str = "", unit: str = "checks", goal: int = 0) -> Check:
+    """A target of the core's own Makefile."""
+
+    def command(seconds: int) -> list[str]:
+        return ["make", "--no-print-directory", "-C", "tests/c", f"ONLY={only}", f"SECONDS={seconds}", target]
+
+    return Check(name, unit, command, weight, goal)
+
+
+def in_python(name: str, python: str) -> Check:
+    """A module of this package on one interpreter."""
+    module = importlib.import_module(f"long.{name}")
+    title = f"{name.replace('_', ' ')}, {environment(python)}"
+
+    def command(seconds: int) -> list[str]:
+        return [python, "-m", "long.one", name, str(seconds)]
+
+    return Check(title, module.UNIT, command, MODULES[name], module.GOAL, ROOT / "tests")
+
+
+def environment(python: str) -> str:
+    """The name of the environment that an interpreter is of."""
+    return Path(python).parents[1].name
+
+
+def runs_on(name: str, python: str) -> bool:
+    """Whether a module has a use for this interpreter."""
+    only = getattr(importlib.import_module(f"long.{name}"), "PYTHONS", None)
+    return only is None or environment(python) in only
+
+
+def checks(pythons: Sequence[str]) -> Iterator[Check]:
+    """All of them, those with a set cost first: what they take, the others cannot have."""
+    yield Check("protocols, model-checked", "states", lambda _: ["tests/spin/check"], 0)
+    yield Check("planted bugs in the core", "plants", lambda _: ["tests/c/plant"], 0)
+    sanitized = [sys.executable, "tests/sanitizers/check"]
+    yield Check("suite, address, leak, undefined", "tests", lambda _: [*sanitized, "address"], 0)
+    yield Check("extension, thread sanitizer", "tests", lambda s: [*sanitized, "thread", "--seconds", str(s)], 60)
+    yield in_c("core", "run", 5)
+    yield in_c("core, thread sanitizer", "run-tsan", 60)
+    yield in_c("core, address, leak, undefined", "run-asan", 30)
+    yield in_c("core, torture", "run-torture", 60)
+    yield in_c("reclamation, torture", "run-torture", 40, "reclamation", "reads", 10**8)
+    for name in MODULES:
+        yield from (in_python(name, python) for python in pythons if runs_on(name, python))
