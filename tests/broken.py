@@ -256,3 +256,16 @@ class LosesLongIds(Registry):
 
     def add_backend(self, backend: Backend, /) -> None:
         super().add_backend(Backend(backend.id[:1000], backend.name, backend.url, models=backend.models))
+
+
+class TrustsHashes(Registry):
+    """Keeps its ids in so many lists, by the low bits of their hashes."""
+
+    def __init__(self) -> None:
+        self.buckets: list[list[str]] = [[] for _ in range(256)]
+
+    def add_backend(self, backend: Backend, /) -> None:
+        super().add_backend(backend)
+        bucket = self.buckets[hash(backend.id) % len(self.buckets)]
+        if backend.id not in bucket:
+            bucket.append(backend.id)

@@ -36,6 +36,7 @@ MODULES = {
     "forks": 30,
     "exits": 60,
     "subinterpreters": 30,
+    "crafted_keys": 10,
 }
 
 

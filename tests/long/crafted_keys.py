@@ -1,0 +1,87 @@
+"""Crafted keys: ids that someone chose who knows their hashes, and how tables use them, cost about what others cost."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import statistics
+from collections.abc import Callable, Iterator
+from functools import cache
+from time import perf_counter_ns
+
+from registry import Backend, Registry
+
+UNIT = "ids"
+GOAL = 10**5
+
+COUNT = 100_000
+LIMIT = 3.0
+LEAST_ROUNDS = 3
+BITS = 8
+GOLDEN = 0x9E3779B97F4A7C15  # what a table of this kind multiplies with, unless it draws its own number
+
+Craft = Callable[[str], bool]
+
+
+def agrees_in_low_bits(text: str) -> bool:
+    """The table's low bits: what most tables take for the place."""
+    return hash(text) & (1 << BITS) - 1 == 0
+
+
+def agrees_in_golden_place(text: str) -> bool:
+    """The upper bits of the product with the usual constant."""
+    return hash(text) * GOLDEN % 2**64 >> 64 - BITS == 0
+
+
+CRAFTS: tuple[Craft, ...] = (agrees_in_low_bits, agrees_in_golden_place)
+
+
+@cache
+def crafted(craft: Craft, count: int) -> list[str]:
+    """So many ids of a craft, found by trying: some 2**BITS for each."""
+    return list(itertools.islice(filter(craft, map("id-%012d".__mod__, itertools.count())), count))
+
+
+def usual(count: int) -> list[str]:
+    """Ids of the same form that nobody chose."""
+    return [f"id-{(number << BITS) + number % 251:012}" for number in range(count)]
+
+
+def run(until: Callable[[], bool], *, make: type[Registry] = Registry, count: int = COUNT) -> Iterator[int]:
+    """10**5 ids made to collide cost at most 3 times what as many others cost: the median of interleaved rounds."""
+    fleets = [
+        [Backend(backend_id, "n", "http://h") for backend_id in ids]
+        for ids in (usual(count), *(crafted(craft, count) for craft in CRAFTS))
+    ]
+    ratios: dict[str, list[float]] = {craft.__name__: [] for craft in CRAFTS}
+    rounds = 0
+    while rounds < LEAST_ROUNDS or not until():
+        rounds += 1
+        plain, *others = (cost(make(), fleet) for fleet in fleets)
+        for name, other in zip(ratios, others, strict=True):
+            ratios[name].append(other / plain)
+            median = statistics.median(ratios[name])
+            assert rounds < LEAST_ROUNDS or median <= LIMIT, (
+                f"{name}: {median:.2f} times the cost, over {rounds} rounds"
+            )
+        yield count * len(fleets)
+
+
+def cost(registry: Registry, fleet: list[Backend]) -> int:
+    """Nanoseconds to add all, to find each twice, and to remove all; what they are registered for is checked."""
+    ids = [backend.id for backend in fleet]
+    gc.collect()
+    gc.disable()
+    began = perf_counter_ns()
+    try:
+        for backend in fleet:
+            registry.add_backend(backend)
+        counts = registry.increment_pending_many(ids)
+        found = sum(backend_id in registry for backend_id in ids)
+        for backend_id in ids:
+            registry.remove_backend(backend_id)
+        spent = perf_counter_ns() - began
+    finally:
+        gc.enable()
+    assert (counts, found, len(registry)) == ([1] * len(ids), len(ids), 0)
+    return spent
