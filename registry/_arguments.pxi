@@ -110,7 +110,7 @@ cdef inline int exactly(value, type kind, str argument) except -1:
 
 
 cdef inline bint has_key(text, reg_key *key) except -1:
-    """The key of an exact str; False for a text that can't be registered, for it has no UTF-8 form."""
+    """The key of an exact str, which must outlive it; False for a text that can't be registered, for it has no UTF-8 form."""
     if try_key_of(text, key) == 0:
         return True
     if not PyErr_ExceptionMatches(UnicodeEncodeError):

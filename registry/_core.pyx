@@ -131,7 +131,8 @@ cdef class RegistryCore:
         Never waits; expected O(1). Thread safety: atomic. TypeError if the instance is not a str.
         """
         cdef reg_key key
-        if not has_key(exact_text(instance, "instance"), &key):
+        instance = exact_text(instance, "instance")
+        if not has_key(instance, &key):
             return None
         cdef reg_reader *reader = begin_read()
         cdef PyObject *definition = <PyObject *>reg_find_by_instance(self.reg, &key)
@@ -157,7 +158,10 @@ cdef class RegistryCore:
 
     def __contains__(self, backend_id):
         cdef reg_key key
-        if not isinstance(backend_id, str) or not has_key(exact_text(backend_id, "backend_id"), &key):
+        if not isinstance(backend_id, str):
+            return False
+        backend_id = exact_text(backend_id, "backend_id")
+        if not has_key(backend_id, &key):
             return False
         cdef reg_status status = reg_contains(self.reg, &key)
         if status != REG_NOT_FOUND:

@@ -22,12 +22,12 @@ def made(spec: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def run_child(code: str, limit: float = 60.0) -> subprocess.CompletedProcess[str]:
-    """A fresh interpreter's result, with `tests` on its path. After `limit` seconds it writes its stacks and ends itself; where it can't
+def run_child(code: str, limit: float = 60.0, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A fresh interpreter's result, with `tests` on its path and these environment variables. After `limit` seconds it writes its stacks and ends itself; where it can't
     even do that, it is killed. What it has forked ends with it."""
     watch = f"import faulthandler; faulthandler.enable(); faulthandler.dump_traceback_later({limit}, exit=True)\n"
     command = [sys.executable, "-c", watch + code]
-    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    environment = {**os.environ, "PYTHONPATH": str(HERE), **variables}
     # Files, for a pipe would stay open as long as one forked child lives.
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment, start_new_session=True)
@@ -45,8 +45,8 @@ def run_child(code: str, limit: float = 60.0) -> subprocess.CompletedProcess[str
         return subprocess.CompletedProcess(command, status, output.read(), said)
 
 
-def run_clean_child(code: str, limit: float = 60.0) -> str:
+def run_clean_child(code: str, limit: float = 60.0, **variables: str) -> str:
     """What a fresh interpreter printed; AssertionError unless it ended well and wrote no error."""
-    done = run_child(code, limit)
+    done = run_child(code, limit, **variables)
     assert (done.returncode, done.stderr) == (0, ""), f"exit status {done.returncode}: {done.stderr}"
     return done.stdout

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from children import run_clean_child
 from conftest import make_backend
 
 from registry import Backend, BackendNotFoundError, BackendStatus, BackendView, Model, Registry, Requirements, _core
@@ -191,6 +192,24 @@ def test_a_str_subclass_is_copied_to_an_exact_str(registry: Registry) -> None:
     assert registry.has_backend_url(Hostile("http://h"))
     assert registry.remove_model(hostile, Hostile("m"))
     assert registry.remove_backend(hostile).id == "a"
+
+
+def test_the_copy_of_a_str_subclass_lives_as_long_as_it_is_looked_up() -> None:
+    """Freed memory is overwritten in the child: a lookup that reads it finds nothing."""
+    found = run_clean_child(
+        """
+from registry import Backend, Registry
+
+class Text(str):
+    pass
+
+registry = Registry()
+registry.add_backend(Backend("a", "n", "http://h", metadata={"mdns_instance": "i"}))
+print(Text("a") in registry, registry.find_by_mdns_instance(Text("i")))
+""",
+        PYTHONMALLOC="debug",
+    )
+    assert found == "True a\n"
 
 
 @pytest.mark.parametrize(
