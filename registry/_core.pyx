@@ -356,7 +356,7 @@ cdef class RegistryCore:
 
     # ---- primitives of the cold operations; their arguments are checked and exact
 
-    def _add(self, definition, str url, instance, /):
+    def _add(self, definition, str url not None, instance, /):
         """Registers an exact `Backend`; `url` is normalized, `instance` the mDNS instance or None."""
         exactly(definition, backend_class, "backend")
         cdef HeldModels held = hold_models(self.reg, slot_get(definition, backend_slots.models))
@@ -382,7 +382,7 @@ cdef class RegistryCore:
         drop(garbage)
         check(status, id)
 
-    def _read(self, str backend_id, /):
+    def _read(self, str backend_id not None, /):
         """The definition of a backend and the number of its registration, for `_redefine`; BackendNotFoundError."""
         cdef reg_key key
         cdef reg_view view
@@ -423,7 +423,7 @@ cdef class RegistryCore:
         check(status, id)
         return True
 
-    def _remove(self, str backend_id, /):
+    def _remove(self, str backend_id not None, /):
         """Takes a backend out; returns its last view. BackendNotFoundError."""
         cdef reg_key key
         cdef reg_view view
@@ -441,7 +441,7 @@ cdef class RegistryCore:
         check(status, backend_id)
         return view_from(&view)
 
-    def _update_health(self, str backend_id, status_member, error, /):
+    def _update_health(self, str backend_id not None, status_member, error, /):
         """Sets status, check time (now) and error (a str or None). BackendNotFoundError."""
         cdef reg_key key
         cdef reg_garbage *garbage = NULL
@@ -465,6 +465,6 @@ cdef class RegistryCore:
             stats = reg_get_stats(self.reg)
         return (stats.backends, stats.models, stats.index_entries, stats.waiting, stats.waiting_bytes, stats.bytes)
 
-    def _has_url(self, str url, /):
+    def _has_url(self, str url not None, /):
         cdef reg_key key
         return has_key(url, &key) and reg_has_url(self.reg, &key) == REG_OK

@@ -31,6 +31,8 @@ cdef int fill_model(reg_model *filled, model, list keep) except -1:
     exactly(model, model_class, "a model")
     id, name = slot_get(model, model_slots.id), slot_get(model, model_slots.name)
     max_output_tokens = slot_get(model, model_slots.max_output_tokens)
+    exactly(id, str, "a model's id")
+    exactly(name, str, "a model's name")
     keep += (id, name)
     key_of(id, &filled.id)
     key_of(name, &filled.name)
@@ -105,8 +107,10 @@ cdef shared_definition(definition, HeldModels held):
 cdef int fill_entry(reg_entry *entry, id, definition, instance, HeldModels held) except -1:
     """What `reg_add` and `reg_redefine` share; the texts are kept alive by the caller."""
     entry.instance.data = NULL
+    exactly(id, str, "a backend's id")
     key_of(id, &entry.id)
     if instance is not None:
+        exactly(instance, str, "instance")
         key_of(instance, &entry.instance)
     entry.definition = <void *>definition
     entry.variants = held.variants

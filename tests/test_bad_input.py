@@ -458,7 +458,7 @@ def forced(made: Any, field: str, value: Any) -> Any:
 
 
 @pytest.mark.parametrize("field", ["id", "name", "url", "models", "metadata", "priority", "max_pending", "weight"])
-@pytest.mark.parametrize("value", [b"", (5,), -1, object()])
+@pytest.mark.parametrize("value", [None, b"", (5,), -1, object()])
 def test_a_definition_that_was_forced_is_refused_or_taken_but_never_trusted(
     registry: Registry, field: str, value: Any
 ) -> None:
@@ -472,11 +472,17 @@ def test_a_definition_that_was_forced_is_refused_or_taken_but_never_trusted(
 def test_a_forced_or_half_made_model_is_refused(filled: Registry) -> None:
     for call, error in (
         (lambda: filled.add_backend(forced(make_backend("b", "m"), "models", (5,))), TypeError),
+        (lambda: filled.add_backend(forced(make_backend("b"), "id", 5)), TypeError),
         (lambda: filled.add_backend(Backend.__new__(Backend)), AttributeError),
+        (lambda: filled.add_model("a", forced(Model("n"), "id", b"n")), TypeError),
+        (lambda: filled.add_model("a", forced(Model("n"), "name", None)), TypeError),
         (lambda: filled.add_model("a", Model.__new__(Model)), AttributeError),
         (lambda: filled.add_model("a", forced(Model("n"), "context_length", -1)), OverflowError),
         (lambda: filled.acquire("m", require=Requirements.__new__(Requirements)), AttributeError),
         (lambda: filled._add(5, "http://h", None), TypeError),
+        (lambda: filled._add(make_backend("b"), None, None), TypeError),  # type: ignore[arg-type]
+        (lambda: filled._add(make_backend("b"), "http://h", 5), TypeError),
+        (lambda: filled._remove(None), TypeError),  # type: ignore[arg-type]
         (lambda: filled._redefine(5, 0, 5, None), TypeError),
     ):
         with pytest.raises(error):
