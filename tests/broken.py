@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from linearizability import IDS
@@ -224,7 +225,7 @@ class TrustsSubclasses(Registry):
     """Asks a str subclass what it is."""
 
     def get_backend(self, backend_id: Any, /) -> BackendView | None:
-        return super().get_backend(str(backend_id))
+        return super().get_backend(str(backend_id) if isinstance(backend_id, str) else backend_id)
 
 
 class CountsBeforeItChecks(Registry):
@@ -255,7 +256,7 @@ class LosesLongIds(Registry):
     """Keeps only so much of an id."""
 
     def add_backend(self, backend: Backend, /) -> None:
-        super().add_backend(Backend(backend.id[:1000], backend.name, backend.url, models=backend.models))
+        super().add_backend(replace(backend, id=backend.id[:1000]) if type(backend) is Backend else backend)
 
 
 class TrustsHashes(Registry):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from long import exits, forks, subinterpreters
+from long import deadlocks, exits, forks, subinterpreters
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -44,3 +44,21 @@ def test_subinterpreters() -> None:
 def test_an_import_that_fails_otherwise_is_noticed(module: str) -> None:
     with pytest.raises(AssertionError, match="exit status 1: "):
         list(subinterpreters.run(at_once, module=module, interpreters=1, limit=20.0))
+
+
+@pytest.mark.parametrize("first", ["add_backend", "acquire", "update_latency_many"])
+def test_pairs_that_interrupt_each_other_end(first: str) -> None:
+    assert sum(deadlocks.run(at_once, firsts=(first,))) == len(deadlocks.OPERATIONS)
+
+
+@pytest.mark.parametrize(
+    ("broken", "first", "second"),
+    [
+        ("TwoOrders", "get_backends_for_model", "update_models"),
+        ("NotReentrant", "increment_total_requests", "increment_total_requests"),
+        ("CallsUserCodeUnderItsLock", "increment_pending_many", "increment_total_requests"),
+    ],
+)
+def test_a_deadlock_is_noticed(broken: str, first: str, second: str) -> None:
+    with pytest.raises(AssertionError, match="Timeout"):
+        list(deadlocks.run(at_once, make=f"broken:{broken}", firsts=(first,), seconds=(second,) * 5, hang=3.0))

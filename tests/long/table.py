@@ -37,6 +37,8 @@ MODULES = {
     "exits": 60,
     "subinterpreters": 30,
     "crafted_keys": 10,
+    "hostile": 30,
+    "deadlocks": 60,
 }
 
 
@@ -73,9 +75,10 @@ def runs_on(name: str, python: str) -> bool:
 
 def checks(pythons: Sequence[str]) -> Iterator[Check]:
     """All of them, those with a set cost first: what they take, the others cannot have."""
+    sanitized = [sys.executable, "tests/sanitizers/check"]
     yield Check("protocols, model-checked", "states", lambda _: ["tests/spin/check"], 0)
     yield Check("planted bugs in the core", "plants", lambda _: ["tests/c/plant"], 0)
-    sanitized = [sys.executable, "tests/sanitizers/check"]
+    yield Check("planted bugs for the sanitizers", "plants", lambda _: [*sanitized, "plants"], 0)
     yield Check("suite, address, leak, undefined", "tests", lambda _: [*sanitized, "address"], 0)
     yield Check("extension, thread sanitizer", "tests", lambda s: [*sanitized, "thread", "--seconds", str(s)], 60)
     yield in_c("core", "run", 5)
