@@ -23,7 +23,7 @@ check-c:
 MINUTES ?= 30
 PYTHONS ?= python3 $(notdir $(shell command -v python3.14t))
 check-long:
-	for python in $(PYTHONS); do $(MAKE) .venv/$$(basename $$python)/built-test PYTHON=$$python || exit 1; done
+	for python in $(PYTHONS); do $(MAKE) .venv/$$(basename $$python)/built-fuzz PYTHON=$$python || exit 1; done
 	cd tests && ../.venv/python3/bin/python -m long $(MINUTES) $(foreach python,$(PYTHONS),$(CURDIR)/.venv/$(notdir $(python))/bin/python)
 
 lint: $(ENV)/built-lint

@@ -78,7 +78,9 @@ def _parse(file: str) -> dict[str, Any]:
             return tomllib.loads(opened.read().decode("utf-8-sig"))
         except UnicodeDecodeError as error:
             raise FleetFileError(file, f"byte {error.start}", "expected UTF-8") from None
-        except tomllib.TOMLDecodeError as error:
+        except RecursionError:
+            raise FleetFileError(file, "", "expected TOML that is not nested so deeply") from None
+        except ValueError as error:  # a TOMLDecodeError, or Python's own for an integer of thousands of digits
             raise FleetFileError(file, "", f"expected TOML: {error}") from None
 
 

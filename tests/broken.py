@@ -12,9 +12,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 from linearizability import IDS
 
-from registry import Backend, BackendNotFoundError, BackendStatus, BackendView, Lease, Model, Registry
+from registry import Backend, BackendNotFoundError, BackendStatus, BackendView, Lease, Model, Registry, _json, fleet
 from registry.stats import RegistryStats
 
 backends_lock = threading.Lock()
@@ -270,3 +271,22 @@ class TrustsHashes(Registry):
         bucket = self.buckets[hash(backend.id) % len(self.buckets)]
         if backend.id not in bucket:
             bucket.append(backend.id)
+
+
+def names_no_place() -> None:
+    """From now on, the errors of JSON documents name no place."""
+
+    def decode(text: bytes, form: type[Any]) -> Any:
+        return msgspec.json.decode(text, type=form)
+
+    _json.decode = decode
+
+
+def breaks_on_unknown_keys() -> None:
+    """From now on, a key that is not known is more than a warning."""
+
+    def fail(file: str, place: str, table: dict[str, Any], known: tuple[str, ...]) -> None:
+        if not table.keys() <= set(known):
+            raise KeyError(place)
+
+    fleet._warn_in_table = fail

@@ -157,6 +157,13 @@ def test_what_is_not_utf_8(file: Path) -> None:
         load_fleet(file)
 
 
+@pytest.mark.parametrize("text", ["x = " + "[" * 3000, "x = " + "1" * 5000])
+def test_what_is_nested_too_deeply_or_too_long(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(FleetFileError, match="expected TOML"):
+        load_fleet(file)
+
+
 def test_unknown_keys_are_logged_with_the_nearest_and_ignored(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     file.write_text(FLEET.replace("priority", "prioritty").replace("supports_tools", "suports_tools"))
     with caplog.at_level(logging.WARNING, "registry"):

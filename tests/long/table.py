@@ -39,6 +39,7 @@ MODULES = {
     "crafted_keys": 10,
     "hostile": 30,
     "deadlocks": 60,
+    "fuzz": 60,
 }
 
 

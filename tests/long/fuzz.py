@@ -1,0 +1,92 @@
+"""Coverage-guided fuzzing by atheris of what tests/fuzz.py lists, in children, for a few seconds each in turn.
+
+New inputs that reach new code are kept below build/fuzz. `python -m long.fuzz`, in tests/, copies those that tests/corpus lacks there; an
+input that fails stays in build/fuzz with a name that begins with `crash`, and belongs in the corpus once its bug is mended.
+
+Coverage is that of the Python layer and, for calls, of the oracle: its branches are the contract's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import coverage
+from fuzz import CORPUS, TARGETS
+
+UNIT = "inputs"
+GOAL = 10**6
+PYTHONS = ("python3",)  # those that atheris is made for
+
+SLICE = 5  # seconds for one target at a time
+FOUND = Path(__file__).resolve().parents[2] / "build" / "fuzz"
+# Planted bugs, that must be found from nothing in so many seconds.
+PLANTS = {
+    "calls": "broken:WrongAverage",
+    "documents": "broken:names_no_place",
+    "fleets": "broken:breaks_on_unknown_keys",
+}
+PATIENCE = 60
+
+
+def run(until: Callable[[], bool]) -> Iterator[int]:
+    """The planted bugs first; then each target in turn, from the corpus and what was found since."""
+    for target, plant in PLANTS.items():
+        crash, _ = fuzz(target, plant, PATIENCE)
+        assert crash, f"{target}: {plant} is not found"
+    for target in itertools.cycle(TARGETS):
+        crash, inputs = fuzz(target, "", SLICE)
+        assert not crash, f"{target}: {crash}"
+        yield inputs
+        if until():
+            return
+
+
+def fuzz(target: str, plant: str, seconds: int) -> tuple[str, int]:
+    """What one child said if it has found a bug, and how many inputs it tried."""
+    folder = FOUND / (f"planted-{target}" if plant else target)
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds = [] if plant else [str(CORPUS / target)]
+    options = [
+        f"-max_total_time={seconds}",
+        "-timeout=20",
+        "-rss_limit_mb=4096",
+        "-max_len=2048",
+        f"-artifact_prefix={folder}/",
+    ]
+    command = [sys.executable, "-m", "long.fuzz_child", target, plant, *options, str(folder), *seeds]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=seconds + 120)
+    tried = re.search(r"Done (\d+) runs", done.stderr)
+    return "" if done.returncode == 0 and tried else (done.stdout + done.stderr)[-6000:] or "?", int(
+        tried[1]
+    ) if tried else 0
+
+
+def keep() -> None:
+    """Adds to the corpus each input that takes a branch which no earlier one takes, short ones first."""
+    for target in TARGETS:
+        taken: set[tuple[str, tuple[int, int]]] = set()
+        found = sorted((FOUND / target).glob("[0-9a-f]*"), key=lambda path: path.stat().st_size)
+        for path in (*sorted((CORPUS / target).iterdir()), *found):
+            branches = branches_of(target, path.read_bytes())
+            if path.parent != CORPUS / target and not branches <= taken:
+                shutil.copy(path, CORPUS / target)
+            taken |= branches
+
+
+def branches_of(target: str, data: bytes) -> set[tuple[str, tuple[int, int]]]:
+    """Those in the package, in the oracle and in the machine."""
+    watch = coverage.Coverage(branch=True, data_file=None, include=["*/registry/*", "*/tests/*"])
+    with watch.collect():
+        TARGETS[target](data)
+    told = watch.get_data()
+    return {(file, arc) for file in told.measured_files() for arc in told.arcs(file) or ()}
+
+
+if __name__ == "__main__":
+    keep()
