@@ -20,7 +20,7 @@ import coverage
 from fuzz import CORPUS, TARGETS
 
 UNIT = "inputs"
-GOAL = 10**6
+GOAL = 10**5
 PYTHONS = ("python3",)  # those that atheris is made for
 
 SLICE = 5  # seconds for one target at a time
@@ -50,6 +50,8 @@ def run(until: Callable[[], bool]) -> Iterator[int]:
 def fuzz(target: str, plant: str, seconds: int) -> tuple[str, int]:
     """What one child said if it has found a bug, and how many inputs it tried."""
     folder = FOUND / (f"planted-{target}" if plant else target)
+    if plant:
+        shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     seeds = [] if plant else [str(CORPUS / target)]
     options = [
