@@ -98,12 +98,14 @@ def fork_under_load(make: str, forks: int, hang: float) -> None:
     threads = [threading.Thread(target=load, args=(registry, f"t{number}", stop), daemon=True) for number in range(3)]
     for thread in threads:
         thread.start()
-    for _ in range(forks):
-        with tempfile.TemporaryFile("w+") as stacks:
-            fork_once(registry, hang, stacks)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for _ in range(forks):
+            with tempfile.TemporaryFile("w+") as stacks:
+                fork_once(registry, hang, stacks)
+    finally:  # an exit that ends them in mid-call would leave there what the call holds
+        stop.set()
+        for thread in threads:
+            thread.join()
     assert list(registry) == ["own", "b0", "b1", "b2", "b3"], list(registry)
     assert [view.pending_requests for view in registry.get_all_backends()] == [0] * 5
 

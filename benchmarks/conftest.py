@@ -1,8 +1,0 @@
-"""Lets the benchmarks import each other, as they do when they are run as scripts."""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
