@@ -4,7 +4,7 @@ ENV := .venv/$(notdir $(PYTHON))
 BIN := $(ENV)/bin
 CORE := $(wildcard src_c/*) $(wildcard registry/_*.p*) registry/_python.h setup.py pyproject.toml
 
-.PHONY: demo test coverage check-c check-long lint bench threads goals clean
+.PHONY: demo test coverage check-c check-long lint bench bench-full full-results bench-reference peers clean
 
 demo: $(ENV)/built-cli
 	$(BIN)/python -m registry replay
@@ -31,14 +31,32 @@ lint: $(ENV)/built-lint
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict registry
 
+# The quick suite; `make peers` first installs what it measures beside.
 bench: $(ENV)/built-bench
-	$(BIN)/python -m pytest benchmarks -q --benchmark-only
+	$(BIN)/python -m benchmarks run
 
-threads: $(ENV)/built-bench
-	$(BIN)/python benchmarks/threads.py
+# All of it on every interpreter, then two of them side by side.
+bench-full:
+	for python in $(PYTHONS); do $(MAKE) full-results PYTHON=$$python || exit 1; done
+	.venv/$(notdir $(firstword $(PYTHONS)))/bin/python -m benchmarks side-by-side $(foreach python,$(PYTHONS),results/full-$(notdir $(python)).json)
 
-goals: $(ENV)/built-bench
-	$(BIN)/python benchmarks/goals.py
+full-results: $(ENV)/built-bench
+	$(BIN)/python -m benchmarks run --suite full --output results/full-$(notdir $(PYTHON)).json
+
+# The committed results, measured anew, and what the README files show of them.
+bench-reference: bench-full
+	mkdir -p benchmarks/reference
+	cp results/full-python3.json benchmarks/reference/gil.json
+	cp results/full-python3.14t.json benchmarks/reference/free-threaded.json
+	.venv/python3/bin/python -m benchmarks readme
+
+# A wheel where there is one, else from source; what can't be had is named, and left out of the suite.
+PEERS := cereggii ft_utils litellm
+peers: $(ENV)/built-bench
+	for peer in $(PEERS); do \
+	  $(BIN)/pip install --quiet --only-binary :all: $$peer || $(BIN)/pip install --quiet $$peer || echo "$$peer can't be had for $(PYTHON)"; \
+	done 2>$(ENV)/peers.log
+	benchmarks/peers/dashmap/build
 
 clean:
 	rm -rf .venv build dist registry/*.so *.egg-info tests/c/build

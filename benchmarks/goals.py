@@ -1,397 +1,220 @@
-"""Each row of the contract's 'Sizes and speeds' in one run: `python benchmarks/goals.py [--peer BINARY] [--quick] [--json]`.
+"""Each row of the contract's 'Sizes and speeds', and of what choosing may cost, in one run.
 
-BINARY is the Rust peer that `benchmarks/peers/dashmap/build` makes; without it its rows are left out, by name. LiteLLM's
-rows say so where it is not installed. Loops are timed with the loop included, on plain calls as users write them.
+Loops are timed with the loop included, on plain calls as users write them. A peer's rows say so where it is not installed.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import random
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
-from pathlib import Path
-from time import perf_counter
+from typing import Any
 
-from measure import Figure, figure, interleaved, machine, quotients, ratios, throughput
-from operations import MODELS, backend, filled
-from peers import litellm_router
+from benchmarks import growth, memory
+from benchmarks.budget import Budget
+from benchmarks.fleet import busy, filled
+from benchmarks.measure import (
+    Figure,
+    Timed,
+    calibrated,
+    figure,
+    interleaved,
+    nanoseconds,
+    quotients,
+    ratios,
+    throughput,
+    work,
+)
+from benchmarks.operations import loop
+from benchmarks.peers import PEERS, Peer, dashmap_native
+from benchmarks.results import Goal, gil_is_on
 
-from registry import Backend, Model, Policy, Registry
-
-CHURN = 1000  # backends that go and come in one round, others each time: else they stay in the caches
-VERDICTS = {True: "met", False: "NOT MET", None: ""}
-FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
+HASH = "hash(id)"
+INCREMENT = "registry.increment_pending(id)"
+QUERY = "registry.get_backends_for_model(model)"
+ACQUIRE = "registry.acquire(model).release()"
+TWO = "registry.acquire(model, policy=Policy.POWER_OF_TWO).release()"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One goal and what was measured."""
+class Group:
+    """Goals whose sides are measured interleaved."""
 
-    what: str
-    goal: str
-    measured: Figure | str  # a str says why it was not
-    met: bool | None  # None: no goal of its own
+    name: str
+    measure: Callable[[Budget], list[Goal]]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How much is measured."""
+def groups() -> Iterator[Group]:
+    """All that this interpreter and this machine can measure."""
+    yield Group("counts and queries", single_thread)
+    yield Group("choices", choosing)
+    if not gil_is_on():
+        yield Group("two threads count", scaling)
+        yield Group("two threads choose", choosing_scaling)
+    yield Group("beside the plan's design", against_the_plan)
+    yield Group("growth", churn)
+    yield Group("memory", bytes_per_backend)
+    yield Group("beside LiteLLM", against_litellm)  # last: what it imports is in nobody else's way
 
-    rounds: int
-    count: int
-    large: int
-    peer: str | None
+
+def at_most(what: str, limit: float, measured: Figure) -> Goal:
+    """Met where the median is no more."""
+    return Goal(what, f"<= {limit:,}", measured, measured.median <= limit)
 
 
-def timed(loop: Callable[[int], None], count: int) -> Callable[[], float]:
+def at_least(what: str, limit: float, measured: Figure) -> Goal:
+    """Met where the median is no less."""
+    return Goal(what, f">= {limit:,}", measured, measured.median >= limit)
+
+
+def looped(statement: str, registry: Any, backend_id: str = "backend-500") -> Callable[[int], None]:
+    """The statement in a loop, as in a function of a user's."""
+    return loop(statement, {"registry": registry, "id": backend_id, "model": "model-3"})
+
+
+def timed(statement: str, registry: Any, budget: Budget, backend_id: str = "backend-500") -> Timed:
     """Nanoseconds a call."""
-
-    def run() -> float:
-        started = perf_counter()
-        loop(count)
-        return (perf_counter() - started) / count * 1e9
-
-    return run
+    run = looped(statement, registry, backend_id)
+    return nanoseconds(run, calibrated(run, budget.seconds))
 
 
-def hashes_of(backend_id: str) -> Callable[[int], None]:
-    """The loop that others are compared to."""
-
-    def loop(count: int) -> None:
-        for _ in repeat(None, count):
-            hash(backend_id)
-
-    return loop
+def microseconds(values: Sequence[float]) -> Figure:
+    """Of nanoseconds."""
+    return figure([value / 1000 for value in values])
 
 
-def single_thread(settings: Settings) -> list[Row]:
-    """Rows of one thread."""
-    registry, ids = filled(1000)
-    backend_id = ids[500]
-
-    def increments(count: int) -> None:
-        for _ in repeat(None, count):
-            registry.increment_pending(backend_id)
-
-    def gets(count: int) -> None:
-        for _ in repeat(None, count):
-            registry.get_backend(backend_id)
-
-    def queries(count: int) -> None:
-        for _ in repeat(None, count):
-            registry.get_backends_for_model("model-3")
-
-    hashed, incremented, got, queried = interleaved(
-        settings.rounds,
-        timed(hashes_of(backend_id), settings.count),
-        timed(increments, settings.count),
-        timed(gets, settings.count // 4),
-        timed(queries, max(1, settings.count // 5000)),
-    )
-    most = 1.3 if FREE_THREADED else 1.4
-    ratio, get, query = ratios(incremented, hashed), figure(got), figure([ns / 1000 for ns in queried])
+def single_thread(budget: Budget) -> list[Goal]:
+    """Counts against a hash, and reads."""
+    registry, _ = filled(1000)
+    statements = (HASH, INCREMENT, "registry.get_backend(id)", QUERY)
+    sides = [timed(statement, registry, budget) for statement in statements]
+    hashed, incremented, got, queried = interleaved(budget.rounds, *sides)
+    limit = 1.4 if gil_is_on() else 1.3
     return [
-        Row("increment_pending(id) / hash(id)", f"<= {most}", ratio, ratio.median <= most),
-        Row("get_backend, ns", "<= 200", get, get.median <= 200),
-        Row("get_backends_for_model, 1,000 matching, us", "<= 130", query, query.median <= 130),
+        at_most("increment_pending(id) / hash(id)", limit, ratios(incremented, hashed)),
+        at_most("get_backend, ns", 200, figure(got)),
+        at_most("get_backends_for_model, 1,000 matching, us", 130, microseconds(queried)),
     ]
 
 
-def choices(registry: Registry) -> Callable[[int], None]:
-    """Acquires by LEAST_PENDING and releases at once."""
-
-    def loop(count: int) -> None:
-        for _ in repeat(None, count):
-            registry.acquire("model-3").release()
-
-    return loop
-
-
-def choices_of_two(registry: Registry) -> Callable[[int], None]:
-    """The same by POWER_OF_TWO."""
-
-    def loop(count: int) -> None:
-        for _ in repeat(None, count):
-            registry.acquire("model-3", policy=Policy.POWER_OF_TWO).release()
-
-    return loop
-
-
-def busy(size: int) -> Registry:
-    """A fleet with one request in flight on every backend: LEAST_PENDING can't stop early at one that is idle."""
-    registry, ids = filled(size)
-    registry.increment_pending_many(ids)
-    return registry
-
-
-def choosing(settings: Settings) -> list[Row]:
-    """Rows of choices, one thread."""
-    small, large = filled(10)[0], filled(settings.large)[0]
+def choosing(budget: Budget) -> list[Goal]:
+    """Choices in one thread, from few and from many, one idle and none."""
+    small, large = filled(10)[0], filled(budget.large)[0]
     hashed, idle, loaded, idle_many, loaded_many, two_small, two_large = interleaved(
-        settings.rounds,
-        timed(hashes_of(next(iter(small))), settings.count),
-        timed(choices(small), settings.count // 4),
-        timed(choices(busy(10)), settings.count // 4),
-        timed(choices(filled(1000)[0]), settings.count // 4),
-        timed(choices(busy(1000)), settings.count // 25),
-        timed(choices_of_two(small), settings.count // 4),
-        timed(choices_of_two(large), settings.count // 4),
+        budget.rounds,
+        timed(HASH, small, budget, "backend-5"),
+        timed(ACQUIRE, small, budget),
+        timed(ACQUIRE, busy(10), budget),
+        timed(ACQUIRE, filled(1000)[0], budget),
+        timed(ACQUIRE, busy(1000), budget),
+        timed(TWO, small, budget),
+        timed(TWO, large, budget),
     )
-    rows = []
-    for state, taken in (("idle", idle), ("busy", loaded)):
-        ratio = ratios(taken, hashed)
-        rows.append(Row(f"acquire and release / hash(id), 10 candidates, {state}", "<= 6", ratio, ratio.median <= 6))
-    for state, taken in (("idle", idle_many), ("busy", loaded_many)):
-        us = figure([ns / 1000 for ns in taken])
-        rows.append(Row(f"acquire and release, 1,000 candidates, {state}, us", "<= 2", us, us.median <= 2))
-    growth = ratios(two_large, two_small)
-    rows.append(Row(f"POWER_OF_TWO, {settings.large:,} candidates / 10", "<= 3", growth, growth.median <= 3))
-    return rows
+    return [
+        at_most("acquire and release / hash(id), 10 candidates, idle", 6, ratios(idle, hashed)),
+        at_most("acquire and release / hash(id), 10 candidates, busy", 6, ratios(loaded, hashed)),
+        at_most("acquire and release, 1,000 candidates, idle, us", 2, microseconds(idle_many)),
+        at_most("acquire and release, 1,000 candidates, busy, us", 2, microseconds(loaded_many)),
+        at_most(f"POWER_OF_TWO, {budget.large:,} candidates / 10", 3, ratios(two_large, two_small)),
+    ]
 
 
-def built_peer() -> str | None:
-    """Where the peer's build script puts it, once it has run."""
-    binary = Path(__file__).parent / "peers/dashmap/target/release/dashmap-peer"
-    return str(binary) if binary.exists() else None
+def two_threads(one: Callable[[int], None], other: Callable[[int], None], budget: Budget) -> tuple[Timed, Timed]:
+    """Operations a second of the first alone, and of both at once."""
+    count = calibrated(one, 5 * budget.seconds)
+    return partial(throughput, [work(one, count)]), partial(throughput, [work(one, count), work(other, count)])
 
 
-def native(settings: Settings, *arguments: str) -> float:
-    """What the peer prints: nanoseconds an operation."""
-    assert settings.peer is not None
-    done = subprocess.run([settings.peer, *arguments], capture_output=True, text=True, check=True)
-    return float(done.stdout)
-
-
-def native_throughput(settings: Settings, name: str) -> float:
-    """Operations a second of the peer's two threads."""
-    return 1e9 / native(settings, name, str(settings.count))
-
-
-def against_the_plan(settings: Settings) -> list[Row]:
-    """Rows beside the plan's design, native."""
-    registry, ids = filled(1000)
-
-    def queries() -> float:
-        count = max(1, settings.count // 5000)
-        started = perf_counter()
-        for _ in repeat(None, count):
-            registry.get_backends_for_model("model-3")
-        return (perf_counter() - started) / count * 1e9
-
-    ours, theirs = interleaved(
-        settings.rounds, queries, lambda: native(settings, "query", str(max(1, settings.count // 5000)))
-    )
-    faster = ratios(theirs, ours)
-    rows = [Row("get_backends_for_model, times faster than the plan's", ">= 6", faster, faster.median >= 6)]
-    if FREE_THREADED:
-        for what, keys, name in (
-            ("two backends, one shard", ids[:2], "one-shard"),
-            ("one backend", ids[:1] * 2, "one-backend"),
-        ):
-            ours, theirs = interleaved(
-                settings.rounds,
-                partial(throughput, increment_works(registry, keys, settings.count)),
-                partial(native_throughput, settings, name),
-            )
-            ratio = ratios(ours, theirs)
-            rows.append(Row(f"two threads, {what}, throughput / the plan's", ">= 1.2", ratio, ratio.median >= 1.2))
-    return rows
-
-
-def increment_works(registry: Registry, keys: list[str], count: int) -> list[Callable[[], int]]:
-    """One thread's loop for each key."""
-
-    def loop(key: str) -> int:
-        for _ in repeat(None, count):
-            registry.increment_pending(key)
-        return count
-
-    return [lambda k=key: loop(k) for key in keys]
-
-
-def scaling(settings: Settings) -> list[Row]:
-    """Two threads against one, where threads run at once."""
+def scaling(budget: Budget) -> list[Goal]:
+    """Two threads that count against one."""
     registry, ids = filled(1000)
     rows = []
-    for what, keys, least in (("two backends", [ids[500], ids[507]], 1.8), ("one backend", [ids[500]] * 2, 1.2)):
-        works = increment_works(registry, keys, settings.count)
-        one, two = interleaved(settings.rounds, partial(throughput, works[:1]), partial(throughput, works))
-        ratio = ratios(two, one)
-        rows.append(Row(f"two threads on {what} / one thread", f">= {least}", ratio, ratio.median >= least))
+    for what, keys, least in (("two backends", (ids[500], ids[507]), 1.8), ("one backend", (ids[500],) * 2, 1.2)):
+        one, two = interleaved(budget.rounds, *two_threads(*(looped(INCREMENT, registry, key) for key in keys), budget))
+        rows.append(at_least(f"two threads on {what} / one thread", least, ratios(two, one)))
     return rows
 
 
-def choosing_scaling(settings: Settings) -> list[Row]:
+def choosing_scaling(budget: Budget) -> list[Goal]:
     """Two threads that choose among the same ten backends against one."""
     registry, _ = filled(10)
     rows = []
-    for policy, loop, least in (("LEAST_PENDING", choices, 1), ("POWER_OF_TWO", choices_of_two, 1.3)):
-        work = counted(loop(registry), settings.count // 4)
-        one, two = interleaved(settings.rounds, partial(throughput, [work]), partial(throughput, [work] * 2))
-        ratio = ratios(two, one)
-        what = f"two threads on one model, ten backends, {policy} / one thread"
-        rows.append(Row(what, f">= {least}", ratio, ratio.median >= least))
+    for policy, statement, least in (("LEAST_PENDING", ACQUIRE, 1), ("POWER_OF_TWO", TWO, 1.3)):
+        run = looped(statement, registry)
+        one, two = interleaved(budget.rounds, *two_threads(run, run, budget))
+        rows.append(at_least(f"two threads on one model, ten backends, {policy} / one thread", least, ratios(two, one)))
     return rows
 
 
-def counted(loop: Callable[[int], None], count: int) -> Callable[[], int]:
-    """A work for `throughput`."""
+def against_the_plan(budget: Budget) -> list[Goal]:
+    """The plan's design in Rust, native."""
+    what = "get_backends_for_model, times faster than the plan's"
+    if dashmap_native.missing():
+        return [Goal(what, ">= 6", dashmap_native.missing(), None)]
+    registry, ids = filled(1000)
+    calls = round(budget.seconds / 1e-3) + 1
+    query = partial(dashmap_native.cost, "query", 1000, calls)
+    ours, theirs = interleaved(budget.rounds, timed(QUERY, registry, budget), query)
+    rows = [at_least(what, 6, ratios(theirs, ours))]
+    for what, keys, place in (("two backends, one shard", ids[:2], "one-shard"), ("one backend", ids[:1] * 2, "same")):
+        if gil_is_on():
+            break
+        first, second = (looped(INCREMENT, registry, key) for key in keys)
+        both = two_threads(first, second, budget)[1]
+        count = calibrated(first, 5 * budget.seconds)
+        native = partial(dashmap_native.throughput, "increment", place, 2, 0, count)
+        ours, theirs = interleaved(budget.rounds, both, native)
+        rows.append(at_least(f"two threads, {what}, throughput / the plan's", 1.2, ratios(ours, theirs)))
+    return rows
 
-    def work() -> int:
-        loop(count)
-        return count
 
-    return work
-
-
-def churn(settings: Settings) -> list[Row]:
+def churn(budget: Budget) -> list[Goal]:
     """What a removal and an addition cost in a large fleet against a small one, beside a dict's growth by cache misses."""
-    sizes = (1000, settings.large)
-    registries = [filled(size)[0] for size in sizes]
-    dicts = [{f"backend-{n}": object() for n in range(size)} for size in sizes]
-    rng = random.Random(1)
-    fleets = [[backend(n) for n in range(size)] for size in sizes]
-
-    def of_registry(registry: Registry, fleet: list[Backend]) -> Callable[[], float]:
-        def run() -> float:
-            order = rng.sample(fleet, CHURN)
-            started = perf_counter()
-            for one in order:
-                registry.remove_backend(one.id)
-                registry.add_backend(one)
-            return (perf_counter() - started) / len(order)
-
-        return run
-
-    def of_dict(table: dict[str, object], fleet: list[Backend]) -> Callable[[], float]:
-        def run() -> float:
-            order = rng.sample(fleet, CHURN)
-            started = perf_counter()
-            for one in order:
-                table[one.id] = table.pop(one.id)
-            return (perf_counter() - started) / len(order)
-
-        return run
-
-    small, large, dict_small, dict_large = interleaved(
-        settings.rounds,
-        *(of_registry(registry, fleet) for registry, fleet in zip(registries, fleets, strict=True)),
-        *(of_dict(table, fleet) for table, fleet in zip(dicts, fleets, strict=True)),
-    )
-    ours, plain = ratios(large, small), ratios(dict_large, dict_small)
-    growth = ratios(quotients(large, small), quotients(dict_large, dict_small))
+    sizes = (1000, budget.large)
+    ours = [growth.registry_side(size) for size in sizes]
+    plain = [growth.dict_side(size) for size in sizes]
+    small, large, dict_small, dict_large = interleaved(budget.rounds, *ours, *plain)
+    grown = quotients(large, small), quotients(dict_large, dict_small)
+    span = f"from 1,000 to {budget.large:,}"
     return [
-        Row(f"remove and add, growth from 1,000 to {settings.large:,}", "(a dict's below)", ours, None),
-        Row(f"a dict's growth from 1,000 to {settings.large:,}", "(for comparison)", plain, None),
-        Row("growth of remove and add / growth of a dict", "<= 1.5", growth, growth.median <= 1.5),
+        Goal(f"remove and add, growth {span}", "(a dict's below)", figure(grown[0]), None),
+        Goal(f"a dict's growth {span}", "(for comparison)", figure(grown[1]), None),
+        at_most("growth of remove and add / growth of a dict", 1.5, ratios(*grown)),
     ]
 
 
-def resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def print_memory(kind: str, size: int) -> None:
-    """In a process of its own: prints bytes a backend."""
-    registry = Registry()
-    shared = MODELS
-    before = resident()
-    for number in range(size):
-        models = shared if kind == "shared" else tuple(Model(f"model-{index}") for index in range(10))
-        registry.add_backend(backend(number, models))
-    print((resident() - before) / size)
-
-
-def memory(settings: Settings) -> list[Row]:
-    """Resident memory for each backend; the caller keeps nothing."""
+def bytes_per_backend(budget: Budget) -> list[Goal]:
+    """Resident memory of a fleet."""
     rows = []
     for kind, most in (("shared", 1200), ("own", 2000)):
-        command = [sys.executable, __file__, "--memory", kind, "--size", str(settings.large)]
-        runs = [float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(3)]
-        measured = figure(runs)
-        what = "Model objects shared" if kind == "shared" else "equal Models of its own"
-        rows.append(
-            Row(
-                f"bytes per backend, {settings.large:,} with ten models, {what}",
-                f"<= {most}",
-                measured,
-                measured.median <= most,
-            )
-        )
+        measured = figure([memory.in_child("registry", kind, budget.large) for _ in range(memory.RUNS)])
+        what = f"bytes per backend, {budget.large:,} with ten models, {memory.KINDS[kind]}"
+        rows.append(at_most(what, most, measured))
     return rows
 
 
-def against_litellm(settings: Settings) -> list[Row]:
-    """Rows beside LiteLLM's Router, which only chooses, and takes as long whatever is in flight; ours counts, too."""
-    missing = litellm_router.missing()
-    peer = "LiteLLM" if missing else litellm_router.name()
+def litellm() -> Peer:
+    """The peer of that name."""
+    return next(peer for peer in PEERS if peer.name == "LiteLLM")
+
+
+def against_litellm(budget: Budget) -> list[Goal]:
+    """Its Router only chooses, and takes as long whatever is in flight; ours counts, too."""
+    peer = litellm()
     rows = []
     for size, least in ((10, 300), (1000, 2000)):
-        what = f"acquire and release, times faster than {peer}'s least-busy, {size:,}"
-        if missing:
-            rows.append(Row(what, f">= {least}", missing, None))
+        what = f"acquire and release, times faster than LiteLLM's least-busy, {size:,}"
+        if missing := peer.missing():
+            rows.append(Goal(what, f">= {least:,}", missing, None))
             continue
         theirs, idle, loaded = interleaved(
-            settings.rounds,
-            timed(selections(litellm_router.selector(size)), max(5, settings.count // (250 * size))),
-            timed(choices(filled(size)[0]), settings.count // 4),
-            timed(choices(busy(size)), settings.count // 25),
+            budget.rounds,
+            timed("registry.select(model)", peer.filled(size)[0], budget),
+            timed(ACQUIRE, filled(size)[0], budget),
+            timed(ACQUIRE, busy(size), budget),
         )
-        for state, ours in (("idle", idle), ("busy", loaded)):
-            faster = ratios(theirs, ours)
-            rows.append(Row(f"{what} {state}", f">= {least}", faster, faster.median >= least))
+        rows += [
+            at_least(f"{what} {state}", least, ratios(theirs, ours))
+            for state, ours in (("idle", idle), ("busy", loaded))
+        ]
     return rows
-
-
-def selections(select: Callable[[], object]) -> Callable[[int], None]:
-    """The peer's loop."""
-
-    def loop(count: int) -> None:
-        for _ in repeat(None, count):
-            select()
-
-    return loop
-
-
-def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer", default=built_peer(), help="the Rust peer's binary (default: the one that was built)")
-    parser.add_argument("--quick", action="store_true", help="little work, large spread")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--memory", choices=("shared", "own"), help=argparse.SUPPRESS)
-    parser.add_argument("--size", type=int, default=100_000, help="the large fleet")
-    arguments = parser.parse_args()
-    if arguments.memory:
-        print_memory(arguments.memory, arguments.size)
-        return
-    settings = Settings(
-        3 if arguments.quick else 15, 50_000 if arguments.quick else 500_000, arguments.size, arguments.peer
-    )
-    rows = single_thread(settings) + choosing(settings)
-    if FREE_THREADED:
-        rows += scaling(settings) + choosing_scaling(settings)
-    if settings.peer:
-        rows += against_the_plan(settings)
-    rows += churn(settings) + memory(settings)
-    rows += against_litellm(settings)  # last: what it imports is in nobody else's way
-    if arguments.json:
-        print(json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}, indent=2))
-        return
-    print(machine())
-    for row in rows:
-        print(f"{row.what:80} {row.goal:18} {row.measured!s:34} {VERDICTS[row.met]}")
-    if not settings.peer:
-        print("left out: the rows beside the plan's Rust design (run benchmarks/peers/dashmap/build, or give --peer)")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
-import sys
-import sysconfig
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 
@@ -76,15 +71,34 @@ def throughput(works: Sequence[Callable[[], int]]) -> float:
     return sum(counts) / (max(ends) - min(starts))
 
 
-def machine() -> str:
-    """Processor, cores, interpreter and compiler, in one line."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [
-        line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-    ]
-    gil = "on" if getattr(sys, "_is_gil_enabled", lambda: True)() else "off"
-    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout.splitlines()
-    built = version[0] if version else platform.python_compiler()
-    processor = f"{names[0]}, {len(names)} cores" if names else platform.machine()
-    return f"{processor}; CPython {platform.python_version()}, GIL {gil}; {built}"
+def calibrated(run: Callable[[int], object], seconds: float) -> int:
+    """How often it can be done in so many seconds, and once at least."""
+    count = 1
+    while True:
+        started = perf_counter()
+        run(count)
+        taken = perf_counter() - started
+        if taken >= seconds / 4:
+            return max(1, round(count * seconds / taken))
+        count = round(count * min(10, max(2, seconds / 2 / max(taken, 1e-9))))
+
+
+def nanoseconds(run: Callable[[int], object], count: int) -> Timed:
+    """Of one call, the loop included."""
+
+    def measured() -> float:
+        started = perf_counter()
+        run(count)
+        return (perf_counter() - started) / count * 1e9
+
+    return measured
+
+
+def work(run: Callable[[int], object], count: int) -> Callable[[], int]:
+    """What `throughput` takes."""
+
+    def done() -> int:
+        run(count)
+        return count
+
+    return done

@@ -1,193 +1,189 @@
 """The one table of measured operations; everything else in this folder reads it.
 
-An operation is set up once for a fleet size and gives a function to call again and again: it leaves the registry as it was, or
-changes only its counters.
+An operation is a statement as users write it, over the names that `names` gives. It leaves the registry as it was, or changes
+only its counters. A peer takes part in those whose methods it has, and its answers are ours: tests/test_benchmarks.py asks.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, repeat
+from json import loads
+from typing import Any
 
-from registry import Backend, BackendStatus, Model, Policy, Registry
+from benchmarks.fleet import MODELS, backend
+from registry import BackendStatus, Model, Policy, Registry
 
-MODELS = tuple(Model(f"model-{number}") for number in range(10))
+SIZES = (10, 1000, 100_000)
 BULK = 1000
 
-Call = Callable[[], object]
+Names = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One row: `prepare` takes a filled registry and the ids of its backends."""
+    """One row."""
 
     name: str
-    prepare: Callable[[Registry, list[str]], Call]
-    sizes: tuple[int, ...] = (1000,)
-    calls: int = 1  # how many registry operations one call makes
+    statement: str
+    setup: str = ""  # statements that add names
+    answer: str = ""  # what to compare between peers; empty: the statement's value
+    calls: int = 1  # how often one statement does what the name says: in bulk, once for each id
+    sizes: tuple[int, ...] = SIZES
+    native: str = ""  # the peer's in Rust
+    has_counterparts: bool = True
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The methods that a registry must have."""
+        text = f"{self.setup} {self.statement}"
+        special = {"__contains__"} if "in registry" in text else set()
+        return frozenset(re.findall(r"\bregistry\.(\w+)", text)) | special
+
+    def is_had_by(self, registry: object) -> bool:
+        """Whether this registry has all that it takes."""
+        takes_part = self.has_counterparts or isinstance(registry, Registry)
+        return takes_part and all(hasattr(registry, name) for name in self.needs)
+
+    def names(self, registry: Any, ids: list[str]) -> Names:
+        """What the statement is over: one id in the middle of the fleet, a model that all serve, a backend to add."""
+        given: Names = {
+            "registry": registry,
+            "ids": ids,
+            "id": ids[len(ids) // 2],
+            "many": (ids * BULK)[:BULK],
+            "model": "model-3",
+            "extra": backend(len(ids)),
+        }
+        exec(self.setup, KNOWN, given)
+        return given
+
+    def asked(self, registry: Any, ids: list[str]) -> object:
+        """The answer, as something that can be compared."""
+        return shown(eval(self.answer or self.statement, KNOWN | self.names(registry, ids)))
 
 
-def backend(number: int, models: tuple[Model, ...] = MODELS) -> Backend:
-    """A backend as fleets have them; ids are made at run time, so no two are one object."""
-    return Backend(
-        f"backend-{number}", f"backend-{number}", f"http://10.0.{number >> 8}.{number & 255}:8000", models=models
-    )
+def loop(statement: str, names: Names) -> Callable[[int], None]:
+    """Does it so often; the names are local variables, as in a function of a user's."""
+    given = ", ".join(f"{name}={name}" for name in names)
+    body = statement.replace("\n", "\n        ")
+    code = f"def loop(_count, *, _repeat=_repeat, {given}):\n    for _ in _repeat(None, _count):\n        {body}\n"
+    space: Names = {**KNOWN, **names, "_repeat": repeat}
+    exec(code, space)
+    made: Callable[[int], None] = space["loop"]
+    return made
 
 
-def filled(size: int) -> tuple[Registry, list[str]]:
-    """A registry of healthy backends with ten shared models each, and their ids."""
-    registry = Registry()
-    for number in range(size):
-        registry.add_backend(backend(number))
-        registry.update_status(f"backend-{number}", BackendStatus.HEALTHY)
-    return registry, list(registry)
+def shown(value: Any) -> object:
+    """Equal where two registries tell the same: views by what identifies them and what is counted."""
+    if hasattr(value, "pending_requests"):
+        return [value.id, value.status.value, value.pending_requests, value.total_requests, value.avg_latency_ms]
+    return [shown(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def on_one(name: str, *arguments: object) -> Callable[[Registry, list[str]], Call]:
-    """The method called with one id and further arguments."""
-
-    def prepare(registry: Registry, ids: list[str]) -> Call:
-        method, backend_id = getattr(registry, name), ids[len(ids) // 2]
-        return lambda: method(backend_id, *arguments)
-
-    return prepare
-
-
-def on_all(name: str, *arguments: object) -> Callable[[Registry, list[str]], Call]:
-    """The method called without an id."""
-
-    def prepare(registry: Registry, _ids: list[str]) -> Call:
-        method = getattr(registry, name)
-        return lambda: method(*arguments)
-
-    return prepare
+KNOWN: Names = {
+    "MODELS": MODELS,
+    "HEALTHY": BackendStatus.HEALTHY,
+    "Model": Model,
+    "Policy": Policy,
+    "cycle": cycle,
+    "loads": loads,
+    "shown": shown,
+}
 
 
-def add_and_remove(registry: Registry, ids: list[str]) -> Call:
-    """A backend comes and goes."""
-    extra = backend(len(ids))
-
-    def call() -> None:
-        registry.add_backend(extra)
-        registry.remove_backend(extra.id)
-
-    return call
+def query(name: str, call: str, native: str = "") -> Operation:
+    """Views of many; their order is nobody's promise."""
+    return Operation(name, call, answer=f"sorted(shown({call}))", native=native)
 
 
-def add_and_remove_model(registry: Registry, ids: list[str]) -> Call:
-    """A model comes and goes on one backend."""
-    model, backend_id = Model("another"), ids[0]
+def choice(policy: Policy) -> Operation:
+    """A request begins and ends; without a latency, so that the clock is read twice."""
+    if policy is Policy.LEAST_PENDING:
+        name, call = "acquire and release", "registry.acquire(model)"
+    else:
+        name = f"acquire and release, {policy.name}"
+        call = f"registry.acquire(model, policy=Policy.{policy.name})"
+    answer = f"[(lease := {call}).backend.id in ids, lease.release(), lease.release()]"
+    is_usual = policy is Policy.LEAST_PENDING
+    return Operation(name, f"{call}.release()", answer=answer, has_counterparts=is_usual)
 
-    def call() -> None:
-        registry.add_model(backend_id, model)
-        registry.remove_model(backend_id, model.id)
-
-    return call
-
-
-def update_models(registry: Registry, ids: list[str]) -> Call:
-    """One backend's list alternates between two that share nine models."""
-    lists = cycle([MODELS[:9], MODELS])
-    return lambda: registry.update_models(ids[0], next(lists))
-
-
-def set_mdns_instance(registry: Registry, ids: list[str]) -> Call:
-    """One backend's instance alternates: the same again would be no change."""
-    instances = cycle(["instance-a", "instance-b"])
-    return lambda: registry.set_mdns_instance(ids[0], next(instances))
-
-
-def find_by_mdns_instance(registry: Registry, ids: list[str]) -> Call:
-    """An instance that a backend has."""
-    registry.set_mdns_instance(ids[-1], "instance-c")
-    find = registry.find_by_mdns_instance
-    return lambda: find("instance-c")
-
-
-def acquire_and_release(registry: Registry, _ids: list[str]) -> Call:
-    """A request begins and ends, by LEAST_PENDING; without a latency, so that the clock is read twice."""
-    acquire = registry.acquire
-    return lambda: acquire("model-3").release()
-
-
-def acquire_and_release_by(policy: Policy) -> Callable[[Registry, list[str]], Call]:
-    """The same by another policy."""
-
-    def prepare(registry: Registry, _ids: list[str]) -> Call:
-        acquire = registry.acquire
-        return lambda: acquire("model-3", policy=policy).release()
-
-    return prepare
-
-
-def bulk(name: str, *arguments: object) -> Callable[[Registry, list[str]], Call]:
-    """The bulk form over 1,000 ids."""
-
-    def prepare(registry: Registry, ids: list[str]) -> Call:
-        method, chosen = getattr(registry, name), (ids * BULK)[:BULK]
-        return lambda: method(chosen, *arguments)
-
-    return prepare
-
-
-def increment_and_decrement_many(registry: Registry, ids: list[str]) -> Call:
-    """1,000 up and down again."""
-    chosen = (ids * BULK)[:BULK]
-
-    def call() -> None:
-        registry.increment_pending_many(chosen)
-        registry.decrement_pending_many(chosen)
-
-    return call
-
-
-SIZES = (10, 1000, 100_000)
 
 OPERATIONS = (
-    Operation("hash(id)", lambda _registry, ids: lambda: hash(ids[0])),
-    Operation("get_backend", on_one("get_backend"), SIZES),
-    Operation("id in registry", on_one("__contains__")),
-    Operation("get_backends_for_model", on_all("get_backends_for_model", "model-3"), SIZES),
-    Operation("get_all_backends", on_all("get_all_backends")),
-    Operation("get_healthy_backends", on_all("get_healthy_backends")),
-    Operation("backend_count", on_all("backend_count")),
-    Operation("model_count", on_all("model_count")),
-    Operation("has_backend_url", on_all("has_backend_url", "http://10.0.0.7:8000")),
-    Operation("find_by_mdns_instance", find_by_mdns_instance),
-    Operation("to_json", on_all("to_json")),
-    Operation("increment_pending", on_one("increment_pending"), SIZES),
-    Operation("decrement_pending", lambda registry, ids: _paired_decrement(registry, ids[0]), calls=2),
-    Operation("increment_total_requests", on_one("increment_total_requests")),
-    Operation("update_latency", on_one("update_latency", 150)),
-    Operation("increment and decrement_pending_many", increment_and_decrement_many, calls=2 * BULK),
-    Operation("update_latency_many", bulk("update_latency_many", [150] * BULK), calls=BULK),
-    Operation("update_status", on_one("update_status", BackendStatus.HEALTHY)),
-    Operation("update_models", update_models),
-    Operation("add_model and remove_model", add_and_remove_model, calls=2),
-    Operation("set_mdns_instance", set_mdns_instance),
-    Operation("add_backend and remove_backend", add_and_remove, SIZES, calls=2),
-    Operation("acquire and release", acquire_and_release, SIZES, calls=2),
-    *(
-        Operation(
-            f"acquire and release, {policy.name}",
-            acquire_and_release_by(policy),
-            SIZES if policy is Policy.POWER_OF_TWO else (1000,),
-            calls=2,
-        )
-        for policy in Policy
-        if policy is not Policy.LEAST_PENDING
+    Operation("get_backend", "registry.get_backend(id)", native="get"),
+    Operation("id in registry", "id in registry"),
+    query("get_backends_for_model", "registry.get_backends_for_model(model)", "query"),
+    query("get_all_backends", "registry.get_all_backends()", "all"),
+    query("get_healthy_backends", "registry.get_healthy_backends()"),
+    Operation("backend_count", "registry.backend_count()", native="count"),
+    Operation("model_count", "registry.model_count()"),
+    Operation("has_backend_url", "registry.has_backend_url('http://10.0.0.7:8000')"),
+    Operation(
+        "find_by_mdns_instance",
+        "registry.find_by_mdns_instance('instance-c')",
+        setup="registry.set_mdns_instance(ids[-1], 'instance-c')",
     ),
-    Operation("select", on_all("select", "model-3")),
-    Operation("explain", on_all("explain", "model-3")),
+    Operation("stats", "registry.stats()"),
+    Operation(
+        "to_json", "registry.to_json()", answer="sorted(one['id'] for one in loads(registry.to_json())['backends'])"
+    ),
+    Operation("increment_pending", "registry.increment_pending(id)", native="increment"),
+    Operation(
+        "increment_pending and decrement_pending",
+        "registry.increment_pending(id); registry.decrement_pending(id)",
+        answer="[registry.increment_pending(id), registry.decrement_pending(id)]",
+        native="up-and-down",
+    ),
+    Operation("increment_total_requests", "registry.increment_total_requests(id)", native="total"),
+    Operation("update_latency", "registry.update_latency(id, 150)", native="latency"),
+    Operation(
+        "increment_pending_many and decrement_pending_many",
+        "registry.increment_pending_many(many); registry.decrement_pending_many(many)",
+        answer="[sum(registry.increment_pending_many(ids)), sum(registry.decrement_pending_many(ids))]",
+        calls=BULK,
+    ),
+    Operation(
+        "update_latency_many",
+        "registry.update_latency_many(many, samples)",
+        setup="samples = [150] * len(many)",
+        calls=BULK,
+    ),
+    Operation("update_status", "registry.update_status(id, HEALTHY)", native="status"),
+    Operation(
+        "update_models",
+        "registry.update_models(id, next(lists))",
+        setup="lists = cycle([MODELS[:9], MODELS])",
+        answer="[registry.update_models(id, MODELS[:9]), len(registry.get_backends_for_model('model-9')),"
+        " registry.update_models(id, MODELS), len(registry.get_backends_for_model('model-9'))]",
+    ),
+    Operation(
+        "add_model and remove_model",
+        "registry.add_model(id, another); registry.remove_model(id, 'another')",
+        setup="another = Model('another')",
+        answer="[registry.add_model(id, another), registry.add_model(id, another),"
+        " registry.remove_model(id, 'another'), registry.remove_model(id, 'another')]",
+    ),
+    Operation(
+        "set_mdns_instance",
+        "registry.set_mdns_instance(id, next(instances))",
+        setup="instances = cycle(['instance-a', 'instance-b'])",
+    ),
+    Operation(
+        "add_backend and remove_backend",
+        "registry.add_backend(extra); registry.remove_backend(extra.id)",
+        answer="[registry.add_backend(extra), registry.get_backend(extra.id).id,"
+        " len(registry.get_backends_for_model(model)),"
+        " registry.remove_backend(extra.id).id, registry.get_backend(extra.id),"
+        " len(registry.get_backends_for_model(model))]",
+        native="add-and-remove",
+    ),
+    *(choice(policy) for policy in Policy),
+    Operation("select", "registry.select(model)", answer="registry.select(model).id in ids"),
+    Operation(
+        "explain",
+        "registry.explain(model)",
+        answer="sorted([one.backend_id, one.reason] for one in registry.explain(model))",
+    ),
 )
-
-
-def _paired_decrement(registry: Registry, backend_id: str) -> Call:
-    increment, decrement = registry.increment_pending, registry.decrement_pending
-
-    def call() -> int:
-        increment(backend_id)
-        return decrement(backend_id)
-
-    return call

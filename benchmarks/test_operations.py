@@ -1,20 +1,21 @@
-"""The table under pytest-benchmark: `pytest benchmarks --benchmark-only`, or `make bench`."""
+"""The table under pytest-benchmark: `pytest benchmarks --benchmark-only`, with its own `--benchmark-compare` and histogram."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 import pytest
-from operations import OPERATIONS, Operation, filled
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from registry import Registry
+from benchmarks.fleet import filled
+from benchmarks.operations import OPERATIONS, Operation, loop
 
 ROWS = [(operation, size) for operation in OPERATIONS for size in operation.sizes]
 
 
 @lru_cache(maxsize=1)
-def fleet(size: int) -> tuple[Registry, list[str]]:
+def fleet(size: int) -> tuple[Any, list[str]]:
     """The fleet of one size, kept while rows of that size follow each other."""
     return filled(size)
 
@@ -26,4 +27,4 @@ def fleet(size: int) -> tuple[Registry, list[str]]:
 )
 def test_operation(benchmark: BenchmarkFixture, operation: Operation, size: int) -> None:
     benchmark.extra_info["registry operations per call"] = operation.calls
-    benchmark(operation.prepare(*fleet(size)))
+    benchmark(partial(loop(operation.statement, operation.names(*fleet(size))), 1))

@@ -259,6 +259,8 @@ class OracleRegistry:
         return self.entries[chosen]
 
     def _forget_turns(self) -> None:
+        if not self.credits:
+            return
         served = {model.id for entry in self.entries.values() for model in entry.backend.models}
         self.credits = {model_id: turns for model_id, turns in self.credits.items() if model_id in served}
 

@@ -1,54 +1,51 @@
-"""The Router of LiteLLM (PyPI) as a peer: one model name on many deployments, strategy least-busy, without a network."""
+"""LiteLLM (PyPI): its `Router`, one model name on many deployments, strategy least-busy, without a network.
+
+It only chooses: its counterpart is `select`, and what it takes does not depend on what is in flight.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from importlib.metadata import version
-from importlib.util import find_spec
+from collections.abc import Iterable
+from typing import NamedTuple
 
-NOT_INSTALLED = "litellm: not installed, pip install litellm"
+from benchmarks.fleet import backend
+from registry import Backend
+
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else the import fetches one, and tries again behind
+
+from litellm import Router
+
 MESSAGES = [{"role": "user", "content": "hello"}]
+MODEL = "model-3"
 
 
-def missing() -> str | None:
-    """Why there is nothing to measure beside, or None."""
-    if find_spec("litellm") is None:
-        return NOT_INSTALLED
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else the import fetches one, and tries again behind
-    try:
-        import litellm  # noqa: F401
-    except ImportError as error:
-        return f"litellm: can't be imported: {error}"
-    return None
-
-
-def name() -> str:
-    """With the version: interpreters differ in the newest one that can be installed."""
-    return f"LiteLLM {version('litellm')}"
-
-
-def deployment(number: int) -> dict[str, object]:
+def deployment(backend: Backend) -> dict[str, object]:
     """One entry of the Router's list."""
-    return {
-        "model_name": "model-3",
-        "litellm_params": {"model": "openai/model-3", "api_key": "none", "api_base": f"http://10.0.0.1:{number}"},
-        "model_info": {"id": f"backend-{number}"},
-    }
+    parameters = {"model": f"openai/{MODEL}", "api_key": "none", "api_base": backend.url}
+    return {"model_name": MODEL, "litellm_params": parameters, "model_info": {"id": backend.id}}
 
 
-def selector(size: int) -> Callable[[], object]:
-    """One selection, as the Router's synchronous calls make it; RuntimeError if it is none of the deployments."""
-    from litellm import Router
+class Chosen(NamedTuple):
+    """What a selection says."""
 
-    router = Router(
-        model_list=[deployment(number) for number in range(size)], routing_strategy="least-busy", set_verbose=False
-    )
+    id: str
 
-    def select() -> dict[str, dict[str, object]]:
-        return router.get_available_deployment(model="model-3", messages=MESSAGES, request_kwargs={})
 
-    chosen = select()["model_info"]["id"]
-    if chosen not in {f"backend-{number}" for number in range(size)}:
-        raise RuntimeError(f"{name()} chose {chosen!r}, which is no deployment")
-    return select
+class LiteLLMRouter:
+    """Its least-busy strategy over these backends."""
+
+    def __init__(self, backends: Iterable[Backend]) -> None:
+        deployments = [deployment(one) for one in backends]
+        self.router = Router(model_list=deployments, routing_strategy="least-busy", set_verbose=False)
+
+    def select(self, model_id: str) -> Chosen:
+        """One selection, as the Router's synchronous calls make it."""
+        chosen = self.router.get_available_deployment(model=model_id, messages=MESSAGES, request_kwargs={})
+        return Chosen(chosen["model_info"]["id"])
+
+
+def filled(size: int) -> tuple[LiteLLMRouter, list[str]]:
+    """So many deployments."""
+    backends = [backend(number) for number in range(size)]
+    return LiteLLMRouter(backends), [one.id for one in backends]

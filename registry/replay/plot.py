@@ -9,10 +9,14 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from io import BytesIO
 from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
 
 from registry._terminal import InputError
 from registry.replay.outcome import Outcome
 from registry.selection import Policy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 POINTS = 120
 # All of medium lightness, to be read on white and on black.
@@ -40,25 +44,35 @@ def check(path: str) -> None:
 
 def draw(path: str, outcomes: Sequence[Outcome]) -> None:
     """Writes the picture; equal outcomes give equal bytes."""
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    content = BytesIO()
-    with rc_context({"svg.hashsalt": "registry", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(9, 4.5), layout="constrained")
-        axes = figure.add_subplot()
-        axes.set_xlabel("simulated time (s)", color=INK)
-        axes.set_ylabel("requests in flight", color=INK)
-        axes.tick_params(colors=INK)
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel("simulated time (s)")
+    axes.set_ylabel("requests in flight")
+    for outcome in outcomes:
+        color, dashes = STYLES[outcome.policy]
+        times, in_flight = averages(outcome)
+        axes.plot(times, in_flight, dashes, color=color, label=outcome.policy.value, gid=f"policy-{outcome.policy}")
+    axes.set_ylim(bottom=0)
+    figure.legend(loc="outside right upper", frameon=False, labelcolor=INK)
+    write(path, figure)
+
+
+def write(path: str, figure: Figure) -> None:
+    """As an SVG to be read on white and on black: the frame in `INK`, no background. `OSError` with the path."""
+    from matplotlib import rc_context
+
+    for axes in figure.axes:
+        axes.xaxis.label.set_color(INK)
+        axes.yaxis.label.set_color(INK)
+        axes.title.set_color(INK)
+        axes.tick_params(which="both", colors=INK)
         axes.spines[["left", "bottom"]].set_color(INK)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color=INK, alpha=0.25)
-        for outcome in outcomes:
-            color, dashes = STYLES[outcome.policy]
-            times, in_flight = averages(outcome)
-            axes.plot(times, in_flight, dashes, color=color, label=outcome.policy.value, gid=f"policy-{outcome.policy}")
-        axes.set_ylim(bottom=0)
-        figure.legend(loc="outside right upper", frameon=False, labelcolor=INK)
+    content = BytesIO()
+    with rc_context({"svg.hashsalt": "registry", "svg.fonttype": "none"}):
         figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
     try:
         with open(path, "wb") as file:

@@ -1,207 +1,202 @@
-//! The original plan's registry: two DashMaps, sequentially consistent atomics, a clone for each result. As a benchmark peer it runs
-//! one measurement and prints nanoseconds an operation:
+//! The original plan's design as a benchmark peer, run native: one measurement for each call of the program.
 //!
-//!     dashmap-peer increment COUNT            one thread, one backend
-//!     dashmap-peer one-backend COUNT          two threads, one backend
-//!     dashmap-peer one-shard COUNT            two threads, two backends whose keys fall into one shard
-//!     dashmap-peer two-shards COUNT           two threads, two backends in different shards
-//!     dashmap-peer get COUNT                  get_backend
-//!     dashmap-peer query COUNT SIZE           get_backends_for_model with SIZE matching backends
+//!     dashmap-peer answer NAME SIZE                             what the operation answers, as JSON
+//!     dashmap-peer cost NAME SIZE COUNT                         nanoseconds an operation, one thread
+//!     dashmap-peer throughput NAME WHERE THREADS WRITES COUNT   operations a second of all threads together; COUNT of each; WRITES percent
+//!                                                               of them are changes; WHERE: same, distinct, one-shard, two-shards
+//!     dashmap-peer latency NAME COUNT QUANTILE...               nanoseconds of a call while another thread writes, at these quantiles
+//!     dashmap-peer churn SIZE COUNT                             nanoseconds of a removal and an addition, of backends all over the fleet
+//!     dashmap-peer memory SIZE                                  bytes a backend
 
-// What a view clones is there to be cloned; nothing here reads it.
-#![allow(dead_code)]
+mod fleet;
+mod registry;
 
-use dashmap::DashMap;
-use std::collections::HashMap;
+use fleet::{backend, change, filled, id, pair};
+use registry::{BackendView, Registry, Status};
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-#[derive(Clone)]
-struct Model {
-    id: String,
-    name: String,
-    context_length: u32,
-    supports_vision: bool,
-    supports_tools: bool,
-    supports_json_mode: bool,
-    max_output_tokens: Option<u32>,
-}
+const MODEL: &str = "model-3";
+const FLEET: usize = 1000;
 
-#[derive(Clone, Copy)]
-enum Status {
-    Healthy,
-}
-
-struct Backend {
-    id: String,
-    name: String,
-    url: String,
-    status: Status,
-    last_health_check: SystemTime,
-    last_error: Option<String>,
-    models: Vec<Model>,
-    priority: i32,
-    pending_requests: AtomicU32,
-    total_requests: AtomicU64,
-    avg_latency_ms: AtomicU32,
-    metadata: HashMap<String, String>,
-}
-
-struct BackendView {
-    id: String,
-    name: String,
-    url: String,
-    status: Status,
-    last_health_check: SystemTime,
-    last_error: Option<String>,
-    models: Vec<Model>,
-    priority: i32,
-    pending_requests: u32,
-    total_requests: u64,
-    avg_latency_ms: u32,
-    metadata: HashMap<String, String>,
-}
-
-impl From<&Backend> for BackendView {
-    fn from(b: &Backend) -> Self {
-        BackendView {
-            id: b.id.clone(),
-            name: b.name.clone(),
-            url: b.url.clone(),
-            status: b.status,
-            last_health_check: b.last_health_check,
-            last_error: b.last_error.clone(),
-            models: b.models.clone(),
-            priority: b.priority,
-            pending_requests: b.pending_requests.load(SeqCst),
-            total_requests: b.total_requests.load(SeqCst),
-            avg_latency_ms: b.avg_latency_ms.load(SeqCst),
-            metadata: b.metadata.clone(),
+/// One call of the operation.
+fn call(registry: &Registry, name: &str, key: &str, size: usize) {
+    match name {
+        "get" => drop(black_box(registry.get_backend(black_box(key)))),
+        "query" => drop(black_box(registry.get_backends_for_model(black_box(MODEL)))),
+        "all" => drop(black_box(registry.get_all_backends())),
+        "count" => drop(black_box(registry.backend_count())),
+        "increment" => drop(black_box(registry.increment_pending(black_box(key)))),
+        "up-and-down" => {
+            black_box(registry.increment_pending(black_box(key)));
+            black_box(registry.decrement_pending(black_box(key)));
         }
-    }
-}
-
-#[derive(Default)]
-struct Registry {
-    backends: DashMap<String, Backend>,
-    model_index: DashMap<String, Vec<String>>,
-}
-
-impl Registry {
-    fn add_backend(&self, backend: Backend) {
-        for model in &backend.models {
-            self.model_index.entry(model.id.clone()).or_default().push(backend.id.clone());
+        "total" => drop(black_box(registry.increment_total_requests(black_box(key)))),
+        "latency" => drop(black_box(registry.update_latency(black_box(key), black_box(150)))),
+        "status" => drop(black_box(registry.update_status(black_box(key), Status::Healthy))),
+        "add-and-remove" => {
+            registry.add_backend(backend(size));
+            black_box(registry.remove_backend(&id(size)));
         }
-        self.backends.insert(backend.id.clone(), backend);
+        _ => panic!("unknown operation {name}"),
     }
+}
 
-    fn get_backend(&self, id: &str) -> Option<BackendView> {
-        self.backends.get(id).map(|b| BackendView::from(b.value()))
-    }
+fn shown(view: &BackendView) -> String {
+    let status = match view.status {
+        Status::Unknown => "unknown",
+        Status::Healthy => "healthy",
+    };
+    let counts = (view.pending_requests, view.total_requests, view.avg_latency_ms);
+    format!("[\"{}\", \"{status}\", {}, {}, {}]", view.id, counts.0, counts.1, counts.2)
+}
 
-    fn get_backends_for_model(&self, model: &str) -> Vec<BackendView> {
-        match self.model_index.get(model) {
-            Some(ids) => ids.iter().filter_map(|id| self.get_backend(id)).collect(),
-            None => Vec::new(),
+fn all_shown(views: Vec<BackendView>) -> String {
+    let mut texts: Vec<_> = views.iter().map(shown).collect();
+    texts.sort();
+    format!("[{}]", texts.join(", "))
+}
+
+fn answer(name: &str, size: usize) -> String {
+    let (registry, key) = (filled(size), id(size / 2));
+    match name {
+        "get" => shown(&registry.get_backend(&key).unwrap()),
+        "query" => all_shown(registry.get_backends_for_model(MODEL)),
+        "all" => all_shown(registry.get_all_backends()),
+        "count" => registry.backend_count().to_string(),
+        "increment" => registry.increment_pending(&key).unwrap().to_string(),
+        "up-and-down" => {
+            let (up, down) = (registry.increment_pending(&key), registry.decrement_pending(&key));
+            format!("[{}, {}]", up.unwrap(), down.unwrap())
         }
-    }
-
-    fn increment_pending(&self, id: &str) -> Option<u32> {
-        self.backends.get(id).map(|b| b.pending_requests.fetch_add(1, SeqCst) + 1)
+        "total" => registry.increment_total_requests(&key).unwrap().to_string(),
+        "latency" => registry.update_latency(&key, 150).unwrap().to_string(),
+        "status" => registry.update_status(&key, Status::Healthy).then_some("null").unwrap().to_string(),
+        "add-and-remove" => {
+            let extra = id(size);
+            registry.add_backend(backend(size));
+            let (found, with) =
+                (registry.get_backend(&extra).unwrap().id, registry.get_backends_for_model(MODEL).len());
+            let removed = registry.remove_backend(&extra).unwrap().id;
+            let (gone, without) =
+                (registry.get_backend(&extra).is_none(), registry.get_backends_for_model(MODEL).len());
+            assert!(gone);
+            format!("[null, \"{found}\", {with}, \"{removed}\", null, {without}]")
+        }
+        _ => panic!("unknown operation {name}"),
     }
 }
 
-fn filled(size: usize) -> Registry {
-    let registry = Registry::default();
-    for number in 0..size {
-        let models = (0..10)
-            .map(|k| Model {
-                id: format!("model-{k}"),
-                name: format!("model-{k}"),
-                context_length: 4096,
-                supports_vision: false,
-                supports_tools: false,
-                supports_json_mode: false,
-                max_output_tokens: None,
-            })
-            .collect();
-        registry.add_backend(Backend {
-            id: format!("backend-{number}"),
-            name: format!("backend-{number}"),
-            url: format!("http://10.0.{}.{}:8000", number >> 8, number & 255),
-            status: Status::Healthy,
-            last_health_check: SystemTime::now(),
-            last_error: None,
-            models,
-            priority: 0,
-            pending_requests: AtomicU32::new(0),
-            total_requests: AtomicU64::new(0),
-            avg_latency_ms: AtomicU32::new(0),
-            metadata: HashMap::new(),
-        });
+fn cost(name: &str, size: usize, count: usize) -> f64 {
+    let (registry, key) = (filled(size), id(size / 2));
+    let started = Instant::now();
+    for _ in 0..count {
+        call(&registry, name, &key, size);
     }
-    registry
+    started.elapsed().as_nanos() as f64 / count as f64
 }
 
-/// Nanoseconds an operation, of all threads together: from the first one's start to the last one's end, on their own clocks, for
-/// a thread that only waits can be late by more than a run takes.
-fn run(registry: Arc<Registry>, keys: Vec<String>, count: u64) -> f64 {
+/// From the first thread's start to the last one's end, on their own clocks: a thread that only waits can be late by more than a
+/// run takes.
+fn throughput(name: &str, place: &str, threads: usize, writes: usize, count: usize) -> f64 {
+    let registry = Arc::new(filled(FLEET));
+    let keys: Vec<String> = match place {
+        "same" => vec![id(FLEET / 2); threads],
+        "distinct" => (0..threads).map(|index| id(FLEET / 2 + 7 * index)).collect(),
+        shards => pair(&registry, shards == "one-shard"),
+    };
     let barrier = Arc::new(Barrier::new(keys.len()));
-    let total = count * keys.len() as u64;
-    let threads: Vec<_> = keys
+    let handles: Vec<_> = keys
         .into_iter()
-        .map(|key| {
-            let (registry, barrier) = (registry.clone(), barrier.clone());
+        .enumerate()
+        .map(|(index, key)| {
+            let (registry, barrier, name) = (registry.clone(), barrier.clone(), name.to_string());
             std::thread::spawn(move || {
                 barrier.wait();
                 let started = Instant::now();
-                for _ in 0..count {
-                    black_box(registry.increment_pending(black_box(&key)));
+                let mut step = 0;
+                for turn in 0..count {
+                    if turn % 100 < writes {
+                        change(&registry, FLEET + 16 * index, step);
+                        step += 1;
+                    } else {
+                        call(&registry, &name, &key, FLEET);
+                    }
                 }
                 (started, Instant::now())
             })
         })
         .collect();
-    let spans: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let spans: Vec<_> = handles.into_iter().map(|thread| thread.join().unwrap()).collect();
     let started = spans.iter().map(|span| span.0).min().unwrap();
     let ended = spans.iter().map(|span| span.1).max().unwrap();
-    (ended - started).as_nanos() as f64 / total as f64
+    (count * spans.len()) as f64 / (ended - started).as_secs_f64()
 }
 
-fn pair(registry: &Registry, same_shard: bool) -> Vec<String> {
-    let first = "backend-0".to_string();
-    let shard = registry.backends.determine_map(first.as_str());
-    let second = (1..1000)
-        .map(|number| format!("backend-{number}"))
-        .find(|key| (registry.backends.determine_map(key.as_str()) == shard) == same_shard)
-        .expect("1,000 keys over a few shards");
-    vec![first, second]
+fn latency(name: &str, count: usize, quantiles: &[f64]) -> Vec<u64> {
+    let (registry, key) = (Arc::new(filled(FLEET)), id(FLEET / 2));
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let (registry, stop) = (registry.clone(), stop.clone());
+        std::thread::spawn(move || {
+            let mut step = 0;
+            while !stop.load(Relaxed) {
+                change(&registry, FLEET, step);
+                step += 1;
+            }
+        })
+    };
+    std::thread::sleep(Duration::from_millis(10));
+    let mut samples: Vec<u64> = (0..count)
+        .map(|_| {
+            let started = Instant::now();
+            call(&registry, name, &key, FLEET);
+            started.elapsed().as_nanos() as u64
+        })
+        .collect();
+    stop.store(true, Relaxed);
+    writer.join().unwrap();
+    samples.sort_unstable();
+    quantiles.iter().map(|quantile| samples[((count - 1) as f64 * quantile).round() as usize]).collect()
+}
+
+fn churn(size: usize, count: usize) -> f64 {
+    let registry = filled(size);
+    let started = Instant::now();
+    for turn in 0..count {
+        let number = turn.wrapping_mul(7919) % size; // a prime's multiples: all over the fleet
+        registry.remove_backend(&id(number));
+        registry.add_backend(backend(number));
+    }
+    started.elapsed().as_nanos() as f64 / count as f64
+}
+
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let count: u64 = arguments[2].parse().unwrap();
-    let size = arguments.get(3).map_or(1000, |text| text.parse().unwrap());
-    let registry = Arc::new(filled(size));
-    let one = vec!["backend-7".to_string()];
-    let nanoseconds = match arguments[1].as_str() {
-        "increment" => run(registry, one, count),
-        "one-backend" => run(registry, vec![one[0].clone(), one[0].clone()], count),
-        "one-shard" => run(registry.clone(), pair(&registry, true), count),
-        "two-shards" => run(registry.clone(), pair(&registry, false), count),
-        name => {
-            let started = Instant::now();
-            for _ in 0..count {
-                match name {
-                    "get" => drop(black_box(registry.get_backend(black_box("backend-7")))),
-                    "query" => drop(black_box(registry.get_backends_for_model(black_box("model-3")))),
-                    _ => panic!("unknown measurement {name}"),
-                }
-            }
-            started.elapsed().as_nanos() as f64 / count as f64
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let text = |index: usize| arguments[index].as_str();
+    let number = |index: usize| arguments[index].parse::<usize>().unwrap();
+    match text(0) {
+        "answer" => println!("{}", answer(text(1), number(2))),
+        "cost" => println!("{}", cost(text(1), number(2), number(3))),
+        "throughput" => println!("{}", throughput(text(1), text(2), number(3), number(4), number(5))),
+        "latency" => {
+            let quantiles: Vec<f64> = arguments[3..].iter().map(|text| text.parse().unwrap()).collect();
+            println!("{:?}", latency(text(1), number(2), &quantiles));
         }
-    };
-    println!("{nanoseconds}");
+        "churn" => println!("{}", churn(number(1), number(2))),
+        "memory" => {
+            let before = resident();
+            let registry = filled(number(1));
+            println!("{}", (resident() - before) as f64 / number(1) as f64);
+            drop(registry);
+        }
+        command => panic!("unknown command {command}"),
+    }
 }

@@ -1,0 +1,97 @@
+"""`python -m benchmarks`: runs the suite, and reads what it has written."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import compare, plots, readme, report
+from benchmarks.budget import BUDGETS
+from benchmarks.results import ROOT, Result, load, save
+from benchmarks.run import GOALS, SECTIONS, run
+
+
+def parser() -> argparse.ArgumentParser:
+    """One subcommand for each thing to do."""
+    top = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("run", help="measure, show, and write results/*.json and the plots")
+    one.add_argument("sections", nargs="*", choices=[[], *SECTIONS, GOALS], help="default: all")
+    one.add_argument("--suite", choices=list(BUDGETS), default="quick")
+    one.add_argument("--output", type=Path, help="default: results/TIME-INTERPRETER.json")
+    one = commands.add_parser("show", help="the tables of a result")
+    one.add_argument("result", type=Path)
+    one = commands.add_parser("plot", help="the pictures of a result, beside it or in a folder")
+    one.add_argument("result", type=Path)
+    one.add_argument("--folder", type=Path)
+    one = commands.add_parser("compare", help="what changed between two results; exit status 1 on a regression")
+    one.add_argument("before", type=Path)
+    one.add_argument("after", type=Path)
+    one = commands.add_parser("side-by-side", help="the same on two interpreters, with a GIL and without, say")
+    one.add_argument("first", type=Path)
+    one.add_argument("second", type=Path)
+    one = commands.add_parser(
+        "readme", help="put the plots and tables of the committed results into the Markdown files"
+    )
+    one.add_argument("--check", action="store_true", help="only say whether they are up to date")
+    return top
+
+
+def default_output(result: Result) -> Path:
+    """Named so that a listing is in order."""
+    interpreter = result.machine.interpreter.replace("CPython ", "python")
+    return ROOT / "results" / f"{result.when[:19].replace(':', '')}-{interpreter}.json"
+
+
+def measure(given: argparse.Namespace, console: Console) -> int:
+    """The suite."""
+    result = run(given.suite, given.sections, console)
+    path = given.output or default_output(result)
+    save(result, path)
+    report.show(result, console)
+    console.print(*(f"wrote {file}" for file in (path, *plots.draw(result, path.with_suffix("")))), sep="\n")
+    return 0
+
+
+def changed(given: argparse.Namespace, console: Console) -> int:
+    """1 on a regression."""
+    before, after = load(given.before), load(given.after)
+    if (before.machine.processor, before.machine.interpreter) != (after.machine.processor, after.machine.interpreter):
+        console.print(f"not the same machine and interpreter: {before.machine} / {after.machine}", style="yellow")
+    changes = compare.compare(before, after)
+    if not changes:
+        raise ValueError("the two results have no row in common")
+    console.print(compare.table_of(changes))
+    return int(any(change.verdict == "REGRESSION" for change in changes))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status."""
+    given = parser().parse_args(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    try:
+        if given.command == "run":
+            return measure(given, console)
+        if given.command == "compare":
+            return changed(given, console)
+        if given.command == "readme":
+            return readme.update(given.check)
+        if given.command == "show":
+            report.show(load(given.result), console)
+        elif given.command == "plot":
+            folder = given.folder or given.result.with_suffix("")
+            console.print(*plots.draw(load(given.result), folder), sep="\n")
+        else:
+            console.print(report.side_by_side(load(given.first), load(given.second)))
+    except (OSError, ValueError) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

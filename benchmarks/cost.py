@@ -1,0 +1,62 @@
+"""What each operation costs in one thread, by the size of the fleet.
+
+Nanoseconds for what its name says (in bulk, for one id), the empty loop subtracted.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from typing import Any
+
+from benchmarks.budget import Budget, Step
+from benchmarks.measure import Timed, calibrated, interleaved, nanoseconds
+from benchmarks.operations import OPERATIONS, Operation, loop
+from benchmarks.peers import Peer, dashmap_native, installed
+from benchmarks.results import Row
+
+SECTION = "cost"
+REFERENCE = "hash(id)"  # the builtin's cost, which goals refer to
+
+
+def steps(budget: Budget) -> Iterator[Step]:
+    """Size by size: the fleets of one size are kept together."""
+    for size in budget.sizes:
+        for operation in OPERATIONS:
+            if size in operation.sizes or size not in (10, 1000, 100_000):
+                yield Step(f"{operation.name}, {size:,} backends", partial(measure, operation, size, budget))
+
+
+@lru_cache(maxsize=1)
+def fleets(size: int) -> dict[Peer, tuple[Any, list[str]]]:
+    """Of every side that can have so many backends."""
+    made = {peer: peer.filled(size) for peer in installed() if size <= peer.largest}
+    gc.collect()
+    gc.freeze()  # or each collection would walk through all of them
+    return made
+
+
+def measure(operation: Operation, size: int, budget: Budget) -> list[Row]:
+    """All sides that have it, interleaved with the empty loop."""
+    sides: dict[str, Timed] = {}
+    for peer, (registry, ids) in fleets(size).items():
+        if operation.is_had_by(registry):
+            run = loop(operation.statement, operation.names(registry, ids))
+            sides[peer.name] = nanoseconds(run, calibrated(run, budget.seconds))
+    if operation.native and not dashmap_native.missing():
+        cost = partial(dashmap_native.cost, operation.native, size)
+        sides[dashmap_native.NAME] = partial(cost, enough(cost, budget.seconds))
+    empty = nanoseconds(loop("pass", {}), round(budget.seconds * 1e8))
+    nothing, *measured = interleaved(budget.rounds, empty, *sides.values())
+    rows = []
+    for side, values in zip(sides, measured, strict=True):
+        loops = [0.0] * budget.rounds if side == dashmap_native.NAME else nothing
+        net = [(value - alone) / operation.calls for value, alone in zip(values, loops, strict=True)]
+        rows.append(Row(SECTION, operation.name, side, "ns", net, {"backends": size}))
+    return rows
+
+
+def enough(cost: Timed | partial[float], seconds: float) -> int:
+    """How many calls a program of its own makes in so many seconds."""
+    return max(1, round(seconds * 1e9 / cost(10)))

@@ -1,0 +1,70 @@
+"""Bytes of resident memory for each backend with ten models, each side in a process of its own. The caller keeps nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from benchmarks.budget import Budget, Step
+from benchmarks.fleet import MODELS, backend
+from benchmarks.measure import interleaved
+from benchmarks.peers import OURS, PEERS, dashmap_native, installed
+from benchmarks.results import ROOT, Row
+from registry import Model
+
+SECTION = "memory"
+OPERATION = "bytes per backend"
+RUNS = 3
+KINDS = {"shared": "Model objects shared", "own": "equal Models of its own"}
+
+
+def steps(budget: Budget) -> Iterator[Step]:
+    """With shared models and without."""
+    for kind, what in KINDS.items():
+        yield Step(f"{OPERATION}, {what}", partial(measure, kind, budget.large))
+
+
+def measure(kind: str, size: int) -> list[Row]:
+    """All sides."""
+    sides: dict[str, Callable[[], float]] = {
+        peer.name: partial(in_child, peer.name, kind, size)
+        for peer in installed()
+        if hasattr(peer.filled(1)[0], "add_backend")
+    }
+    if kind == "own" and not dashmap_native.missing():
+        sides[dashmap_native.NAME] = partial(dashmap_native.memory, size)  # a String owns its bytes
+    measured = interleaved(RUNS, *sides.values())
+    parameters: dict[str, int | float | str] = {"backends": size, "models": KINDS[kind]}
+    return [
+        Row(SECTION, OPERATION, side, "bytes", values, parameters) for side, values in zip(sides, measured, strict=True)
+    ]
+
+
+def in_child(side: str, kind: str, size: int) -> float:
+    """What a fresh process measures."""
+    command = [sys.executable, "-m", "benchmarks.memory", side, kind, str(size)]
+    return float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def main(side: str, kind: str, size: str) -> None:
+    """Prints bytes a backend."""
+    peer = next(peer for peer in (OURS, *PEERS) if peer.name == side)
+    registry, _ = peer.filled(0)
+    before = resident()
+    for number in range(int(size)):
+        models = MODELS if kind == "shared" else tuple(Model(f"model-{index}") for index in range(10))
+        registry.add_backend(backend(number, models))
+    print((resident() - before) / int(size))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

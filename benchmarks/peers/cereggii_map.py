@@ -1,0 +1,31 @@
+"""cereggii (PyPI): `AtomicDict` and `AtomicInt64`, made for free-threaded Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from cereggii import AtomicDict, AtomicInt64
+
+from benchmarks import fleet
+from benchmarks.peers.records import Record, RecordRegistry
+
+
+class CereggiiRegistry(RecordRegistry):
+    """The usual registry over these."""
+
+    counter = AtomicInt64
+
+    def map(self) -> Any:
+        return AtomicDict()
+
+    def values(self, given: Any) -> Iterable[Record]:
+        return (record for _, record in given.fast_iter())
+
+    def add(self, counter: Any, amount: int) -> int:
+        added: int = counter.increment_and_get() if amount == 1 else counter.decrement_and_get()
+        return added
+
+
+filled = partial(fleet.filled, make=CereggiiRegistry)

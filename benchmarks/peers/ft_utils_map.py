@@ -1,0 +1,32 @@
+"""ft_utils (PyPI): `ConcurrentDict` and `AtomicInt64`, made for free-threaded Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from ft_utils.concurrency import AtomicInt64, ConcurrentDict
+
+from benchmarks import fleet
+from benchmarks.peers.records import Record, RecordRegistry
+
+
+class FtUtilsRegistry(RecordRegistry):
+    """The usual registry over these."""
+
+    counter = AtomicInt64
+
+    def map(self) -> Any:
+        return ConcurrentDict()
+
+    def values(self, given: Any) -> Iterable[Record]:
+        records: Iterable[Record] = given.values()
+        return records
+
+    def add(self, counter: Any, amount: int) -> int:
+        added: int = counter.incr() if amount == 1 else counter.decr()
+        return added
+
+
+filled = partial(fleet.filled, make=FtUtilsRegistry)

@@ -1,0 +1,98 @@
+"""The contract on plain dicts (tests/oracle.py) behind one `threading.Lock`: what most gateways in Python have today.
+
+Its queries by model, URL and instance scan the fleet.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from time import monotonic_ns
+from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
+
+from oracle import Entry, OracleRegistry
+
+from benchmarks import fleet
+from benchmarks.peers.records import View
+from registry import Backend, BackendStatus
+
+METHODS = """
+    add_backend remove_backend get_backend get_all_backends get_healthy_backends get_backends_for_model backend_count model_count
+    update_status update_models add_model remove_model increment_pending decrement_pending increment_total_requests update_latency
+    increment_pending_many decrement_pending_many update_latency_many has_backend_url find_by_mdns_instance set_mdns_instance
+"""
+
+
+class Lease:
+    """A request in flight."""
+
+    def __init__(self, registry: LockedOracle, entry: Entry) -> None:
+        self.registry, self.entry, self.started, self.released = registry, entry, monotonic_ns(), False
+
+    @property
+    def backend(self) -> Backend:
+        """Where it goes."""
+        return self.entry.backend
+
+    def release(self) -> bool:
+        """Whether this was the first release."""
+        with self.registry.lock:
+            first, self.released = not self.released, True
+            if first:
+                self.registry.oracle.release(self.entry, (monotonic_ns() - self.started) // 10**6, failed=False)
+        return first
+
+
+class Oracle(OracleRegistry):
+    """With the views of the other peers: the contract's own are made by C code, and are slow to make from Python."""
+
+    @staticmethod
+    def _view(entry: Entry) -> View:
+        counts = entry.pending, entry.total, entry.average or 0
+        return View(entry.backend, entry.status, entry.checked, entry.error, *counts)
+
+
+class LockedOracle:
+    """The lock, and what it guards."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.oracle = Oracle()
+
+    def __contains__(self, backend_id: str) -> bool:
+        with self.lock:
+            return backend_id in self.oracle
+
+    def acquire(self, model_id: str) -> Lease:
+        """The healthy one with the fewest requests in flight, chosen and counted under the lock."""
+        with self.lock:
+            serving = [
+                entry
+                for entry in self.oracle.entries.values()
+                if entry.status is BackendStatus.HEALTHY and any(model.id == model_id for model in entry.backend.models)
+            ]
+            entry = min(serving, key=lambda one: (one.pending + 1) / one.backend.weight)
+            entry.pending += 1
+        return Lease(self, entry)
+
+
+def locked(name: str) -> Callable[..., Any]:
+    """The oracle's method under the lock."""
+    method = getattr(OracleRegistry, name)
+
+    def call(self: LockedOracle, *arguments: Any) -> Any:
+        with self.lock:
+            return method(self.oracle, *arguments)
+
+    return call
+
+
+for name in METHODS.split():
+    setattr(LockedOracle, name, locked(name))
+
+filled = partial(fleet.filled, make=LockedOracle)

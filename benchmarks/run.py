@@ -1,0 +1,59 @@
+"""One run of the suite: every step behind a progress bar, into one result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks import bulk, cost, goals, growth, latency, memory, throughput
+from benchmarks.budget import BUDGETS, Budget, Step
+from benchmarks.measure import interleaved, nanoseconds
+from benchmarks.operations import loop
+from benchmarks.peers import PEERS, dashmap_native
+from benchmarks.results import Goal, Result, Row, machine, now
+
+SECTIONS: dict[str, ModuleType] = {
+    module.SECTION: module for module in (cost, throughput, latency, growth, memory, bulk)
+}
+GOALS = "goals"
+
+
+def run(suite: str, sections: Sequence[str], console: Console, budget: Budget | None = None) -> Result:
+    """All sections, or those named."""
+    budget = budget or BUDGETS[suite]
+    wanted = sections or [*SECTIONS, GOALS]
+    steps = [Step("the builtin hash", lambda: reference(budget))]
+    steps += [step for name, module in SECTIONS.items() if name in wanted for step in module.steps(budget)]
+    groups = list(goals.groups()) if GOALS in wanted else []
+    rows: list[Row] = []
+    told: list[Goal] = []
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(steps) + len(groups))
+        for step in steps:
+            progress.update(task, description=step.name)
+            rows += step.run()
+            progress.advance(task)
+        for group in groups:
+            progress.update(task, description=f"goals: {group.name}")
+            told += group.measure(budget)
+            progress.advance(task)
+    return Result(now(), suite, machine(), versions(), rows, told)
+
+
+def reference(budget: Budget) -> list[Row]:
+    """What others are compared to: it says how fast the interpreter is here."""
+    count = round(budget.seconds * 1e8)
+    empty, hashed = (nanoseconds(loop(statement, {"id": "backend-5"}), count) for statement in ("pass", cost.REFERENCE))
+    nothing, measured = interleaved(budget.rounds, empty, hashed)
+    net = [value - alone for value, alone in zip(measured, nothing, strict=True)]
+    return [Row(cost.SECTION, cost.REFERENCE, "builtin", "ns", net)]
+
+
+def versions() -> dict[str, str]:
+    """Of each peer, or why it is missing."""
+    told = {peer.name: peer.missing() or peer.release() or "in this tree" for peer in PEERS}
+    return told | {dashmap_native.NAME: dashmap_native.missing() or "in this tree, with DashMap 6"}
