@@ -5,30 +5,19 @@
  * reader that takes in flight first (internal.h) and misses this request there finds it in the other two. */
 #include "lease.h"
 
-#include <time.h>
-
-static uint64_t monotonic_nanoseconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
+#include "clock.h"
 
 void lease_begin(reg_lease *lease, record *held) {
     lease->record = held;
-    lease->started = monotonic_nanoseconds();
+    lease->started = clock_moment();
     store_private(&lease->is_active, true);
-}
-
-static uint32_t elapsed_milliseconds(const reg_lease *lease) {
-    uint64_t elapsed = (monotonic_nanoseconds() - lease->started) / 1000000;
-    return elapsed < UINT32_MAX ? (uint32_t)elapsed : UINT32_MAX;
 }
 
 bool reg_lease_release(reg_lease *lease, const uint32_t *sample, bool failed, bool *at_zero) {
     if (!exchange_counted(&lease->is_active, false)) return false;
     counters *c = &lease->record->counters;
     uint32_t left;
-    if (!failed) latency_update(&c->latency, sample != NULL ? *sample : elapsed_milliseconds(lease));
+    if (!failed) latency_update(&c->latency, sample != NULL ? *sample : clock_milliseconds_since(lease->started));
     add_counted(&c->total, 1);
     *at_zero = !counter_decrement(&c->pending, &left);
     return true;

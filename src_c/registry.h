@@ -190,7 +190,7 @@ typedef struct reg_candidates {
 /* One request in flight. All zero is none. */
 typedef struct reg_lease {
     struct record *record;
-    uint64_t started; /* monotonic, nanoseconds */
+    uint64_t started; /* a moment of clock.h */
     _Atomic bool is_active;
 } reg_lease;
 

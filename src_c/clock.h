@@ -1,0 +1,37 @@
+/* How long something took, in whole milliseconds, from two readings that cost little.
+ *
+ * A moment is a reading of CLOCK_MONOTONIC, or of the processor's time stamp counter, which takes less than half the time. The counter serves
+ * once its rate is known, and only where the kernel itself keeps time by it, for then it is steady and the same on all
+ * processors. Its rate is what it counted between two moments of CLOCK_MONOTONIC, once two such measurements in a row agree. Each of
+ * the two kinds of moment is compared with its own clock, so it does not matter when that is.
+ *
+ * A computer that sleeps may stop the counter, or let it run on, while CLOCK_MONOTONIC stands still: a moment from before it tells a time that is
+ * off, as if no time or the sleep had passed.
+ */
+#ifndef REG_CLOCK_H
+#define REG_CLOCK_H
+
+#include "atomics.h"
+
+#if defined(__x86_64__) && defined(__linux__)
+#define clock_counter() __builtin_ia32_rdtsc()
+#else
+#define clock_counter() ((uint64_t)0) /* never asked: its rate stays unknown */
+#endif
+
+#define CLOCK_OF_COUNTER ((uint64_t)1 << 63) /* set in moments of the counter */
+
+extern _Atomic double clock_milliseconds_per_count; /* 0: not known */
+
+/* A moment of CLOCK_MONOTONIC, in nanoseconds; and a step towards the counter's rate. */
+uint64_t clock_moment_measured(void);
+
+static inline uint64_t clock_moment(void) {
+    if (reg_unlikely(load_published(&clock_milliseconds_per_count) == 0)) return clock_moment_measured();
+    return clock_counter() | CLOCK_OF_COUNTER;
+}
+
+/* Any thread's moment. At most UINT32_MAX. */
+uint32_t clock_milliseconds_since(uint64_t moment);
+
+#endif
