@@ -41,8 +41,10 @@ static int by_order(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
-static void raise_top_weight(member_array *array, const record *r) {
-    if (r->weight > load_own(&array->top_weight)) publish(&array->top_weight, r->weight);
+static void note_weight(member_array *array, const record *r) {
+    uint32_t top = load_own(&array->top_weight);
+    if (top != 0 && r->weight != top) publish(&array->is_uneven, true);
+    if (r->weight > top) publish(&array->top_weight, r->weight);
 }
 
 static void copy_those_who_stay(member_array *to, member_array *from) {
@@ -51,7 +53,7 @@ static void copy_those_who_stay(member_array *to, member_array *from) {
         if (load_own(&from->members[i].removed) != STAYS) continue;
         to->members[count].record = from->members[i].record;
         to->members[count].traits = from->members[i].traits;
-        raise_top_weight(to, from->members[i].record);
+        note_weight(to, from->members[i].record);
         store_private(&to->members[count].removed, STAYS);
         count++;
     }
@@ -111,7 +113,7 @@ uint32_t member_list_add(member_list *list, record *added, member_traits traits,
     m->traits = traits;
     m->added = (uint32_t)(committed + 1 - array->base);
     store_private(&m->removed, STAYS);
-    raise_top_weight(array, added);
+    note_weight(array, added);
     if (added->order > array->newest)
         array->newest = added->order;
     else if (load_own(&array->late_from) == NONE_LATE)

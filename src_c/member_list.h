@@ -45,6 +45,7 @@ typedef struct member_array {
     _Atomic uint32_t length;
     _Atomic uint32_t late_from; /* members from here on joined out of order; UINT32_MAX: none */
     _Atomic uint32_t top_weight; /* no member's weight is above it */
+    _Atomic bool is_uneven;      /* not all members have the same weight, perhaps: one that was removed counts */
     member members[];
 } member_array;
 

@@ -115,8 +115,42 @@ done:
     if (found) p->best = best;
 }
 
+/* The first member from `m` on that has fewer than `limit` in flight, with its word; or `end`. Adds up the tallies of all that it reads. */
+static always_inline const member *next_below(const member *m, const member *end, uint32_t tick, uint64_t limit, uint64_t *word,
+                                              uint64_t *tally) {
+    uint64_t sum = *tally, pending = 0;
+#pragma GCC unroll 4
+    for (; m != end; m++) {
+        if (reg_unlikely(!member_is_in(m, tick))) continue;
+        pending = load_counted(&m->record->counters.pending);
+        sum += counter_decrements(pending);
+        if (reg_unlikely(counter_in_flight(pending) < limit)) break;
+    }
+    *word = pending;
+    *tally = sum;
+    return m;
+}
+
+/* LEAST_PENDING where all weigh the same, as in most lists: the numbers in flight decide alone. */
+static void pass_over_equals(const choice *c, picks *p) {
+    const member *members = c->reading.array->members, *start = members + c->start, *end = members + c->reading.length;
+    uint64_t limit = UINT64_MAX, word;
+    for (int half = 0; half < 2 && limit != 0; half++) {
+        const member *m = half == 0 ? start : members, *to = half == 0 ? end : start;
+        for (; limit != 0 && (m = next_below(m, to, c->reading.tick, limit, &word, &p->tally)) != to; m++) {
+            candidate x = {.record = m->record, .place = m, .pending = word, .weight = m->record->weight};
+            if (!candidate_is_eligible(c, &x, c->is_plain) || candidate_is_full(&x)) continue;
+            p->best = x;
+            p->count = 1;
+            limit = counter_in_flight(word);
+        }
+    }
+}
+
 static always_inline void pass(const choice *c, reg_policy policy, picks *p) {
-    if (c->is_plain)
+    if (policy == REG_LEAST_PENDING && !load_published(&c->reading.array->is_uneven))
+        pass_over_equals(c, p);
+    else if (c->is_plain)
         pass_by(c, policy, true, p);
     else
         pass_by(c, policy, false, p);
@@ -224,10 +258,15 @@ static inline bool is_as_before(const choice *c, const member_reading *later, co
 }
 
 static always_inline bool tally_is(const choice *c, uint64_t expected, bool with_latency) {
-    uint64_t tally = 0;
-    EACH_LISTED(c, 0, c->reading.length, m) {
-        candidate x = candidate_at(m, with_latency);
-        tally += tally_of(&x);
+    uint64_t tally = 0, word;
+    const member *members = c->reading.array->members, *end = members + c->reading.length;
+    if (!with_latency) {
+        (void)next_below(members, end, c->reading.tick, 0, &word, &tally);
+    } else {
+        EACH_LISTED(c, 0, c->reading.length, m) {
+            candidate x = candidate_at(m, true);
+            tally += tally_of(&x);
+        }
     }
     return tally == expected;
 }

@@ -100,6 +100,22 @@ static long weighted_turns_are_smooth(void) {
     return 70;
 }
 
+static long the_heavier_carries_more(void) {
+    enum { LIGHT = 3, EACH = 5 };
+    reg_registry *reg = client_fleet(LIGHT, NULL);
+    reg_lease leases[LIGHT * EACH + 4 * EACH];
+    int counts[LIGHT + 1] = {0}, held = 0;
+    while (held < LIGHT) CHECK(counts[client_acquire(reg, client_request("m", REG_LEAST_PENDING), &leases[held++])]++ == 0);
+    CHECK(client_add(reg, &(offer){.id = "heavy", .models = {"m"}, .weight = 4}, LIGHT) == REG_OK);
+    CHECK(client_health(reg, "heavy", REG_HEALTHY, -1) == REG_OK);
+    while (held < LIGHT * EACH + 4 * EACH) counts[client_acquire(reg, client_request("m", REG_LEAST_PENDING), &leases[held++])]++;
+    for (int i = 0; i < LIGHT; i++) CHECK(counts[i] == EACH);
+    CHECK(counts[LIGHT] == 4 * EACH);
+    while (held > 0) CHECK(client_return(&leases[--held], NULL));
+    client_free(reg);
+    return LIGHT * EACH + 4 * EACH;
+}
+
 static long ties_rotate_while_the_fleet_changes(void) {
     enum { COUNT = 5, ROUNDS = 400 };
     reg_registry *reg = client_fleet(COUNT, NULL);
@@ -217,6 +233,7 @@ const test select_tests[] = {
     {"select: a lease outlives its registration", a_lease_outlives_its_registration_and_the_registry},
     {"select: a registry goes while a lease is read", a_registry_goes_while_a_lease_is_read},
     {"select: weighted turns are smooth", weighted_turns_are_smooth},
+    {"select: the heavier carries more", the_heavier_carries_more},
     {"select: ties rotate while the fleet changes", ties_rotate_while_the_fleet_changes},
     {"select: ties go on behind who is gone", ties_go_on_behind_who_is_gone},
     {"select: priorities spill over when full", priorities_spill_over_when_full},
