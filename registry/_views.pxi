@@ -83,9 +83,9 @@ cdef class ViewBase:
         return slot_get(<object>self.definition, backend_slots.weight)
 
 
-cdef inline ViewBase empty_view(type cls):
-    """Without the call of `cls.__new__`, whose reference to the class all threads would queue for."""
-    return <ViewBase>allocate_untracked(<PyTypeObject *>cls)
+cdef inline ViewBase empty_view(PyTypeObject *cls):
+    """Without a reference to the class, here or in a call of its `__new__`: all threads would queue for it."""
+    return <ViewBase>allocate_untracked(cls)
 
 
 def new_view(type cls, definition, status, last_health_check, last_error, pending_requests, total_requests,
@@ -94,7 +94,7 @@ def new_view(type cls, definition, status, last_health_check, last_error, pendin
     exactly(definition, backend_class, "definition")
     if not issubclass(cls, ViewBase):
         raise TypeError(f"cls must be a subclass of ViewBase, not {cls.__name__}")
-    cdef ViewBase view = empty_view(cls)
+    cdef ViewBase view = empty_view(<PyTypeObject *>cls)
     view.health = statuses.index(status)
     view.checked_at = (last_health_check - EPOCH) // MICROSECOND
     view.pending, view.total, view.latency = pending_requests, total_requests, avg_latency_ms
@@ -118,7 +118,7 @@ cdef inline void let_go(const reg_view *view) noexcept:
 
 cdef inline object view_from(const reg_view *retained):
     """The Python view; takes over the retained references, and leaves them where it raises."""
-    cdef ViewBase view = empty_view(view_class)
+    cdef ViewBase view = empty_view(<PyTypeObject *>view_class)
     view.definition = <PyObject *>retained.definition
     view.error = <PyObject *>retained.error
     view.checked_at = retained.checked_at
