@@ -44,6 +44,12 @@ def bind(type backend, type model, type view, tuple status_members):
     backend_class, model_class, view_class, statuses = backend, model, view, status_members
 
 
+def immortalize(*singletons):
+    """What views and choices hand out references to, for all backends the same: threads would queue for their counters."""
+    for singleton in singletons:
+        make_immortal(singleton)
+
+
 def adopt_methods(type cls):
     """Gives `cls`, a subclass of RegistryCore, the core's methods as its own: calls of inherited ones cost 15 ns more."""
     cdef PyObject *method
@@ -54,6 +60,8 @@ def adopt_methods(type cls):
         if method != NULL:
             setattr(cls, name, <object>method)
             Py_DECREF(<object>method)
+    cls.acquire = acquire_for(
+        RegistryCore.__dict__["acquire"], <PyTypeObject *>cls, ("policy", "require", "exclude", "allow_unknown"), LEAST_PENDING, lease_of)
 
 
 # ---- status to exception

@@ -185,6 +185,7 @@ cdef extern from "_python.h":
     ctypedef struct PyMemberDef:
         pass
     void share_between_threads(object shared)
+    void make_immortal(object shared)
     int key_of(object text, reg_key *key) except -1
     int try_key_of "key_of"(object text, reg_key *key)  # the same, with the exception left for the caller to look at
     PyMemberDef *slot_of(object owner, str name) except NULL
@@ -192,4 +193,6 @@ cdef extern from "_python.h":
     void slot_fill(object owner, PyMemberDef *slot, PyObject *value)
     object allocate_untracked(PyTypeObject *type)
     PyObject *method_for(object descriptor, PyTypeObject *type) except? NULL
+    object acquire_for(object descriptor, PyTypeObject *type, tuple names, policy,
+                       object (*choose)(object, object, object, object, object, object))
     int64_t now_microseconds()

@@ -21,7 +21,7 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from registry import _checks
 from registry.errors import BackendNotFoundError, DuplicateBackendError, NoBackendAvailableError
@@ -29,6 +29,7 @@ from registry.selection import Candidate, Policy, Requirements
 
 cdef extern from "Python.h":
     str PyUnicode_FromObject(object text)
+    str PyUnicode_DecodeUTF8(const char *bytes, Py_ssize_t length, const char *errors)
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow)
 
 cdef object UINT32_LIMIT = 2**32 - 1
@@ -41,6 +42,31 @@ include "_views.pxi"
 include "_models.pxi"
 include "_batch.pxi"
 include "_selection.pxi"
+
+
+cdef object lease_of(registry, model_id, policy, require, exclude, allow_unknown):
+    """`RegistryCore.acquire`."""
+    cdef reg_registry *reg = (<RegistryCore>registry).reg
+    cdef reg_request request
+    cdef reg_status status = REG_NONE_AVAILABLE
+    if type(model_id) is not str:
+        return lease_of(registry, exact_text(model_id, "model_id"), policy, require, exclude, allow_unknown)
+    exclusion = fill_request(&request, policy, require, exclude, allow_unknown)
+    cdef bint can_exist = has_key(model_id, &request.model_id)
+    cdef Lease lease = Lease.__new__(Lease)
+    while True:
+        if can_exist:
+            status = reg_acquire(reg, &request, &lease.lease)
+        if status == REG_UNHURRIED_ONLY:
+            request.unhurried = True
+            with nogil:
+                status = reg_acquire(reg, &request, &lease.lease)
+        if status == REG_OK:
+            lease.keep_id(model_id, &request.model_id)
+            return lease
+        if status != REG_NONE_AVAILABLE:
+            check(status, None)
+        refuse(reg if can_exist else NULL, &request, model_id)
 
 
 cdef class RegistryCore:
@@ -296,26 +322,7 @@ cdef class RegistryCore:
         Lock-free; ROUND_ROBIN waits for other round robins. Cost as `Policy` says, with the GIL released where the choice is long.
         Thread safety: atomic.
         """
-        cdef reg_request request
-        cdef reg_status status = REG_NONE_AVAILABLE
-        if type(model_id) is not str:
-            model_id = exact_text(model_id, "model_id")
-        exclusion = fill_request(&request, policy, require, exclude, allow_unknown)
-        cdef bint can_exist = has_key(model_id, &request.model_id)
-        cdef Lease lease = Lease.__new__(Lease)
-        lease.model_id = <str>model_id
-        while True:
-            if can_exist:
-                status = reg_acquire(self.reg, &request, &lease.lease)
-            if status == REG_UNHURRIED_ONLY:
-                request.unhurried = True
-                with nogil:
-                    status = reg_acquire(self.reg, &request, &lease.lease)
-            if status == REG_OK:
-                return lease
-            if status != REG_NONE_AVAILABLE:
-                check(status, None)
-            refuse(self.reg if can_exist else NULL, &request, model_id)
+        return lease_of(self, model_id, policy, require, exclude, allow_unknown)
 
     def select(self, model_id, /, *, policy=LEAST_PENDING, require=None, exclude=(), allow_unknown=False):
         """The `Backend` that `acquire` would choose, without the count; whatever takes turns moves on. All else as `acquire`."""

@@ -18,6 +18,17 @@ static inline void share_between_threads(PyObject *object) {
 #endif
 }
 
+/* An object that lives as long as the process, and that all threads take references to: its references are not counted any more. The
+ * interpreter does the same to what has more references than it can count. */
+static inline void make_immortal(PyObject *object) {
+#ifdef Py_GIL_DISABLED
+    if (PyObject_IS_GC(object)) PyObject_GC_UnTrack(object);
+    Py_SET_REFCNT(object, PY_SSIZE_T_MAX);
+#else
+    (void)object;
+#endif
+}
+
 /* A str caches its hash, which another thread may be storing at this moment: always the same value. */
 static inline Py_hash_t cached_hash(PyObject *text) {
 #ifdef Py_GIL_DISABLED
@@ -76,6 +87,46 @@ static inline PyObject *allocate_untracked(PyTypeObject *type) {
 static inline PyObject *method_for(PyObject *descriptor, PyTypeObject *type) {
     if (!Py_IS_TYPE(descriptor, &PyMethodDescr_Type)) return NULL;
     return PyDescr_NewMethod(type, ((PyMethodDescrObject *)descriptor)->d_method);
+}
+
+/* ---- acquire, called without a reference to anything ---- */
+
+/* The function that Cython makes of a method with keywords takes a reference to each argument and each default. The one below stands in front
+ * of it, hands borrowed ones on, and leaves to it what is unusual. */
+typedef PyObject *(*keyword_function)(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+
+static struct {
+    keyword_function usual; /* Cython's */
+    PyObject *(*choose)(PyObject *self, PyObject *model_id, PyObject *policy, PyObject *require, PyObject *exclude, PyObject *allow_unknown);
+    PyObject *names; /* of the keywords, interned, in that order */
+    PyObject *policy, *exclude; /* defaults */
+    PyMethodDef definition;
+} acquiring;
+
+static inline PyObject *acquire_borrowing(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names) {
+    PyObject *given[] = {acquiring.policy, Py_None, acquiring.exclude, Py_False};
+    Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    if (count != 1 || !PyUnicode_CheckExact(arguments[0])) return acquiring.usual(self, arguments, count, names);
+    for (Py_ssize_t i = 0; i < named; i++) {
+        Py_ssize_t k = 0;
+        while (k < 4 && PyTuple_GET_ITEM(names, i) != PyTuple_GET_ITEM(acquiring.names, k)) k++;
+        if (k == 4) return acquiring.usual(self, arguments, count, names);
+        given[k] = arguments[1 + i];
+    }
+    return acquiring.choose(self, arguments[0], given[0], given[1], given[2], given[3]);
+}
+
+/* Cython's method of the base class, made again for `type` with this function. The references given here are kept. */
+static inline PyObject *acquire_for(PyObject *descriptor, PyTypeObject *type, PyObject *names, PyObject *policy,
+                                    PyObject *(*choose)(PyObject *, PyObject *, PyObject *, PyObject *, PyObject *, PyObject *)) {
+    acquiring.definition = *((PyMethodDescrObject *)descriptor)->d_method;
+    acquiring.usual = (keyword_function)(void (*)(void))acquiring.definition.ml_meth;
+    acquiring.definition.ml_meth = (PyCFunction)(void (*)(void))acquire_borrowing;
+    acquiring.choose = choose;
+    acquiring.names = Py_NewRef(names);
+    acquiring.policy = Py_NewRef(policy);
+    acquiring.exclude = PyTuple_New(0);
+    return PyDescr_NewMethod(type, &acquiring.definition);
 }
 
 /* Microseconds since 1970, UTC. */

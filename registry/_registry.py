@@ -11,8 +11,10 @@ from typing import Self
 from registry import _checks, _core
 from registry._json import encode_views
 from registry._url import normalize_url
-from registry.backend import INSTANCE_KEY, Backend, BackendStatus, BackendView, Model
+from registry.backend import INSTANCE_KEY, Backend, BackendStatus, BackendType, BackendView, DiscoverySource, Model
 from registry.fleet import load_fleet
+from registry.metadata import EMPTY
+from registry.selection import Policy
 from registry.stats import RegistryStats
 
 _core.bind(
@@ -21,6 +23,8 @@ _core.bind(
     BackendView,
     (BackendStatus.HEALTHY, BackendStatus.UNHEALTHY, BackendStatus.UNKNOWN, BackendStatus.DRAINING),
 )
+
+_core.immortalize(*BackendStatus, *BackendType, *DiscoverySource, *Policy, EMPTY)
 
 LONG_MODEL_ID = 1000
 

@@ -9,11 +9,11 @@ cdef struct RequirementSlots:
 cdef RequirementSlots requirement_slots = RequirementSlots(
     slot_of(Requirements, "vision"), slot_of(Requirements, "tools"), slot_of(Requirements, "json_mode"),
     slot_of(Requirements, "min_context"))
-# Not looked up in the module at each call: all threads would queue for the references to them.
-cdef object policy_class = Policy
+# Not looked up in the module at each call: all threads would queue for the reference to it.
 cdef object requirements_class = Requirements
 # In the core's order.
-cdef dict policy_numbers = {member: number for number, member in enumerate(Policy)}
+cdef tuple policies = tuple(Policy)
+cdef dict policy_numbers = {member.value: number for number, member in enumerate(Policy)}
 cdef object LEAST_PENDING = Policy.LEAST_PENDING
 cdef tuple reasons = (None, "excluded", "unhealthy", "draining", "unknown", "no vision", "no tools", "no json mode", None, "full")
 
@@ -41,10 +41,12 @@ cdef class Exclusion:
 
 
 cdef int policy_number(policy) except -1:
-    number = policy_numbers.get(policy) if type(policy) is policy_class else None
-    if number is None:
-        number = policy_numbers[_checks.enum_member(Policy, policy, "policy")]
-    return number
+    cdef Py_ssize_t number
+    for number in range(len(policies)):  # by identity: a member's own hash is computed in Python
+        if policy is policies[number]:
+            return number
+    value = policy_numbers.get(policy) if type(policy) is str else None
+    return policy_number(_checks.enum_member(Policy, policy, "policy")) if value is None else value
 
 
 cdef int require_into(reg_request *request, require) except -1:
@@ -125,6 +127,10 @@ cdef int refuse(reg_registry *reg, reg_request *request, model_id) except -1:
 
 # ---- leases
 
+# Bytes of a model's id that a lease copies. A reference to the str itself would be one more that threads queue for.
+cdef enum:
+    SHORT_ID = 47
+
 @cython.final
 @cython.no_gc
 cdef class Lease:
@@ -136,7 +142,9 @@ cdef class Lease:
     """
 
     cdef reg_lease lease
-    cdef readonly str model_id
+    cdef size_t id_length
+    cdef char id_bytes[SHORT_ID]
+    cdef str long_id
 
     def __init__(self):
         raise TypeError("leases come from Registry.acquire")
@@ -162,6 +170,18 @@ cdef class Lease:
             return <object>definition
         finally:
             Py_DECREF(<object>definition)
+
+    @property
+    def model_id(self):
+        """The model that it was acquired for."""
+        return PyUnicode_DecodeUTF8(self.id_bytes, self.id_length, NULL) if self.long_id is None else self.long_id
+
+    cdef void keep_id(self, model_id, const reg_key *key) noexcept:
+        if key.length <= sizeof(self.id_bytes):
+            memcpy(self.id_bytes, key.data, key.length)
+            self.id_length = key.length
+        else:
+            self.long_id = <str>model_id
 
     @property
     def active(self):

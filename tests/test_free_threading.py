@@ -5,6 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import sysconfig
+from typing import Any
+
+import pytest
+
+from registry import Backend, BackendStatus, BackendType, DiscoverySource, Model, Policy, Registry
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
@@ -29,7 +34,32 @@ def test_import_leaves_the_gil_as_the_build_has_it() -> None:
 
 
 def test_hot_methods_take_one_argument_straight_from_c() -> None:
-    from registry import Registry
-
-    for name in ("get_backend", "increment_pending", "decrement_pending", "increment_total_requests"):
+    for name in ("get_backend", "increment_pending", "decrement_pending", "increment_total_requests", "acquire"):
         assert type(Registry.__dict__.get(name, getattr(Registry, name))).__name__ == "method_descriptor"
+
+
+def fresh(text: str) -> str:
+    """A str that nobody else has, as a parsed request brings it."""
+    return "".join(list(text))
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"policy": Policy.SMART}, {"policy": "random", "exclude": [], "allow_unknown": True}]
+)
+def test_a_lease_takes_no_reference_to_the_id_that_threads_share(registry: Registry, given: dict[str, Any]) -> None:
+    model_id = fresh("llama3:70b")
+    registry.add_backend(Backend("b", "b", "http://b", models=[Model("llama3:70b")]))
+    registry.update_status("b", "healthy")
+    before = sys.getrefcount(model_id)
+    leases = [registry.acquire(model_id, **given) for _ in range(100)]
+    assert sys.getrefcount(model_id) == before
+    assert {lease.model_id for lease in leases} == {model_id}
+    assert all(lease.release() for lease in leases)
+
+
+@pytest.mark.skipif(not FREE_THREADED, reason="where there is a GIL, threads do not queue for counters")
+@pytest.mark.parametrize(
+    "shared", [*Policy, *BackendStatus, *BackendType, *DiscoverySource, Backend("b", "b", "http://b").metadata]
+)
+def test_what_all_backends_share_is_not_counted(shared: object) -> None:
+    assert sys._is_immortal(shared)

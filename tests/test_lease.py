@@ -399,3 +399,14 @@ def test_a_task_that_never_started_holds_nothing(one: Registry) -> None:
 
     asyncio.run(run())
     assert counts(one) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("model_id", ["m", "x" * 47, "x" * 48, "é" * 23, "é" * 24, "\0", "m" * 5000, "模型"])
+def test_a_lease_knows_its_model_however_long_the_id(registry: Registry, model_id: str) -> None:
+    registry.add_backend(make_backend("b", model_id))
+    registry.update_status("b", "healthy")
+    with registry.acquire(model_id) as lease:
+        assert lease.model_id == model_id
+        assert type(lease.model_id) is str
+        with pytest.raises(AttributeError):
+            lease.model_id = "other"  # type: ignore[misc]
