@@ -40,6 +40,8 @@ cdef extern from "registry.h" nogil:
         pass
     ctypedef struct reg_garbage:
         pass
+    ctypedef struct reg_kept:
+        pass
     ctypedef struct reg_reader "struct epoch_slot":
         pass
 
@@ -92,6 +94,7 @@ cdef extern from "registry.h" nogil:
 
     reg_reader *reg_read_begin() noexcept
     void reg_read_end(reg_reader *reader) noexcept
+    reg_kept *reg_read_keep(reg_reader *reader, size_t count) noexcept
     reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view) noexcept
     reg_status reg_get_all(reg_registry *reg, c_bool healthy_only, reg_views *views) noexcept
     reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id, reg_views *views) noexcept
@@ -178,6 +181,7 @@ cdef extern from "registry.h":  # these call back into Python: with the thread s
     ctypedef void (*reg_release)(void *object) noexcept
     void reg_free(reg_registry *reg, reg_release release) noexcept
     void reg_destroy(reg_garbage *garbage, reg_release release) noexcept
+    void reg_keep_drop(reg_kept *kept, size_t count, reg_release release) noexcept
     void reg_lease_drop(reg_lease *lease, reg_release release) noexcept
 
 

@@ -3,8 +3,8 @@
 """The binding: Python objects to keys and back, argument checks, status to exception. All that is kept and counted is in src_c/.
 
 Who holds what. The core owns one reference of each object that it was given and gives it back as garbage, which `drop` releases with the
-thread state attached and no lock held. The objects in a `reg_view` are borrowed until `reg_read_end`; between begin and end nothing
-here allocates a Python object or runs foreign code.
+thread state attached and no lock held. The objects in a `reg_view` are borrowed until `reg_read_end`, or, for views, kept by the core until
+`reg_keep_drop`; between begin and end nothing here allocates a Python object or runs foreign code.
 
 The GIL is released (the thread state detached) around whatever grows with the fleet or may wait for a writer, and not around single
 counter operations and point reads, where that would cost more than the work itself.
@@ -106,18 +106,19 @@ cdef class RegistryCore:
             return self.get_backend(exact_text(backend_id, "backend_id"))
         if not has_key(backend_id, &key):
             return None
+        cdef ViewBase found = empty_view(<PyTypeObject *>view_class)  # what may fail comes first
+        cdef reg_kept *kept = NULL
         cdef reg_reader *reader = begin_read()
         cdef reg_status status = reg_get(self.reg, &key, &view)
         if status == REG_OK:
-            retain(&view)
+            kept = reg_read_keep(reader, 1)
         reg_read_end(reader)
         if status != REG_OK:
             return None
-        try:
-            return view_from(&view)
-        except MemoryError:
-            let_go(&view)
-            raise
+        if kept == NULL:
+            raise MemoryError
+        fill_view(found, &view, kept)
+        return found
 
     def get_all_backends(self):
         """All backends in registration order, as of one instant (the counters as they are passed).
@@ -399,11 +400,11 @@ cdef class RegistryCore:
             reader = begin_read()
             status = reg_get(self.reg, &key, &view)
             if status == REG_OK:
-                retain(&view)
+                Py_INCREF(<object>view.definition)
             reg_read_end(reader)
         check(status, backend_id)
         definition = <object>view.definition
-        let_go(&view)
+        Py_DECREF(definition)
         return definition, view.order
 
     def _redefine(self, expected, uint64_t order, definition, instance, /):
@@ -434,19 +435,28 @@ cdef class RegistryCore:
         """Takes a backend out; returns its last view. BackendNotFoundError."""
         cdef reg_key key
         cdef reg_view view
-        cdef reg_garbage *garbage = NULL
-        cdef reg_reader *reader
-        cdef reg_status status = REG_NOT_FOUND
-        if has_key(backend_id, &key):
-            reader = begin_read()
-            with nogil:
-                status = reg_remove(self.reg, &key, &view, &garbage)
-            if status == REG_OK:
-                retain(&view)
+        cdef reg_garbage *garbage
+        cdef reg_status status
+        if not has_key(backend_id, &key):
+            raise BackendNotFoundError(backend_id)
+        # What may fail comes first: once it is out, it is out.
+        cdef ViewBase last = empty_view(<PyTypeObject *>view_class)
+        cdef reg_reader *reader = begin_read()
+        cdef reg_kept *kept = reg_read_keep(reader, 1)
+        if kept == NULL:
             reg_read_end(reader)
-            drop(garbage)
+            raise MemoryError
+        with nogil:
+            status = reg_remove(self.reg, &key, &view, &garbage)
+        reg_read_keep(reader, 0)  # the same, for what was found since
+        reg_read_end(reader)
+        if status == REG_OK:
+            fill_view(last, &view, kept)
+        else:
+            reg_keep_drop(kept, 1, release_object)
+        drop(garbage)
         check(status, backend_id)
-        return view_from(&view)
+        return last
 
     def _update_health(self, str backend_id not None, status_member, error, /):
         """Sets status, check time (now) and error (a str or None). BackendNotFoundError."""

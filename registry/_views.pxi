@@ -1,10 +1,14 @@
 # Views: the C base of BackendView, and how they are made of what a read found.
 
 cdef class ViewBase:
-    """What `BackendView` is made of: the definition, and what the registry knew at one instant. Never changes."""
+    """What `BackendView` is made of: the definition, and what the registry knew at one instant. Never changes.
+
+    The registry keeps definition and error for its views; those made in Python hold references.
+    """
 
     cdef PyObject *definition
     cdef PyObject *error  # NULL: none
+    cdef reg_kept *kept  # NULL: made in Python
     cdef int64_t checked_at
     cdef uint64_t total
     cdef uint32_t pending
@@ -15,8 +19,11 @@ cdef class ViewBase:
         raise TypeError("a view comes from a Registry, or from BackendView")
 
     def __dealloc__(self):
-        Py_XDECREF(self.definition)
-        Py_XDECREF(self.error)
+        if self.kept != NULL:
+            reg_keep_drop(self.kept, 1, release_object)
+        else:
+            Py_XDECREF(self.definition)
+            Py_XDECREF(self.error)
 
     @property
     def id(self):
@@ -106,47 +113,36 @@ def new_view(type cls, definition, status, last_health_check, last_error, pendin
     return view
 
 
-cdef inline void retain(const reg_view *view) noexcept:
-    Py_INCREF(<object>view.definition)
-    Py_XINCREF(<PyObject *>view.error)
-
-
-cdef inline void let_go(const reg_view *view) noexcept:
-    Py_DECREF(<object>view.definition)
-    Py_XDECREF(<PyObject *>view.error)
-
-
-cdef inline object view_from(const reg_view *retained):
-    """The Python view; takes over the retained references, and leaves them where it raises."""
-    cdef ViewBase view = empty_view(<PyTypeObject *>view_class)
-    view.definition = <PyObject *>retained.definition
-    view.error = <PyObject *>retained.error
-    view.checked_at = retained.checked_at
-    view.total = retained.total
-    view.pending = retained.pending
-    view.latency = retained.latency
-    view.health = retained.health
-    return view
+cdef inline void fill_view(ViewBase view, const reg_view *found, reg_kept *kept) noexcept:
+    """Of an empty view; takes over one of those that are kept."""
+    view.definition = <PyObject *>found.definition
+    view.error = <PyObject *>found.error
+    view.kept = kept
+    view.checked_at = found.checked_at
+    view.total = found.total
+    view.pending = found.pending
+    view.latency = found.latency
+    view.health = found.health
 
 
 cdef list views_from(reg_reader *reader, reg_status status, reg_views *views):
     """Ends the read, and makes the list of its views."""
-    cdef size_t i, made = 0
-    for i in range(views.count):
-        retain(&views.items[i])
+    cdef size_t made = 0
+    cdef reg_kept *kept = reg_read_keep(reader, views.count)
     reg_read_end(reader)
-    check(status, None)
     try:
+        check(status if kept != NULL else REG_NO_MEMORY, None)
         result = PyList_New(views.count)
         while made < views.count:
-            view = view_from(&views.items[made])
+            view = empty_view(<PyTypeObject *>view_class)
+            fill_view(view, &views.items[made], kept)
             Py_INCREF(view)
             PyList_SET_ITEM(result, made, view)
             made += 1
         return result
     finally:
-        for i in range(made, views.count):
-            let_go(&views.items[i])
+        if made < views.count and kept != NULL:
+            reg_keep_drop(kept, views.count - made, release_object)
         reg_views_free(views)
 
 

@@ -52,7 +52,7 @@ static void set_up(void) {
 }
 
 static epoch_slot *take_free_slot(void) {
-    for (epoch_slot *slot = load_published(&all_slots); slot != NULL; slot = slot->next) {
+    for (epoch_slot *slot = epoch_slots(); slot != NULL; slot = slot->next) {
         bool taken = false;
         if (atomic_compare_exchange_strong_explicit(&slot->taken, &taken, true, memory_order_acquire, memory_order_relaxed))
             return slot;
@@ -106,9 +106,11 @@ void epoch_retire(epoch_limbo *limbo, epoch_node *node, const epoch_kind *kind) 
     add_to(&limbo->unstamped_amount, node);
 }
 
+epoch_slot *epoch_slots(void) { return load_published(&all_slots); }
+
 static uint64_t oldest_read(void) {
     uint64_t oldest = UINT64_MAX;
-    for (epoch_slot *slot = load_published(&all_slots); slot != NULL; slot = slot->next) {
+    for (epoch_slot *slot = epoch_slots(); slot != NULL; slot = slot->next) {
         uint64_t epoch = load_published(&slot->epoch);
         if (epoch != 0 && epoch < oldest) oldest = epoch;
     }

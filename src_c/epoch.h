@@ -36,10 +36,15 @@
 
 #include "atomics.h"
 
+struct reservation;
+
 typedef struct epoch_slot {
     _Alignas(REG_CACHE_LINE) _Atomic uint64_t epoch; /* 0: not reading */
     _Atomic bool taken; /* by a living thread */
     struct epoch_slot *next; /* slots are never freed: at most one per thread alive at once */
+    /* For reservation.h; the last two are the thread's own. */
+    _Atomic(struct reservation *) reservations;
+    struct reservation *current, *looked_at;
     char padding[REG_CACHE_LINE]; /* processors fetch lines in pairs */
 } epoch_slot;
 
@@ -82,6 +87,9 @@ extern _Atomic uint64_t epoch_clock;
 extern bool epoch_has_heavy_fence; /* set once, before the first slot is handed out */
 
 extern _Thread_local epoch_slot *epoch_own_slot REG_TLS_MODEL;
+
+/* All slots; the first one of a list that only grows. */
+epoch_slot *epoch_slots(void);
 
 /* This thread's slot, taken at its first read and given back when the thread ends. NULL when memory is out. */
 epoch_slot *epoch_take_slot(void);

@@ -5,10 +5,15 @@
 #include <string.h>
 
 #include "memory.h"
+#include "reservation.h"
 
 epoch_slot *reg_read_begin(void) { return epoch_enter(); }
 
 void reg_read_end(epoch_slot *reader) { epoch_leave(reader); }
+
+reg_kept *reg_read_keep(epoch_slot *reader, size_t count) { return reservation_take(reader, count); }
+
+void reg_keep_drop(reg_kept *kept, size_t count, void (*release)(void *object)) { reservation_drop(kept, count, release); }
 
 reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view) {
     uint64_t version;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "reservation.h"
 
 static size_t memberships_bytes(uint32_t count) {
     return sizeof(memberships) + count * (sizeof(variant *) + sizeof(uint32_t));
@@ -27,13 +28,19 @@ void record_moved(record *r, member_list *list, uint32_t position) {
         if (&m->variants[i]->model->members == list) m->positions[i] = position;
 }
 
-static void free_state(state *s, epoch_release release) {
+/* Views use the objects that a state has shown them, as long as somebody owns these. */
+static uint64_t state_born(const state *s) {
+    uint64_t born = s->owns_definition ? s->definition_born : EPOCH_NEVER;
+    return s->owns_error && s->error_born < born ? s->error_born : born;
+}
+
+static void destroy_state(epoch_node *node, epoch_release release) {
+    state *s = reg_container(node, state, node);
+    if (reservation_keep(node, state_born(s))) return;
     if (s->owns_definition) release(s->definition);
     if (s->owns_error) release(s->error);
     memory_free(s);
 }
-
-static void destroy_state(epoch_node *node, epoch_release release) { free_state(reg_container(node, state, node), release); }
 
 static size_t bytes_of_state(const epoch_node *node) { return sizeof *reg_container(node, state, node); }
 
@@ -43,7 +50,9 @@ void state_retire(state *s, epoch_limbo *limbo) { epoch_retire(limbo, &s->node, 
 
 void record_drop(record *r, epoch_release release) {
     if (sub_counted(&r->holds, 1) != 1) return;
-    free_state(load_own(&r->state), release);
+    state *last = load_own(&r->state);
+    last->node = (epoch_node){.kind = &state_kind, .stamp = r->node.stamp};
+    destroy_state(&last->node, release);
     release(r->id);
     memory_free(r);
 }

@@ -28,6 +28,8 @@ typedef struct state {
     void *definition;
     void *error;            /* NULL: none */
     int64_t checked_at;     /* microseconds since 1970, UTC */
+    uint64_t definition_born; /* the epochs since which readers may find them: see reservation.h */
+    uint64_t error_born;
     uint8_t health;
     bool owns_definition;   /* of the states that share one, the newest does; under the lock */
     bool owns_error;

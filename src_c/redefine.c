@@ -80,8 +80,10 @@ static void apply(reg_registry *reg, const reg_entry *entry, change *c) {
     r->instance = c->instance;
     if (old_instance != NULL) alias_drop(old_instance, committed(reg));
     *c->state = (state){.definition = entry->definition,
+                        .definition_born = load_published(&epoch_clock),
                         .owns_definition = true,
                         .error = old->error,
+                        .error_born = old->error_born,
                         .owns_error = old->owns_error,
                         .checked_at = old->checked_at,
                         .health = old->health};

@@ -5,6 +5,7 @@
 
 #include "memory.h"
 #include "random.h"
+#include "reservation.h"
 
 /* ---- all registries, so that fork can find them in a quiet moment ---- */
 
@@ -22,9 +23,11 @@ static void before_fork(void) {
         pthread_mutex_lock(&reg->turns);
         pthread_mutex_lock(&reg->writer);
     }
+    reservations_lock();
 }
 
 static void after_fork(void) {
+    reservations_unlock();
     for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {
         pthread_mutex_unlock(&reg->writer);
         pthread_mutex_unlock(&reg->turns);

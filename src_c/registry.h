@@ -34,6 +34,7 @@ typedef enum reg_health { REG_HEALTHY, REG_UNHEALTHY, REG_UNKNOWN, REG_DRAINING 
 
 typedef struct reg_registry reg_registry;
 typedef struct reg_variant reg_variant; /* a model definition, kept once for all backends that have an equal one */
+typedef struct reservation reg_kept;    /* what views use that outlive the read which found them */
 typedef struct epoch_node reg_garbage;  /* what the core is done with; for reg_destroy */
 
 enum { REG_VISION = 1, REG_TOOLS = 2, REG_JSON_MODE = 4 };
@@ -48,7 +49,7 @@ typedef struct reg_model {
     void *object;
 } reg_model;
 
-/* One backend at one instant. The objects are borrowed, and good until reg_read_end. */
+/* One backend at one instant. The objects are borrowed, and good until reg_read_end; longer with reg_read_keep. */
 typedef struct reg_view {
     void *definition;
     void *error; /* NULL: none */
@@ -79,6 +80,12 @@ void reg_destroy(reg_garbage *garbage, void (*release)(void *object));
 /* NULL when memory is out, possible at a thread's first call only. */
 struct epoch_slot *reg_read_begin(void);
 void reg_read_end(struct epoch_slot *reader);
+
+/* Keeps the objects of `count` views that were found in this read; each is given back by reg_keep_drop. NULL when memory is out. Between
+ * reg_read_begin and reg_read_end, once they are found. O(1), whatever the count: see reservation.h. */
+reg_kept *reg_read_keep(struct epoch_slot *reader, size_t count);
+/* `count` of these views are gone. Any thread, outside of reads. */
+void reg_keep_drop(reg_kept *kept, size_t count, void (*release)(void *object));
 
 /* REG_OK or REG_NOT_FOUND. Wait-free, expected O(1). */
 reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view);

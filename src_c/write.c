@@ -73,6 +73,7 @@ static void fill_record(reg_registry *reg, record *r, const reg_entry *entry) {
     state *s = load_own(&r->state);
     *s = (state){.version = version_at_work(reg),
                  .definition = entry->definition,
+                 .definition_born = load_published(&epoch_clock),
                  .checked_at = entry->now,
                  .health = REG_UNKNOWN,
                  .owns_definition = true};
@@ -180,8 +181,10 @@ reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health he
     if (r != NULL) {
         state *old = load_own(&r->state);
         *fresh = (state){.definition = old->definition,
+                         .definition_born = old->definition_born,
                          .owns_definition = true,
                          .error = error,
+                         .error_born = load_published(&epoch_clock),
                          .owns_error = error != NULL,
                          .checked_at = now,
                          .health = (uint8_t)health};

@@ -146,7 +146,7 @@ class KeepsThreads(Registry):
         self.slots: dict[threading.Thread, bytes] = {}
 
     def get_all_backends(self) -> list[BackendView]:
-        self.slots[threading.current_thread()] = bytes(4096)
+        self.slots[threading.current_thread()] = bytes(32768)
         return super().get_all_backends()
 
 

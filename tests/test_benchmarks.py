@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("rich")
 
 from benchmarks import __main__ as command
 from benchmarks import (
@@ -40,6 +40,15 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # what peers warn of is their
 SMALL = 12
 TINY = Budget(rounds=1, seconds=1e-5, sizes=(12,), threads=2, large=2000, samples=50)
 MACHINE = Machine("a processor", 2, "Linux", "CPython 3.14.7t", False, "gcc", "abc")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fleets_go() -> Iterator[None]:
+    """The suite keeps its fleets for the next measurement, out of the collector's way; other tests count what lives."""
+    yield
+    cost.fleets.cache_clear()
+    growth.definitions.cache_clear()
+    gc.unfreeze()
 
 
 def row(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import random
+import threading
 import weakref
 
 from conftest import make_backend
 from threads import run_threads
 
-from registry import Backend, Model, Registry
+from registry import Backend, BackendView, Model, Registry
 
 
 def live_backends() -> int:
@@ -44,13 +46,14 @@ def test_a_registry_in_a_cycle_is_collected() -> None:
 
 
 def test_adding_and_removing_leaves_nothing(registry: Registry) -> None:
+    before = live_backends()
     for number in range(3000):
         registry.add_backend(make_backend("x", "m", f"m{number}"))
         registry.update_status("x", "unhealthy", f"error {number}")
         registry.update_models("x", [Model("n")])
         registry.remove_backend("x")
     gc.collect()
-    assert live_backends() < 500  # what waits for a batch to be reclaimed is bounded
+    assert live_backends() < before + 500  # what waits for a batch to be reclaimed is bounded
     assert (len(registry), registry.model_count()) == (0, 0)
 
 
@@ -64,6 +67,69 @@ def test_a_view_outlives_its_backend_and_its_registry() -> None:
     del registry
     gc.collect()
     assert (view.id, view.last_error, view.models, view.metadata) == ("x", "boom", (Model("m"),), {"k": "v"})
+
+
+def test_one_view_that_is_held_keeps_no_more_than_its_time(registry: Registry) -> None:
+    """What comes and goes later is freed, whatever the view is of."""
+    before = live_backends()
+    registry.add_backend(make_backend("x", "m"))
+    view = registry.get_backend("x")
+    for number in range(3000):
+        registry.add_backend(make_backend("y", "m", f"m{number}"))
+        registry.update_status("x", "unhealthy", f"error {number}")
+        registry.update_models("y", [Model("n")])
+        registry.remove_backend("y")
+    gc.collect()
+    assert live_backends() < before + 500
+    assert view is not None
+    assert (view.id, view.last_error) == ("x", None)
+
+
+def test_views_of_every_time_are_let_go_of(registry: Registry) -> None:
+    before, held = live_backends(), []
+    for number in range(2000):
+        registry.add_backend(make_backend("x", f"m{number}"))
+        held += registry.get_all_backends()
+        held.append(registry.remove_backend("x"))
+    assert [view.models[0].id for view in held] == [f"m{number // 2}" for number in range(4000)]
+    gc.collect()
+    assert live_backends() - before >= 2000
+    del held
+    for _ in range(200):  # what waits for a batch
+        registry.add_backend(make_backend("x"))
+        registry.remove_backend("x")
+    gc.collect()
+    assert live_backends() - before < 500
+
+
+def test_views_are_dropped_by_other_threads_while_their_backends_go(registry: Registry) -> None:
+    """Each view shows what it showed, wherever it goes."""
+    boxes: list[list[BackendView]] = [[] for _ in range(8)]
+    stop = threading.Event()
+
+    def read() -> None:
+        rng = random.Random(threading.get_ident())
+        for _ in range(1500):
+            found = registry.get_all_backends()
+            one = registry.get_backend(f"b{rng.randrange(4)}")
+            place = rng.randrange(8)
+            mine, boxes[place] = boxes[place], [*found, *filter(None, [one])]
+            for view in mine:
+                assert view.metadata == {"is": view.id}
+                assert view.last_error in (None, view.id)
+                assert view.models[0].id == view.id
+        stop.set()
+
+    def write() -> None:
+        while not stop.is_set():
+            for backend_id in ("b0", "b1", "b2", "b3"):
+                registry.add_backend(make_backend(backend_id, backend_id, metadata={"is": backend_id}))
+                registry.update_status(backend_id, "unhealthy", backend_id)
+                registry.update_models(backend_id, [Model(backend_id), Model("other")])
+            for backend_id in ("b0", "b1", "b2", "b3"):
+                registry.remove_backend(backend_id)
+
+    run_threads([write, read, read, read])
 
 
 def test_equal_models_are_kept_once(registry: Registry) -> None:

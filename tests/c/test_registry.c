@@ -109,6 +109,66 @@ static long a_bulk_form_counts_or_does_nothing(void) {
     return 5;
 }
 
+/* What was removed and replaced is collected by then. */
+static void churn(reg_registry *reg) {
+    for (int i = 0; i < 200; i++) {
+        CHECK(client_add(reg, &(offer){.id = "other", .models = {"m"}}, i) == REG_OK);
+        CHECK(client_remove(reg, "other", NULL) == REG_OK);
+    }
+}
+
+static reg_kept *view_of(reg_registry *reg, const char *id, reg_view *view) {
+    reg_key key = key_of(id);
+    struct epoch_slot *reader = reg_read_begin();
+    CHECK(reg_get(reg, &key, view) == REG_OK);
+    reg_kept *kept = reg_read_keep(reader, 1);
+    CHECK(kept != NULL);
+    reg_read_end(reader);
+    return kept;
+}
+
+/* Definition and error of the view, whether the registration goes or is only replaced, with a lease on it or without, and the registry, too. */
+static long a_view_outlives_all_that_it_shows(void) {
+    for (int way = 0; way < 8; way++) {
+        reg_registry *reg = client_fleet(2, NULL);
+        reg_lease lease;
+        reg_view view;
+        CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) >= 0);
+        CHECK(client_health(reg, "b1", REG_UNHEALTHY, 77) == REG_OK);
+        reg_kept *kept = view_of(reg, "b1", &view);
+        if (way & 1) CHECK(client_redefine(reg, &(offer){.id = "b1", .models = {"m"}}, 5) == REG_OK);
+        CHECK(client_health(reg, "b1", REG_HEALTHY, -1) == REG_OK);
+        if (way & 2) CHECK(client_remove(reg, "b1", NULL) == REG_OK && client_remove(reg, "b0", NULL) == REG_OK);
+        churn(reg);
+        CHECK(object_of(view.definition)->number == 1 && object_of(view.error)->number == 77);
+        CHECK(client_return(&lease, NULL)); /* on a registration that is gone, the last to let go of it */
+        churn(reg);
+        CHECK(object_of(view.definition)->number == 1 && object_of(view.error)->number == 77);
+        if (way & 4) reg_free(reg, object_release);
+        CHECK(object_of(view.definition)->number == 1 && object_of(view.error)->number == 77);
+        reg_keep_drop(kept, 1, object_release);
+        if (!(way & 4)) reg_free(reg, object_release);
+        CHECK(objects_alive == 0);
+    }
+    return 8;
+}
+
+/* Statuses come and go while one old view is held: it keeps nothing of them. */
+static long a_view_keeps_nothing_but_its_time(void) {
+    reg_registry *reg = client_fleet(4, NULL);
+    reg_view view;
+    reg_kept *kept = view_of(reg, "b1", &view);
+    churn(reg);
+    long before = objects_alive;
+    for (int i = 0; i < 5000; i++) CHECK(client_health(reg, "b2", REG_UNHEALTHY, i) == REG_OK);
+    churn(reg);
+    CHECK(objects_alive < before + 200);
+    CHECK(object_of(view.definition)->number == 1);
+    reg_keep_drop(kept, 1, object_release);
+    client_free(reg);
+    return 5000;
+}
+
 static long a_large_fleet(void) {
     enum { COUNT = 200000 };
     reg_registry *reg = reg_new();
@@ -182,6 +242,8 @@ const test registry_tests[] = {{"registry: statuses", statuses},
                                {"registry: a stale redefinition is refused", a_stale_redefinition_is_refused},
                                {"registry: leaving and coming back", leaving_and_coming_back},
                                {"registry: bulk forms", a_bulk_form_counts_or_does_nothing},
+                               {"registry: a view outlives what it shows", a_view_outlives_all_that_it_shows},
+                               {"registry: a view keeps nothing but its time", a_view_keeps_nothing_but_its_time},
                                {"registry: a large fleet", a_large_fleet},
                                {"registry: a forked child", a_forked_child_works},
                                {"registry: a forked child of a reading thread", a_forked_child_of_a_reading_thread},
