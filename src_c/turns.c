@@ -1,17 +1,31 @@
 #include "turns.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "memory.h"
 
+static int by_order(const void *left, const void *right) {
+    uint64_t a = ((const turn *)left)->order, b = ((const turn *)right)->order;
+    return (a > b) - (a < b);
+}
+
+/* All at once: one by one, a large model's first round would move all others for each. */
+static void take_in_the_new(turns *t) {
+    if (t->sorted == t->count) return;
+    qsort(t->items, t->count, sizeof *t->items, by_order);
+    t->sorted = t->count;
+}
+
 void turns_begin(turns *t) {
+    take_in_the_new(t);
     t->round++;
     t->next = 0;
 }
 
-/* Where `order` is, or would have to be put in. */
+/* Where `order` is, or would have to be, among the sorted. */
 static uint32_t place_of(const turns *t, uint64_t order) {
-    uint32_t low = 0, high = t->count;
+    uint32_t low = 0, high = t->sorted;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         if (t->items[middle].order < order)
@@ -22,7 +36,7 @@ static uint32_t place_of(const turns *t, uint64_t order) {
     return low;
 }
 
-static bool has(const turns *t, uint32_t place, uint64_t order) { return place < t->count && t->items[place].order == order; }
+static bool has(const turns *t, uint32_t place, uint64_t order) { return place < t->sorted && t->items[place].order == order; }
 
 static bool grow(turns *t) {
     uint32_t capacity = 2 * t->capacity + 8;
@@ -35,20 +49,23 @@ static bool grow(turns *t) {
     return true;
 }
 
-turn *turns_see(turns *t, uint64_t order, uint32_t weight) {
-    uint32_t place = has(t, t->next, order) ? t->next : place_of(t, order);
-    if (!has(t, place, order)) {
-        if (t->count == t->capacity && !grow(t)) return NULL;
-        memmove(t->items + place + 1, t->items + place, (t->count - place) * sizeof *t->items);
-        t->items[place] = (turn){.order = order, .weight = weight};
-        t->count++;
-    }
-    t->next = place + 1;
-    t->items[place].seen = t->round;
-    return &t->items[place];
+static turn *add(turns *t, uint64_t order, uint32_t weight) {
+    if (t->count == t->capacity && !grow(t)) return NULL;
+    t->items[t->count] = (turn){.order = order, .weight = weight};
+    return &t->items[t->count++];
 }
 
-int64_t turns_credit(const turns *t, uint64_t order) {
+turn *turns_see(turns *t, uint64_t order, uint32_t weight) {
+    uint32_t place = has(t, t->next, order) ? t->next : place_of(t, order);
+    turn *its = has(t, place, order) ? &t->items[place] : add(t, order, weight);
+    if (its == NULL) return NULL;
+    t->next = place + 1;
+    its->seen = t->round;
+    return its;
+}
+
+int64_t turns_credit(turns *t, uint64_t order) {
+    take_in_the_new(t);
     uint32_t place = place_of(t, order);
     return has(t, place, order) ? t->items[place].credit : 0;
 }
@@ -58,10 +75,11 @@ static void forget_the_gone(turns *t) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < t->count; i++)
         if (t->items[i].seen == t->round) t->items[kept++] = t->items[i];
-    t->count = kept;
+    t->count = t->sorted = kept;
 }
 
 void turns_settle(turns *t, uint64_t chosen) {
+    take_in_the_new(t);
     int64_t given = 0;
     uint32_t seen = 0;
     for (uint32_t i = 0; i < t->count; i++) {

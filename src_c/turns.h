@@ -23,18 +23,20 @@ typedef struct turn {
 
 /* All zero is empty. */
 typedef struct turns {
-    turn *items; /* by order */
+    turn *items; /* by order, but for those behind `sorted`, which came in this round */
     uint32_t count;
+    uint32_t sorted;
     uint32_t capacity;
     uint64_t round;
     uint32_t next; /* where the next one is likely to be: lists come in order */
 } turns;
 
 void turns_begin(turns *t);
-/* The turn of a registration, made where it is new; NULL when memory is out. Valid until the next call. O(1) in the order of registration. */
+/* The turn of a registration, made where it is new; NULL when memory is out. Once in a round. Valid until the next call. O(1) in the order of
+ * registration, amortised O(log registrations) for a new one. */
 turn *turns_see(turns *t, uint64_t order, uint32_t weight);
 /* Its credit, 0 where it has none. O(log registrations). */
-int64_t turns_credit(const turns *t, uint64_t order);
+int64_t turns_credit(turns *t, uint64_t order);
 /* The round ends with this choice. O(registrations). */
 void turns_settle(turns *t, uint64_t chosen);
 void turns_free(turns *t);

@@ -1,5 +1,6 @@
 /* Choosing: what each policy prefers, and what a lease holds. */
 #include <pthread.h>
+#include <string.h>
 
 #include "check.h"
 #include "client.h"
@@ -98,6 +99,29 @@ static long weighted_turns_are_smooth(void) {
     CHECK(longest <= 4);
     client_free(reg);
     return 70;
+}
+
+static long turns_of_many_come_whenever_they_joined(void) {
+    enum { COUNT = 300, CYCLES = 3 };
+    reg_registry *reg = reg_new();
+    static int counts[COUNT];
+    char id[16];
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(id, sizeof id, "b%d", i);
+        CHECK(client_add(reg, &(offer){.id = id, .models = {i % 5 != 0 ? "m" : "n"}}, i) == REG_OK);
+        CHECK(client_health(reg, id, REG_HEALTHY, -1) == REG_OK);
+    }
+    for (int i = 0; i < 100; i++) CHECK(client_select(reg, client_request("m", REG_ROUND_ROBIN)) % 5 != 0);
+    /* A fifth joins late, before their elders in order. */
+    for (int i = 0; i < COUNT; i += 5) {
+        snprintf(id, sizeof id, "b%d", i);
+        CHECK(client_redefine(reg, &(offer){.id = id, .models = {"m"}}, i) == REG_OK);
+    }
+    memset(counts, 0, sizeof counts);
+    for (int i = 0; i < COUNT * CYCLES; i++) counts[client_select(reg, client_request("m", REG_ROUND_ROBIN))]++;
+    for (int i = 0; i < COUNT; i++) CHECK(counts[i] >= CYCLES - 1 && counts[i] <= CYCLES + 1);
+    client_free(reg);
+    return COUNT * CYCLES;
 }
 
 static long the_heavier_carries_more(void) {
@@ -233,6 +257,7 @@ const test select_tests[] = {
     {"select: a lease outlives its registration", a_lease_outlives_its_registration_and_the_registry},
     {"select: a registry goes while a lease is read", a_registry_goes_while_a_lease_is_read},
     {"select: weighted turns are smooth", weighted_turns_are_smooth},
+    {"select: turns of many, whenever they joined", turns_of_many_come_whenever_they_joined},
     {"select: the heavier carries more", the_heavier_carries_more},
     {"select: ties rotate while the fleet changes", ties_rotate_while_the_fleet_changes},
     {"select: ties go on behind who is gone", ties_go_on_behind_who_is_gone},
