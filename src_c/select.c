@@ -30,7 +30,7 @@
  * pass ends there, and in a fleet that is not busy it is short.
  *
  * Progress. An attempt fails only because another thread's operation took effect on one of the candidates: lock-free. So that
- * nobody starves, from MANY_ATTEMPTS on it holds the writer lock, which keeps the version, and leaves out 5: then the chosen one is still
+ * nobody starves, after MANY_ATTEMPTS (fewer in a long list) it holds the writer lock, which keeps the version, and leaves out 5: then the chosen one is still
  * eligible, below its cap and counted exactly, but the best only of what the pass saw, all of it within the call.
  *
  * Turns. `last_chosen` is a hint to where ties go on: it is stored after the choice, and two choices at one time may read the same. ROUND_ROBIN's
@@ -44,7 +44,8 @@
 
 /* Up to so many backends a choice is quick enough to be made at once. */
 enum { QUICK_LENGTH = 64 };
-enum { MANY_ATTEMPTS = 256 };
+/* A choice is tried so often, but where that would read more than so many candidates, less often, though some times in any case. */
+enum { MANY_ATTEMPTS = 256, MANY_CANDIDATES = 1 << 18, SOME_ATTEMPTS = 8 };
 /* How often POWER_OF_TWO draws one that is not eligible before it looks at all of them. */
 enum { MANY_DRAWS = 16 };
 
@@ -347,12 +348,16 @@ static verdict locked_attempt(reg_registry *reg, choice *c, const reg_request *r
     return v;
 }
 
+static bool is_enough(const choice *c, uint32_t attempts) {
+    return attempts >= MANY_ATTEMPTS || (attempts >= SOME_ATTEMPTS && (uint64_t)attempts * c->reading.length >= MANY_CANDIDATES);
+}
+
 static reg_status choose(reg_registry *reg, reg_request *request, bool counts, choice *c, record **chosen) {
     static const reg_status statuses[] = {
         [CHOSEN] = REG_OK, [NONE_LEFT] = REG_NONE_AVAILABLE, [NO_MEMORY] = REG_NO_MEMORY, [TOO_LONG] = REG_UNHURRIED_ONLY};
     request_prepare(request);
-    for (int i = 0;; i++) {
-        verdict v = locked_attempt(reg, c, request, counts, i >= MANY_ATTEMPTS, chosen);
+    for (uint32_t i = 0;; i++) {
+        verdict v = locked_attempt(reg, c, request, counts, i != 0 && is_enough(c, i), chosen);
         if (v != TRY_AGAIN) return statuses[v];
     }
 }
