@@ -119,6 +119,10 @@ cdef inline int exactly(value, type kind, str argument) except -1:
 
 cdef inline bint has_key(text, reg_key *key) except -1:
     """The key of an exact str, which must outlive it; False for a text that can't be registered, for it has no UTF-8 form."""
+    return has_key_borrowed(<PyObject *>text, key)
+
+
+cdef inline bint has_key_borrowed(PyObject *text, reg_key *key) except -1:
     if try_key_of(text, key) == 0:
         return True
     if not PyErr_ExceptionMatches(UnicodeEncodeError):
@@ -127,15 +131,20 @@ cdef inline bint has_key(text, reg_key *key) except -1:
     return False
 
 
+cdef inline bint is_plain_sample(PyObject *value, uint32_t *sample) noexcept:
+    """Whether it is an int, of no subclass, from 0 to 2**32-1."""
+    cdef int overflow
+    if not PyLong_CheckExact(value):
+        return False
+    cdef long long quick = PyLong_AsLongLongAndOverflow(value, &overflow)
+    sample[0] = <uint32_t>quick
+    return overflow == 0 and 0 <= quick <= <long long>0xFFFFFFFF
+
+
 cdef inline uint32_t sample_of(value, str argument) except? 0xFFFFFFFF:
     """A latency sample in ms, 0 to 2**32-1."""
-    cdef int overflow
-    cdef long long quick
-    if type(value) is int:
-        quick = PyLong_AsLongLongAndOverflow(value, &overflow)
-        if overflow == 0 and 0 <= quick <= <long long>0xFFFFFFFF:
-            return <uint32_t>quick
-    return odd_sample(value, argument)
+    cdef uint32_t sample
+    return sample if is_plain_sample(<PyObject *>value, &sample) else odd_sample(value, argument)
 
 
 cdef uint32_t odd_sample(value, str argument) except? 0xFFFFFFFF:

@@ -29,7 +29,7 @@ cdef class Batch:
     cdef int find_keys(self) except -1:
         cdef size_t i
         for i in range(self.batch.count):
-            if not has_key(self.ids[i], &self.keys[i]):
+            if not has_key_borrowed(PyList_GET_ITEM(self.ids, i), &self.keys[i]):
                 raise BackendNotFoundError(self.ids[i])
         return 0
 
@@ -39,7 +39,8 @@ cdef class Batch:
         if <size_t>len(values) != self.batch.count:
             raise ValueError(f"samples must be as many as ids: {len(values)} for {self.batch.count}")
         for i in range(self.batch.count):
-            self.samples[i] = sample_of(values[i], f"samples[{i}]")
+            if not is_plain_sample(PyList_GET_ITEM(values, i), &self.samples[i]):
+                self.samples[i] = odd_sample(values[i], f"samples[{i}]")
         return 0
 
     cdef list result(self, reg_status status):
@@ -50,10 +51,19 @@ cdef class Batch:
             raise OverflowError(f"{_at_limit(self.ids[self.batch.applied])}; {self.batch.applied} of {self.batch.count} "
                                 "increments before it were applied")
         check(status, None)
-        return [self.batch.values[i] for i in range(self.batch.count)]
+        cdef list values = PyList_New(self.batch.count)
+        cdef object value  # a Python one, of which the list takes the reference
+        cdef size_t i
+        for i in range(self.batch.count):
+            value = self.batch.values[i]
+            Py_INCREF(value)
+            PyList_SET_ITEM(values, i, value)
+        return values
 
 
 cdef list list_of(values, str argument):
+    if type(values) is list or type(values) is tuple:
+        return list(values)
     if isinstance(values, (str, bytes)):
         raise TypeError(f"{argument} must be an iterable of values, not {type(values).__name__}")
     try:
@@ -65,6 +75,8 @@ cdef list list_of(values, str argument):
 
 cdef list texts_of(ids):
     cdef list texts = list_of(ids, "ids")
-    for i, text in enumerate(texts):
-        texts[i] = exact_text(text, f"ids[{i}]")
+    cdef Py_ssize_t i
+    for i in range(len(texts)):
+        if not PyUnicode_CheckExact(PyList_GET_ITEM(texts, i)):
+            texts[i] = exact_text(texts[i], f"ids[{i}]")
     return texts

@@ -191,7 +191,7 @@ cdef extern from "_python.h":
     void share_between_threads(object shared)
     void make_immortal(object shared)
     int key_of(object text, reg_key *key) except -1
-    int try_key_of "key_of"(object text, reg_key *key)  # the same, with the exception left for the caller to look at
+    int try_key_of "key_of"(PyObject *text, reg_key *key)  # the same, with the exception left for the caller to look at
     PyMemberDef *slot_of(object owner, str name) except NULL
     object slot_get(object owner, PyMemberDef *slot)
     void slot_fill(object owner, PyMemberDef *slot, PyObject *value)

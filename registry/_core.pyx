@@ -30,7 +30,10 @@ from registry.selection import Candidate, Policy, Requirements
 cdef extern from "Python.h":
     str PyUnicode_FromObject(object text)
     str PyUnicode_DecodeUTF8(const char *bytes, Py_ssize_t length, const char *errors)
-    long long PyLong_AsLongLongAndOverflow(object value, int *overflow)
+    bint PyUnicode_CheckExact(PyObject *text)
+    bint PyLong_CheckExact(PyObject *value)
+    long long PyLong_AsLongLongAndOverflow(PyObject *value, int *overflow)
+    PyObject *PyList_GET_ITEM(list values, Py_ssize_t i)  # borrowed: of lists that nobody else has
 
 cdef object UINT32_LIMIT = 2**32 - 1
 cdef object logger = logging.getLogger("registry")
