@@ -72,7 +72,7 @@ def throughput(works: Sequence[Callable[[], int]]) -> float:
 
 
 def calibrated(run: Callable[[int], object], seconds: float) -> int:
-    """How often it can be done in so many seconds, and once at least. The quicker of two tries counts: pauses are the machine's."""
+    """How often it can be done in so many seconds, once at least, by the quicker of two tries: pauses are the machine's."""
     count = 1
     while True:
         taken = min(taken_by(run, count), taken_by(run, count))
