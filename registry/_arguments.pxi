@@ -53,6 +53,8 @@ def immortalize(*singletons):
 def adopt_methods(type cls):
     """Gives `cls`, a subclass of RegistryCore, the core's methods as its own: calls of inherited ones cost 15 ns more."""
     cdef PyObject *method
+    if not issubclass(cls, RegistryCore):
+        raise TypeError(f"cls must be a subclass of RegistryCore, not {cls.__name__}")
     for name, descriptor in RegistryCore.__dict__.items():
         if name in cls.__dict__ or name.startswith("__"):
             continue

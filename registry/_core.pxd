@@ -94,7 +94,7 @@ cdef extern from "registry.h" nogil:
 
     reg_reader *reg_read_begin() noexcept
     void reg_read_end(reg_reader *reader) noexcept
-    reg_kept *reg_read_keep(reg_reader *reader, size_t count) noexcept
+    reg_kept *reg_read_keep(reg_registry *reg, reg_reader *reader, size_t count) noexcept
     reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view) noexcept
     reg_status reg_get_all(reg_registry *reg, c_bool healthy_only, reg_views *views) noexcept
     reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id, reg_views *views) noexcept
@@ -108,6 +108,7 @@ cdef extern from "registry.h" nogil:
         size_t index_entries
         size_t waiting
         size_t waiting_bytes
+        size_t kept
         size_t bytes
 
     reg_stats reg_get_stats(reg_registry *reg)
@@ -195,6 +196,7 @@ cdef extern from "_python.h":
     PyMemberDef *slot_of(object owner, str name) except NULL
     object slot_get(object owner, PyMemberDef *slot)
     void slot_fill(object owner, PyMemberDef *slot, PyObject *value)
+    object allocate(PyTypeObject *type)
     object allocate_untracked(PyTypeObject *type)
     PyObject *method_for(object descriptor, PyTypeObject *type) except? NULL
     object acquire_for(object descriptor, PyTypeObject *type, tuple names, policy,

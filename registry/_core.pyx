@@ -91,12 +91,12 @@ cdef class RegistryCore:
     # ---- reading
 
     cdef list query_all(self, bint healthy_only):
-        cdef reg_views views
-        cdef reg_status status
+        cdef Found found
         cdef reg_reader *reader = begin_read()
         with nogil:
-            status = reg_get_all(self.reg, healthy_only, &views)
-        return views_from(reader, status, &views)
+            found.status = reg_get_all(self.reg, healthy_only, &found.views)
+            end_query(self.reg, reader, &found)
+        return views_from(&found)
 
     def get_backend(self, backend_id, /):
         """The backend with this id as it is now, or None.
@@ -114,7 +114,7 @@ cdef class RegistryCore:
         cdef reg_reader *reader = begin_read()
         cdef reg_status status = reg_get(self.reg, &key, &view)
         if status == REG_OK:
-            kept = reg_read_keep(reader, 1)
+            kept = reg_read_keep(self.reg, reader, 1)
         reg_read_end(reader)
         if status != REG_OK:
             return None
@@ -144,16 +144,16 @@ cdef class RegistryCore:
         id is not a str.
         """
         cdef reg_key key
-        cdef reg_views views
-        cdef reg_status status
+        cdef Found found
         if type(model_id) is not str:
             return self.get_backends_for_model(exact_text(model_id, "model_id"))
         if not has_key(model_id, &key):
             return []
         cdef reg_reader *reader = begin_read()
         with nogil:
-            status = reg_get_for_model(self.reg, &key, &views)
-        return views_from(reader, status, &views)
+            found.status = reg_get_for_model(self.reg, &key, &found.views)
+            end_query(self.reg, reader, &found)
+        return views_from(&found)
 
     def find_by_mdns_instance(self, instance, /):
         """The id of the backend with this mDNS instance, or None.
@@ -445,13 +445,13 @@ cdef class RegistryCore:
         # What may fail comes first: once it is out, it is out.
         cdef ViewBase last = empty_view(<PyTypeObject *>view_class)
         cdef reg_reader *reader = begin_read()
-        cdef reg_kept *kept = reg_read_keep(reader, 1)
+        cdef reg_kept *kept = reg_read_keep(self.reg, reader, 1)
         if kept == NULL:
             reg_read_end(reader)
             raise MemoryError
         with nogil:
             status = reg_remove(self.reg, &key, &view, &garbage)
-        reg_read_keep(reader, 0)  # the same, for what was found since
+        reg_read_keep(self.reg, reader, 0)  # the same, for what was found since
         reg_read_end(reader)
         if status == REG_OK:
             fill_view(last, &view, kept)
@@ -483,7 +483,8 @@ cdef class RegistryCore:
         cdef reg_stats stats
         with nogil:
             stats = reg_get_stats(self.reg)
-        return (stats.backends, stats.models, stats.index_entries, stats.waiting, stats.waiting_bytes, stats.bytes)
+        return (stats.backends, stats.models, stats.index_entries, stats.waiting, stats.waiting_bytes, stats.kept,
+                stats.bytes)
 
     def _has_url(self, str url not None, /):
         cdef reg_key key

@@ -19,9 +19,10 @@ static inline void share_between_threads(PyObject *object) {
 }
 
 /* An object that lives as long as the process, and that all threads take references to: its references are not counted any more. The
- * interpreter does the same to what has more references than it can count. */
+ * interpreter does the same where a thread has more references to an object of its own than it can count. */
 static inline void make_immortal(PyObject *object) {
 #ifdef Py_GIL_DISABLED
+    if (!_Py_IsOwnedByCurrentThread(object)) return; /* then the count would be a wrong one; it only stays slower */
     if (PyObject_IS_GC(object)) PyObject_GC_UnTrack(object);
     Py_SET_REFCNT(object, PY_SSIZE_T_MAX);
 #else
@@ -75,9 +76,12 @@ static inline void slot_fill(PyObject *object, PyMemberDef *slot, PyObject *valu
     *(PyObject **)((char *)object + slot->offset) = value;
 }
 
-/* An object without its fields. The collector need not see it: what is put into it cannot form a cycle. */
+/* An object without its fields. */
+static inline PyObject *allocate(PyTypeObject *type) { return type->tp_alloc(type, 0); }
+
+/* The same where the collector need not see it: what is put into it cannot form a cycle. */
 static inline PyObject *allocate_untracked(PyTypeObject *type) {
-    PyObject *object = type->tp_alloc(type, 0);
+    PyObject *object = allocate(type);
     if (object != NULL && PyType_IS_GC(type)) PyObject_GC_UnTrack(object);
     return object;
 }
@@ -103,23 +107,39 @@ static struct {
     PyMethodDef definition;
 } acquiring;
 
-static inline PyObject *acquire_borrowing(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names) {
-    PyObject *given[] = {acquiring.policy, Py_None, acquiring.exclude, Py_False};
-    Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
-    if (count != 1 || !PyUnicode_CheckExact(arguments[0])) return acquiring.usual(self, arguments, count, names);
-    for (Py_ssize_t i = 0; i < named; i++) {
+enum { POLICY, REQUIRE, EXCLUDE, ALLOW_UNKNOWN, KEYWORDS };
+
+/* Puts the keyword arguments where their names stand in `acquiring.names`. False where one is not known. */
+static inline int sort_keywords(PyObject *const *values, PyObject *names, PyObject **given) {
+    Py_ssize_t count = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    for (Py_ssize_t i = 0; i < count; i++) {
         Py_ssize_t k = 0;
-        while (k < 4 && PyTuple_GET_ITEM(names, i) != PyTuple_GET_ITEM(acquiring.names, k)) k++;
-        if (k == 4) return acquiring.usual(self, arguments, count, names);
-        given[k] = arguments[1 + i];
+        while (k < KEYWORDS && PyTuple_GET_ITEM(names, i) != PyTuple_GET_ITEM(acquiring.names, k)) k++;
+        if (k == KEYWORDS) return 0;
+        given[k] = values[i];
     }
-    return acquiring.choose(self, arguments[0], given[0], given[1], given[2], given[3]);
+    return 1;
+}
+
+/* Whether no foreign code runs in the call that could take away what is borrowed: not to iterate, to compare, or to tell what is wrong. */
+static inline int is_plain(PyObject *model_id, PyObject *const *given) {
+    int is_policy = Py_IS_TYPE(given[POLICY], Py_TYPE(acquiring.policy)) || PyUnicode_CheckExact(given[POLICY]);
+    return PyUnicode_CheckExact(model_id) && is_policy && (PyTuple_CheckExact(given[EXCLUDE]) || PyList_CheckExact(given[EXCLUDE]));
+}
+
+static inline PyObject *acquire_borrowing(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names) {
+    PyObject *given[KEYWORDS] = {acquiring.policy, Py_None, acquiring.exclude, Py_False};
+    if (count != 1 || !sort_keywords(arguments + 1, names, given) || !is_plain(arguments[0], given))
+        return acquiring.usual(self, arguments, count, names);
+    return acquiring.choose(self, arguments[0], given[POLICY], given[REQUIRE], given[EXCLUDE], given[ALLOW_UNKNOWN]);
 }
 
 /* Cython's method of the base class, made again for `type` with this function. The references given here are kept. */
 static inline PyObject *acquire_for(PyObject *descriptor, PyTypeObject *type, PyObject *names, PyObject *policy,
                                     PyObject *(*choose)(PyObject *, PyObject *, PyObject *, PyObject *, PyObject *, PyObject *)) {
     acquiring.definition = *((PyMethodDescrObject *)descriptor)->d_method;
+    if (acquiring.definition.ml_flags != (METH_FASTCALL | METH_KEYWORDS)) /* it is called otherwise */
+        return PyDescr_NewMethod(type, ((PyMethodDescrObject *)descriptor)->d_method);
     acquiring.usual = (keyword_function)(void (*)(void))acquiring.definition.ml_meth;
     acquiring.definition.ml_meth = (PyCFunction)(void (*)(void))acquire_borrowing;
     acquiring.choose = choose;

@@ -101,7 +101,8 @@ def new_view(type cls, definition, status, last_health_check, last_error, pendin
     exactly(definition, backend_class, "definition")
     if not issubclass(cls, ViewBase):
         raise TypeError(f"cls must be a subclass of ViewBase, not {cls.__name__}")
-    cdef ViewBase view = empty_view(<PyTypeObject *>cls)
+    # A subclass may have fields of its own, which the collector has to see.
+    cdef ViewBase view = empty_view(<PyTypeObject *>cls) if cls is view_class else <ViewBase>allocate(<PyTypeObject *>cls)
     view.health = statuses.index(status)
     view.checked_at = (last_health_check - EPOCH) // MICROSECOND
     view.pending, view.total, view.latency = pending_requests, total_requests, avg_latency_ms
@@ -125,25 +126,35 @@ cdef inline void fill_view(ViewBase view, const reg_view *found, reg_kept *kept)
     view.health = found.health
 
 
-cdef list views_from(reg_reader *reader, reg_status status, reg_views *views):
-    """Ends the read, and makes the list of its views."""
-    cdef size_t made = 0
-    cdef reg_kept *kept = reg_read_keep(reader, views.count)
+cdef struct Found:
+    reg_status status
+    reg_views views
+    reg_kept *kept  # for these views; NULL: memory is out
+
+
+cdef inline void end_query(reg_registry *reg, reg_reader *reader, Found *found) noexcept nogil:
+    """Here already, for it may be long until the GIL is back."""
+    found.kept = reg_read_keep(reg, reader, found.views.count)
     reg_read_end(reader)
+
+
+cdef list views_from(Found *found):
+    """The list of the views, each of which takes over one of those that are kept."""
+    cdef size_t made = 0, count = found.views.count
     try:
-        check(status if kept != NULL else REG_NO_MEMORY, None)
-        result = PyList_New(views.count)
-        while made < views.count:
+        check(found.status if found.kept != NULL else REG_NO_MEMORY, None)
+        result = PyList_New(count)
+        while made < count:
             view = empty_view(<PyTypeObject *>view_class)
-            fill_view(view, &views.items[made], kept)
+            fill_view(view, &found.views.items[made], found.kept)
             Py_INCREF(view)
             PyList_SET_ITEM(result, made, view)
             made += 1
         return result
     finally:
-        if made < views.count and kept != NULL:
-            reg_keep_drop(kept, views.count - made, release_object)
-        reg_views_free(views)
+        if made < count and found.kept != NULL:
+            reg_keep_drop(found.kept, count - made, release_object)
+        reg_views_free(&found.views)
 
 
 cdef reg_reader *begin_read() except NULL:

@@ -11,8 +11,9 @@ class RegistryStats:
 
     `index_entries` counts each model of each backend. `waiting_for_reclamation` objects, of `waiting_bytes` bytes, were
     replaced or removed and are freed once no reader can hold them; while one stalls, they grow up to 256 MiB, and then
-    writes raise MemoryError until it goes on. `bytes` is all memory of the core, what waits included; Python's own objects
-    (definitions, ids) come on top.
+    writes raise MemoryError until it goes on. `kept_for_views` objects were replaced or removed, too, and stay for the views
+    that somebody holds: each keeps what was registered in its time. `bytes` is all memory of the core, what waits and what is
+    kept included; Python's own objects (definitions, ids) come on top.
     """
 
     backends: int
@@ -20,4 +21,5 @@ class RegistryStats:
     index_entries: int
     waiting_for_reclamation: int
     waiting_bytes: int
+    kept_for_views: int
     bytes: int

@@ -38,7 +38,7 @@ size_t alias_bytes(const alias *a) { return sizeof *a + a->item.key.length; }
 
 static size_t bytes_of_node(const epoch_node *node) { return alias_bytes(reg_container(node, alias, node)); }
 
-static const epoch_kind kind = {bytes_of_node, destroy_alias};
+static const epoch_kind kind = {.bytes = bytes_of_node, .destroy = destroy_alias};
 
 void alias_drop(alias *a, uint64_t committed) {
     if (--a->holders == 0) publish(&a->life, life_dead_since(committed + 1));

@@ -37,6 +37,7 @@ void torture_point(void);
 #define load_counted(word) (torture_point(), atomic_load_explicit((word), memory_order_seq_cst))
 #define add_counted(word, amount) (torture_point(), atomic_fetch_add_explicit((word), (amount), memory_order_seq_cst))
 #define exchange_counted(word, value) (torture_point(), atomic_exchange_explicit((word), (value), memory_order_seq_cst))
+#define or_counted(word, bits) (torture_point(), atomic_fetch_or_explicit((word), (bits), memory_order_seq_cst))
 #define sub_counted(word, amount) (torture_point(), atomic_fetch_sub_explicit((word), (amount), memory_order_seq_cst))
 /* In a loop: it may fail for no reason. */
 #define swap_counted(word, expected, desired)                                                    \

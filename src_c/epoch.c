@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "memory.h"
+#include "reservation.h"
 
 #if defined(__linux__)
 #include <linux/membarrier.h>
@@ -163,6 +164,7 @@ void epoch_hand_over(epoch_limbo *to, epoch_limbo *from) {
 }
 
 void epoch_destroy(epoch_node *list, epoch_release release) {
+    list = reservation_sift(list);
     while (list != NULL) {
         epoch_node *next = list->next;
         list->kind->destroy(list, release);

@@ -43,8 +43,8 @@ typedef struct epoch_slot {
     _Atomic bool taken; /* by a living thread */
     struct epoch_slot *next; /* slots are never freed: at most one per thread alive at once */
     /* For reservation.h; the last two are the thread's own. */
-    _Atomic(struct reservation *) reservations;
-    struct reservation *current, *looked_at;
+    _Atomic(struct reservation *) reservations, freed;
+    struct reservation *current, *free;
     char padding[REG_CACHE_LINE]; /* processors fetch lines in pairs */
 } epoch_slot;
 
@@ -61,7 +61,13 @@ typedef struct epoch_kind {
     size_t (*bytes)(const epoch_node *node);
     /* Frees it and hands foreign objects to `release`. Outside every lock. */
     void (*destroy)(epoch_node *node, epoch_release release);
+    /* For what views use after their read (reservation.h): since which epoch there was something to find, or EPOCH_NEVER, and of which owner. NULL: for
+     * reads alone. */
+    uint64_t (*born)(const epoch_node *node);
+    uint32_t (*owner)(const epoch_node *node);
 } epoch_kind;
+
+#define EPOCH_NEVER UINT64_MAX
 
 typedef struct epoch_amount {
     size_t nodes;
@@ -126,7 +132,7 @@ epoch_node *epoch_collect_now(epoch_limbo *limbo);
 /* All that waits in `from` waits in `to` now: the owner of `from` goes. Under the locks of both. */
 void epoch_hand_over(epoch_limbo *to, epoch_limbo *from);
 
-/* Destroys a list from the two above. Outside every lock. */
+/* Destroys a list from the two above, all but what views still use. Outside every lock. */
 void epoch_destroy(epoch_node *list, epoch_release release);
 
 /* In the child of a fork: the other threads' slots are free, for those threads are gone. */

@@ -18,7 +18,7 @@ static void destroy_array(epoch_node *node, epoch_release release) {
 
 static size_t bytes_of_node(const epoch_node *node) { return array_bytes(reg_container(node, member_array, node)->capacity); }
 
-static const epoch_kind array_kind = {bytes_of_node, destroy_array};
+static const epoch_kind array_kind = {.bytes = bytes_of_node, .destroy = destroy_array};
 
 size_t member_list_bytes(const member_list *list) {
     const member_array *array = load_own(&((member_list *)list)->array);

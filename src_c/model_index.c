@@ -46,8 +46,8 @@ static size_t bytes_of_variant(const epoch_node *node) {
     return sizeof *v + v->item.key.length;
 }
 
-static const epoch_kind model_kind = {bytes_of_model, destroy_model};
-static const epoch_kind variant_kind = {bytes_of_variant, destroy_variant};
+static const epoch_kind model_kind = {.bytes = bytes_of_model, .destroy = destroy_model};
+static const epoch_kind variant_kind = {.bytes = bytes_of_variant, .destroy = destroy_variant};
 
 /* A definition as bytes: what has a fixed width, then id and name. Two definitions are equal when their bytes are. */
 typedef struct fixed_part {

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "memory.h"
-#include "reservation.h"
 
 static size_t memberships_bytes(uint32_t count) {
     return sizeof(memberships) + count * (sizeof(variant *) + sizeof(uint32_t));
@@ -28,15 +27,8 @@ void record_moved(record *r, member_list *list, uint32_t position) {
         if (&m->variants[i]->model->members == list) m->positions[i] = position;
 }
 
-/* Views use the objects that a state has shown them, as long as somebody owns these. */
-static uint64_t state_born(const state *s) {
-    uint64_t born = s->owns_definition ? s->definition_born : EPOCH_NEVER;
-    return s->owns_error && s->error_born < born ? s->error_born : born;
-}
-
 static void destroy_state(epoch_node *node, epoch_release release) {
     state *s = reg_container(node, state, node);
-    if (reservation_keep(node, state_born(s))) return;
     if (s->owns_definition) release(s->definition);
     if (s->owns_error) release(s->error);
     memory_free(s);
@@ -44,15 +36,25 @@ static void destroy_state(epoch_node *node, epoch_release release) {
 
 static size_t bytes_of_state(const epoch_node *node) { return sizeof *reg_container(node, state, node); }
 
-static const epoch_kind state_kind = {bytes_of_state, destroy_state};
+/* Views use the objects that a state has shown them, as long as somebody owns these. */
+static uint64_t birth_of_state(const epoch_node *node) {
+    const state *s = reg_container(node, state, node);
+    uint64_t born = s->owns_definition ? s->definition_born : EPOCH_NEVER;
+    return s->owns_error && s->error_born < born ? s->error_born : born;
+}
+
+static uint32_t owner_of_state(const epoch_node *node) { return reg_container(node, state, node)->registry; }
+
+static const epoch_kind state_kind = {bytes_of_state, destroy_state, birth_of_state, owner_of_state};
 
 void state_retire(state *s, epoch_limbo *limbo) { epoch_retire(limbo, &s->node, &state_kind); }
 
 void record_drop(record *r, epoch_release release) {
     if (sub_counted(&r->holds, 1) != 1) return;
+    /* As if retired with its record: that is when readers lost sight of it. */
     state *last = load_own(&r->state);
     last->node = (epoch_node){.kind = &state_kind, .stamp = r->node.stamp};
-    destroy_state(&last->node, release);
+    epoch_destroy(&last->node, release);
     release(r->id);
     memory_free(r);
 }
@@ -61,7 +63,7 @@ static void destroy_record(epoch_node *node, epoch_release release) { record_dro
 
 static size_t bytes_of_record(const epoch_node *node) { return sizeof *reg_container(node, record, node) + sizeof(state); }
 
-static const epoch_kind record_kind = {bytes_of_record, destroy_record};
+static const epoch_kind record_kind = {.bytes = bytes_of_record, .destroy = destroy_record};
 
 void record_retire(record *r, epoch_limbo *limbo) {
     memory_free(r->memberships);

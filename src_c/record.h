@@ -30,8 +30,9 @@ typedef struct state {
     int64_t checked_at;     /* microseconds since 1970, UTC */
     uint64_t definition_born; /* the epochs since which readers may find them: see reservation.h */
     uint64_t error_born;
+    uint32_t registry;      /* its number */
     uint8_t health;
-    bool owns_definition;   /* of the states that share one, the newest does; under the lock */
+    bool owns_definition;   /* of the states that share one, the newest does; under the lock, until it is collected */
     bool owns_error;
 } state;
 

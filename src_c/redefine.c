@@ -81,6 +81,7 @@ static void apply(reg_registry *reg, const reg_entry *entry, change *c) {
     if (old_instance != NULL) alias_drop(old_instance, committed(reg));
     *c->state = (state){.definition = entry->definition,
                         .definition_born = load_published(&epoch_clock),
+                        .registry = reg->number,
                         .owns_definition = true,
                         .error = old->error,
                         .error_born = old->error_born,

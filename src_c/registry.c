@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "clock.h"
 #include "memory.h"
 #include "random.h"
 #include "reservation.h"
@@ -37,6 +38,7 @@ static void after_fork(void) {
 
 static void after_fork_in_child(void) {
     epoch_after_fork_in_child();
+    clock_after_fork_in_child();
     random_state = 0; /* not the parent's choices once more */
     after_fork();
 }
@@ -84,6 +86,8 @@ reg_registry *reg_new(void) {
         memory_free(reg);
         return NULL;
     }
+    static _Atomic uint32_t numbers;
+    reg->number = add_counted(&numbers, 1);
     reg->roster.is_roster = true;
     pthread_mutex_init(&reg->writer, NULL);
     pthread_mutex_init(&reg->turns, NULL);

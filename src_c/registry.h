@@ -83,7 +83,7 @@ void reg_read_end(struct epoch_slot *reader);
 
 /* Keeps the objects of `count` views that were found in this read; each is given back by reg_keep_drop. NULL when memory is out. Between
  * reg_read_begin and reg_read_end, once they are found. O(1), whatever the count: see reservation.h. */
-reg_kept *reg_read_keep(struct epoch_slot *reader, size_t count);
+reg_kept *reg_read_keep(reg_registry *reg, struct epoch_slot *reader, size_t count);
 /* `count` of these views are gone. Any thread, outside of reads. */
 void reg_keep_drop(reg_kept *kept, size_t count, void (*release)(void *object));
 
@@ -110,7 +110,8 @@ typedef struct reg_stats {
     size_t index_entries; /* of the model lists, all together */
     size_t waiting;       /* objects that wait for reclamation, until no reader can hold them */
     size_t waiting_bytes;
-    size_t bytes; /* all memory of the core, what waits included; not the caller's objects */
+    size_t kept; /* objects that were replaced or removed, and are kept for views of their time */
+    size_t bytes; /* all memory of the core, what waits and is kept included; not the caller's objects */
 } reg_stats;
 
 /* As of one instant. Waits for writers, and for turns being taken; O(backends + models). */

@@ -27,7 +27,8 @@
  * full ones, for SMART and LOWEST_LATENCY with the versions of the averages in 5, and for POWER_OF_TWO with the two that were drawn. What
  * RANDOM promises depends on nobody else's load, nor does whose turn it is by ROUND_ROBIN where nobody was passed over: there the chosen one
  * alone is looked at again. So it is where LEAST_PENDING meets one that is idle and of the greatest weight: none can be better, so the
- * pass ends there, and in a fleet that is not busy it is short.
+ * pass ends there, and in a fleet that is not busy it is short. (Where the greatest weight has risen since, 5 looks at all of them: then what the pass
+ * has summed up is less than all, and if it is the same by chance, the chosen one was still unbeatable at V.)
  *
  * Progress. An attempt fails only because another thread's operation took effect on one of the candidates: lock-free. So that
  * nobody starves, after MANY_ATTEMPTS (fewer in a long list) it holds the writer lock, which keeps the version, and leaves out 5: then the chosen one is still
@@ -349,7 +350,8 @@ static verdict locked_attempt(reg_registry *reg, choice *c, const reg_request *r
 }
 
 static bool is_enough(const choice *c, uint32_t attempts) {
-    return attempts >= MANY_ATTEMPTS || (attempts >= SOME_ATTEMPTS && (uint64_t)attempts * c->reading.length >= MANY_CANDIDATES);
+    uint64_t candidates = c->request->policy == REG_POWER_OF_TWO ? 2 : c->reading.length;
+    return attempts >= MANY_ATTEMPTS || (attempts >= SOME_ATTEMPTS && attempts * candidates >= MANY_CANDIDATES);
 }
 
 static reg_status choose(reg_registry *reg, reg_request *request, bool counts, choice *c, record **chosen) {

@@ -1,4 +1,5 @@
 /* What a registry consists of, counted on demand: nothing here costs the other operations anything. */
+#include "reservation.h"
 #include "write.h"
 
 static size_t aliases_bytes(const string_map *map) {
@@ -21,7 +22,9 @@ reg_stats reg_get_stats(reg_registry *reg) {
     stats.models = reg->models.served;
     stats.waiting = reg->limbo.waiting.nodes;
     stats.waiting_bytes = reg->limbo.waiting.bytes;
-    stats.bytes = sizeof *reg + stats.waiting_bytes + member_list_bytes(&reg->roster) + records_bytes(&reg->records) +
+    epoch_amount kept = reservation_kept(reg->number);
+    stats.kept = kept.nodes;
+    stats.bytes = sizeof *reg + stats.waiting_bytes + kept.bytes + member_list_bytes(&reg->roster) + records_bytes(&reg->records) +
                   aliases_bytes(&reg->urls) + aliases_bytes(&reg->instances) + model_index_bytes(&reg->models, &stats.index_entries);
     pthread_mutex_unlock(&reg->writer);
     pthread_mutex_unlock(&reg->turns);

@@ -26,7 +26,7 @@ static size_t table_bytes(const string_table *table) { return sizeof *table + (t
 
 static size_t bytes_of_node(const epoch_node *node) { return table_bytes(reg_container(node, string_table, node)); }
 
-static const epoch_kind table_kind = {bytes_of_node, destroy_table};
+static const epoch_kind table_kind = {.bytes = bytes_of_node, .destroy = destroy_table};
 
 size_t string_map_bytes(const string_map *map) { return table_bytes(load_own(&((string_map *)map)->table)); }
 

@@ -75,6 +75,7 @@ static void fill_record(reg_registry *reg, record *r, const reg_entry *entry) {
                  .definition = entry->definition,
                  .definition_born = load_published(&epoch_clock),
                  .checked_at = entry->now,
+                 .registry = reg->number,
                  .health = REG_UNKNOWN,
                  .owns_definition = true};
     r->item.key = entry->id;
@@ -182,6 +183,7 @@ reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health he
         state *old = load_own(&r->state);
         *fresh = (state){.definition = old->definition,
                          .definition_born = old->definition_born,
+                         .registry = reg->number,
                          .owns_definition = true,
                          .error = error,
                          .error_born = load_published(&epoch_clock),

@@ -52,7 +52,7 @@ static inline bool instance_is_taken(reg_registry *reg, const reg_key *instance,
 }
 
 /* Puts a new state in the place of the record's, commits, and retires the old one. What the caller carried over from the old state must
- * be owned by the new one alone: states are reclaimed in the order in which they were replaced. */
+ * be owned by the new one alone: the old one goes first, as a rule, but views may keep either. */
 static inline void replace_state(reg_registry *reg, record *r, state *fresh) {
     state *old = load_own(&r->state);
     fresh->previous = old;

@@ -302,7 +302,8 @@ def test_all_that_is_measured_is_a_number_above_nothing(small_run: Result) -> No
     for one in small_run.rows:
         assert one.values, one
         assert all(isinstance(value, float) and value == value for value in one.values), one
-        assert one.section == cost.SECTION or all(value > 0 for value in one.values), one
+        # The empty loop, or the pages that a process had before, may be more than what is left of so small a run.
+        assert one.section in (cost.SECTION, memory.SECTION) or all(value > 0 for value in one.values), one
     keys = [one.key for one in small_run.rows]
     assert len(keys) == len(set(keys))
 

@@ -64,3 +64,29 @@ def test_what_all_backends_share_is_not_counted() -> None:
         one for one in (*Policy, *BackendStatus, *BackendType, *DiscoverySource, metadata) if not sys._is_immortal(one)
     ]
     assert counted == []
+
+
+@pytest.mark.skipif(not FREE_THREADED, reason="where there is a GIL, threads do not queue for counters")
+def test_an_import_that_another_thread_began_leaves_the_counts_right() -> None:
+    """Who imports the package a second time does not own what the first attempt has made: it must stay counted, and counted right."""
+    code = """
+import sys, threading
+sys.modules["registry.fleet"] = None
+def first():
+    try:
+        import registry
+    except ImportError:
+        pass
+thread = threading.Thread(target=first)
+thread.start()
+thread.join()
+del sys.modules["registry.fleet"]
+from registry import Backend, BackendStatus, Registry
+registry = Registry()
+registry.add_backend(Backend("a", "a", "http://a"))
+for _ in range(1000):
+    assert registry.get_backend("a").status is BackendStatus.UNKNOWN
+print(min(sys.getrefcount(status) for status in BackendStatus) > 0)
+"""
+    done = run(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")

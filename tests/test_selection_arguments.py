@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from conftest import make_backend, make_fleet
 
-from registry import Backend, BackendStatus, Model, Registry, Requirements
+from registry import Backend, BackendStatus, Model, NoBackendAvailableError, Registry, Requirements
 
 
 @pytest.mark.parametrize(
@@ -123,3 +125,26 @@ def test_limits_are_in_views_and_json_and_survive_changes(registry: Registry) ->
     for bad, place in (((0, 1), "max_pending"), ((1, 0), "weight"), ((1, 1001), "weight"), (('"1"', 1), "max_pending")):
         with pytest.raises(ValueError, match=rf"^\$\.{place}: "):
             Backend.from_json(plain % bad)
+
+
+@pytest.mark.parametrize("call", ["exclude", "policy"])
+def test_an_argument_that_its_caller_lets_go_of_during_the_call_stays(registry: Registry, call: str) -> None:
+    """A partial does not own what it passes on, and can be changed while it is called."""
+    model_id = "".join(["llama3", ":70b"])
+
+    class Meddles:
+        """Takes the argument away while it is looked at."""
+
+        def __iter__(self) -> Iterator[str]:
+            partial.__setstate__((registry.acquire, (), {}, {}))
+            return iter(["x" * len(model_id)] * 100)
+
+        def __str__(self) -> str:
+            return str([*self])
+
+        __repr__ = __str__
+
+    partial = functools.partial(registry.acquire, "".join(list(model_id)))
+    with pytest.raises((NoBackendAvailableError, ValueError, TypeError)) as caught:
+        partial(**{call: Meddles()})
+    assert call == "policy" or "'llama3:70b'" in str(caught.value)

@@ -46,6 +46,40 @@ def test_what_was_removed_waits_and_is_reclaimed(registry: Registry) -> None:
     assert after.bytes < waiting.bytes + 200 * 200
 
 
+def churn(registry: Registry) -> None:
+    """What was removed before is collected by then."""
+    for _ in range(200):
+        registry.add_backend(make_backend("other", "m"))
+        registry.remove_backend("other")
+
+
+def test_what_views_keep_is_counted_until_they_go(registry: Registry) -> None:
+    for number in range(5):
+        registry.add_backend(make_backend(f"b{number}", "m"))
+    view = registry.get_backend("b0")
+    assert registry.stats().kept_for_views == 0  # all of it is registered
+    for number in range(5):
+        registry.remove_backend(f"b{number}")
+    churn(registry)
+    before = registry.stats()
+    assert 5 <= before.kept_for_views < 200  # the fleet of its time, and what came and went in the same epoch
+    del view
+    after = registry.stats()
+    assert after.kept_for_views == 0
+    assert after.bytes < before.bytes
+
+
+def test_a_view_keeps_nothing_of_another_registry(registry: Registry) -> None:
+    registry.add_backend(make_backend("a", "m"))
+    view = registry.get_backend("a")
+    other = Registry()
+    other.add_backend(make_backend("a", "m"))
+    other.remove_backend("a")
+    churn(other)
+    assert other.stats().kept_for_views == 0
+    assert view is not None
+
+
 def test_bytes_grow_with_the_fleet(registry: Registry) -> None:
     empty = registry.stats().bytes
     for number in range(100):

@@ -13,7 +13,7 @@ static void count_destroyed(epoch_node *node, epoch_release release) {
 
 static size_t one_byte(const epoch_node *node) { return node != NULL; }
 
-static const epoch_kind kind = {one_byte, count_destroyed};
+static const epoch_kind kind = {.bytes = one_byte, .destroy = count_destroyed};
 
 static void retire_batch(epoch_limbo *limbo) {
     for (int i = 0; i < 64; i++) epoch_retire(limbo, malloc(sizeof(epoch_node)), &kind);

@@ -40,7 +40,7 @@ static void reclaim(epoch_node *node, epoch_release release) {
     free_elements = e;
 }
 
-static const epoch_kind element_kind = {element_bytes, reclaim};
+static const epoch_kind element_kind = {.bytes = element_bytes, .destroy = reclaim};
 
 /* False where all elements wait for reclamation. */
 static bool replace(void) {

@@ -121,7 +121,7 @@ static reg_kept *view_of(reg_registry *reg, const char *id, reg_view *view) {
     reg_key key = key_of(id);
     struct epoch_slot *reader = reg_read_begin();
     CHECK(reg_get(reg, &key, view) == REG_OK);
-    reg_kept *kept = reg_read_keep(reader, 1);
+    reg_kept *kept = reg_read_keep(reg, reader, 1);
     CHECK(kept != NULL);
     reg_read_end(reader);
     return kept;

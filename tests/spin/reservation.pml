@@ -1,7 +1,8 @@
 /* The protocol of src_c/reservation.h, step by step as its proof names them, for Spin: a reader whose views another thread drops, and one who replaces
  * and destroys, every interleaving. The grace period of epoch.h is taken as proved: here the writer waits for it.
  *
- * Memory is sequentially consistent, as these words are. The use of freed memory is one assertion; what is left when all is done, another.
+ * Memory is sequentially consistent: HOLDERS and KEPT are, and of the other words the proof shows in d. what orders them. One owner, one thread that
+ * reads; when a reservation is free again is one step of HOLDERS, and here the reader looks for it. The use of freed memory is one assertion; what is left when all is done, another.
  *
  * Each of these is a bug that the checker must find:
  *   EARLY_CLOCK    the reader loads the clock V1 before it finds the node
