@@ -19,7 +19,8 @@ class Budget:
     sizes: tuple[int, ...] = SIZES
     threads: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     large: int = 100_000  # the fleet whose memory is measured
-    samples: int = 100_000  # of latency in one round
+    samples: int = 100_000  # of latency, a side's in one round, or fewer:
+    patience: float = 2.0  # seconds for them
 
     def thread_counts(self) -> list[int]:
         """1, 2, ... and in doublings above 8."""
@@ -36,6 +37,6 @@ class Step:
 
 
 BUDGETS = {
-    "quick": Budget(rounds=3, seconds=0.01, large=20_000, samples=20_000),
+    "quick": Budget(rounds=3, seconds=0.01, large=20_000, samples=20_000, patience=0.4),
     "full": Budget(rounds=9, seconds=0.05),
 }

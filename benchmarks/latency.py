@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from time import perf_counter_ns, sleep
+from time import perf_counter, perf_counter_ns, sleep
 from typing import Any
 
 from benchmarks.budget import Budget, Step
@@ -21,6 +21,7 @@ from benchmarks.results import Row
 
 SECTION = "latency"
 FLEET = 1000
+BATCH = 100  # calls between two looks at how long it has taken
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 1.0)
 READS = ("get_backend", "acquire and release")
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
@@ -92,9 +93,9 @@ def sampled(
 ) -> list[float]:
     """One round."""
     samples, run = sampler(statement, names)
-    if not is_busy:
-        run(budget.samples)
-    else:
-        with writing(fleet[0], len(fleet[1])):
-            run(budget.samples)
+    with writing(fleet[0], len(fleet[1])) if is_busy else nullcontext():
+        until = perf_counter() + budget.patience
+        run(BATCH)
+        while len(samples) < budget.samples and perf_counter() < until:
+            run(BATCH)
     return at_quantiles(samples)

@@ -11,8 +11,6 @@
 #include <unistd.h>
 #endif
 
-enum { BATCH_COUNT = 64, BATCH_BYTES = 1 << 18 };
-
 _Atomic uint64_t epoch_clock = 1;
 bool epoch_has_heavy_fence;
 _Thread_local epoch_slot *epoch_own_slot REG_TLS_MODEL;
@@ -125,7 +123,7 @@ static void stamp_all(epoch_limbo *limbo) {
     limbo->unstamped_amount = (epoch_amount){0};
 }
 
-static bool is_batch(epoch_amount amount) { return amount.nodes >= BATCH_COUNT || amount.bytes >= BATCH_BYTES; }
+static bool is_batch(epoch_amount amount) { return amount.nodes >= EPOCH_BATCH_NODES || amount.bytes >= EPOCH_BATCH_BYTES; }
 
 epoch_node *epoch_collect(epoch_limbo *limbo) {
     return is_batch(limbo->unstamped_amount) || epoch_is_crowded(limbo) ? epoch_collect_now(limbo) : NULL;

@@ -122,8 +122,12 @@ static inline void epoch_leave(epoch_slot *slot) { publish(&slot->epoch, 0); }
 /* Hands over `node`, already unreachable for readers that start now. Under the limbo's lock. */
 void epoch_retire(epoch_limbo *limbo, epoch_node *node, const epoch_kind *kind);
 
+/* A heavy fence costs the writer microseconds and interrupts every reader for as long, so it is for many nodes at once: with a writer that
+ * never rests, fewer than one read in a thousand meets it. */
+enum { EPOCH_BATCH_NODES = 256, EPOCH_BATCH_BYTES = 1 << 18 };
+
 /* Takes out what no reader can hold any more, as a list for `epoch_destroy`. Unless the limbo is crowded it does nothing until a batch has
- * gathered, for the heavy fence costs microseconds. Under the limbo's lock; never waits. */
+ * gathered. Under the limbo's lock; never waits. */
 epoch_node *epoch_collect(epoch_limbo *limbo);
 
 /* The same at once, however little has gathered. */

@@ -267,6 +267,15 @@ def test_quantiles_of_samples() -> None:
     assert told[-1] == 10_000
 
 
+@pytest.mark.parametrize(("patience", "batches"), [(0.0, 1), (3600.0, 3)])
+def test_reads_are_timed_until_there_are_enough_or_patience_ends(
+    patience: float, batches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "at_quantiles", lambda samples: [float(len(samples))])
+    budget = replace(TINY, samples=2 * latency.BATCH + 1, patience=patience)
+    assert latency.sampled("pass", {}, ({}, []), False, budget) == [batches * latency.BATCH]
+
+
 def test_memory_is_measured_in_a_process_of_its_own() -> None:
     assert 500 < memory.in_child("registry", "shared", 3000) < 100_000
 
@@ -512,6 +521,10 @@ def test_text_between_marks() -> None:
     assert readme.between_marks(old, "new") == f"a\n{readme.BEGIN}\nnew\n{readme.END}\nb"
     with pytest.raises(ValueError, match="expected"):
         readme.between_marks("no marks", "new")
+
+
+def test_the_readme_shows_the_committed_results(capsys: pytest.CaptureFixture[str]) -> None:
+    assert readme.update(check=True) == 0, capsys.readouterr().err
 
 
 def test_a_line_of_the_readme_has_wins_and_losses() -> None:

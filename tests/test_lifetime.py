@@ -96,7 +96,7 @@ def test_views_of_every_time_are_let_go_of(registry: Registry) -> None:
     gc.collect()
     assert live_backends() - before > 1900  # an earlier test may have left some
     del held
-    for _ in range(200):  # what waits for a batch
+    for _ in range(600):  # what waits for a batch
         registry.add_backend(make_backend("x"))
         registry.remove_backend("x")
     gc.collect()

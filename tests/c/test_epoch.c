@@ -16,7 +16,7 @@ static size_t one_byte(const epoch_node *node) { return node != NULL; }
 static const epoch_kind kind = {.bytes = one_byte, .destroy = count_destroyed};
 
 static void retire_batch(epoch_limbo *limbo) {
-    for (int i = 0; i < 64; i++) epoch_retire(limbo, malloc(sizeof(epoch_node)), &kind);
+    for (int i = 0; i < EPOCH_BATCH_NODES; i++) epoch_retire(limbo, malloc(sizeof(epoch_node)), &kind);
 }
 
 static void collect(epoch_limbo *limbo) { epoch_destroy(epoch_collect(limbo), NULL); }
@@ -26,21 +26,21 @@ static long a_read_holds_back_what_was_retired_in_it(void) {
     destroyed = 0;
     retire_batch(&limbo);
     collect(&limbo);
-    CHECK(destroyed == 64); /* nobody reads */
+    CHECK(destroyed == EPOCH_BATCH_NODES); /* nobody reads */
     epoch_slot *slot = epoch_enter();
     CHECK(slot != NULL);
     retire_batch(&limbo);
     collect(&limbo);
-    CHECK(destroyed == 64); /* retired while this read was open */
-    CHECK(limbo.waiting.nodes == 64 && limbo.waiting.bytes == 64);
+    CHECK(destroyed == EPOCH_BATCH_NODES); /* retired while this read was open */
+    CHECK(limbo.waiting.nodes == EPOCH_BATCH_NODES && limbo.waiting.bytes == EPOCH_BATCH_NODES);
     epoch_leave(slot);
     slot = epoch_enter();
     retire_batch(&limbo);
     collect(&limbo);
-    CHECK(destroyed == 128); /* the first batch is free, the second one was retired in this read */
+    CHECK(destroyed == 2 * EPOCH_BATCH_NODES); /* the first batch is free, the second one was retired in this read */
     epoch_leave(slot);
     epoch_destroy(epoch_collect_now(&limbo), NULL);
-    CHECK(destroyed == 192 && limbo.first == NULL && limbo.waiting.nodes == 0);
+    CHECK(destroyed == 3 * EPOCH_BATCH_NODES && limbo.first == NULL && limbo.waiting.nodes == 0);
     return destroyed;
 }
 

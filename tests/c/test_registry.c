@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "client.h"
+#include "epoch.h"
 
 static long statuses(void) {
     reg_registry *reg = reg_new();
@@ -111,7 +112,7 @@ static long a_bulk_form_counts_or_does_nothing(void) {
 
 /* What was removed and replaced is collected by then. */
 static void churn(reg_registry *reg) {
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < EPOCH_BATCH_NODES; i++) {
         CHECK(client_add(reg, &(offer){.id = "other", .models = {"m"}}, i) == REG_OK);
         CHECK(client_remove(reg, "other", NULL) == REG_OK);
     }
@@ -162,7 +163,7 @@ static long a_view_keeps_nothing_but_its_time(void) {
     long before = objects_alive;
     for (int i = 0; i < 5000; i++) CHECK(client_health(reg, "b2", REG_UNHEALTHY, i) == REG_OK);
     churn(reg);
-    CHECK(objects_alive < before + 200);
+    CHECK(objects_alive < before + EPOCH_BATCH_NODES);
     CHECK(object_of(view.definition)->number == 1);
     reg_keep_drop(kept, 1, object_release);
     client_free(reg);
