@@ -9,12 +9,15 @@
 void *memory_alloc(size_t size);
 /* The same without the zeros. */
 void *memory_alloc_raw(size_t size);
-/* Zero, and aligned to a cache line. */
+/* Zero, and aligned: to a power of two, or to a cache line. */
+void *memory_alloc_aligned(size_t alignment, size_t size);
 void *memory_alloc_lines(size_t size);
 void memory_free(void *pointer);
 
 /* Asked before every allocation; false makes it fail. NULL opens the gate. Process-wide. */
 typedef bool (*memory_gate)(void);
 void memory_set_gate(memory_gate gate);
+/* For whoever allocates from memory of its own. */
+bool memory_is_granted(void);
 
 #endif

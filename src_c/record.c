@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "record_pool.h"
 
 static size_t memberships_bytes(uint32_t count) {
     return sizeof(memberships) + count * (sizeof(variant *) + sizeof(uint32_t));
@@ -56,7 +57,7 @@ void record_drop(record *r, epoch_release release) {
     last->node = (epoch_node){.kind = &state_kind, .stamp = r->node.stamp};
     epoch_destroy(&last->node, release);
     release(r->id);
-    memory_free(r);
+    record_free(r);
 }
 
 static void destroy_record(epoch_node *node, epoch_release release) { record_drop(reg_container(node, record, node), release); }

@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "memory.h"
 #include "random.h"
+#include "record_pool.h"
 #include "reservation.h"
 
 /* ---- all registries, so that fork can find them in a quiet moment ---- */
@@ -25,9 +26,11 @@ static void before_fork(void) {
         pthread_mutex_lock(&reg->writer);
     }
     reservations_lock();
+    record_pool_lock();
 }
 
 static void after_fork(void) {
+    record_pool_unlock();
     reservations_unlock();
     for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {
         pthread_mutex_unlock(&reg->writer);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "record_pool.h"
 #include "write.h"
 
 /* ---- models ---- */
@@ -47,12 +48,12 @@ static void free_unborn(reg_registry *reg, record *r) {
     if (r->instance != NULL) alias_unhold(&reg->instances, r->instance, &reg->limbo);
     memory_free(r->memberships);
     memory_free(load_own(&r->state));
-    memory_free(r);
+    record_free(r);
 }
 
 /* Everything a registration needs, none of it visible yet. NULL when memory is out. */
 static record *prepare_record(reg_registry *reg, const reg_entry *entry) {
-    record *r = memory_alloc_lines(sizeof *r);
+    record *r = record_alloc();
     if (r == NULL) return NULL;
     state *s = memory_alloc(sizeof *s);
     store_private(&r->state, s);
