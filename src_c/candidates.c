@@ -33,11 +33,10 @@ static bool is_excluded(const reg_request *request, const reg_key *id) {
 /* ---- where ties go on ---- */
 
 /* A registration is known by its order: its place may have changed since it was chosen, or it may have gone. */
-static uint32_t search_start(const choice *c, uint64_t last_chosen) {
-    uint64_t nearest = UINT64_MAX;
-    uint32_t start = 0;
+static uint32_t search_start(const choice *c, uint32_t last_order) {
+    uint32_t nearest = UINT32_MAX, start = 0;
     EACH_LISTED(c, 0, c->reading.length, m) {
-        uint64_t distance = m->record->order - last_chosen - 1; /* wraps: a round */
+        uint32_t distance = (uint32_t)m->record->order - last_order - 1; /* wraps: a round */
         if (distance >= nearest) continue;
         nearest = distance;
         start = (uint32_t)(m - c->reading.array->members);
@@ -49,16 +48,15 @@ static uint32_t search_start(const choice *c, uint64_t last_chosen) {
  * from process to process (the hash is keyed): else the first backend of all would get the first request for each. */
 static uint32_t start_of(const choice *c) {
     uint64_t last_chosen = load_hint(&c->model->last_chosen);
-    uint32_t position = load_hint(&c->model->last_position), length = c->reading.length;
+    uint32_t position = (uint32_t)(last_chosen >> 32), last_order = (uint32_t)last_chosen, length = c->reading.length;
     if (reg_unlikely(last_chosen == 0)) return (uint32_t)(random_mix(c->model->item.key.hash) % length);
     const member *there = c->reading.array->members + position;
-    bool is_there = position < length && member_is_in(there, c->reading.tick) && there->record->order == last_chosen;
-    return !is_there ? search_start(c, last_chosen) : position + 1 < length ? position + 1 : 0;
+    bool is_there = position < length && member_is_in(there, c->reading.tick) && there->traits.order == (last_order & MEMBER_ORDER);
+    return !is_there ? search_start(c, last_order) : position + 1 < length ? position + 1 : 0;
 }
 
 void choice_move_on(const choice *c, const candidate *chosen) {
-    store_private(&c->model->last_chosen, chosen->record->order);
-    store_private(&c->model->last_position, place_number(c, chosen));
+    store_private(&c->model->last_chosen, (uint64_t)place_number(c, chosen) << 32 | (uint32_t)chosen->record->order);
 }
 
 bool choice_begin(choice *c, reg_registry *reg, const reg_request *request) {

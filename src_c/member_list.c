@@ -111,6 +111,7 @@ uint32_t member_list_add(member_list *list, record *added, member_traits traits,
     member *m = &array->members[position];
     m->record = added;
     m->traits = traits;
+    m->traits.order = added->order & MEMBER_ORDER;
     m->added = (uint32_t)(committed + 1 - array->base);
     store_private(&m->removed, STAYS);
     note_weight(array, added);

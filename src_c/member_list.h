@@ -6,7 +6,7 @@
  *   array   | base | length | previous | member 0 | member 1 | ...
  *   member  | record (64) | added (32) | removed (32) | traits (64) |      added <= tick < removed: a member
  *
- * The traits are those of the model as this record serves it, for choices to look at. They never change: a record whose definition of the
+ * The traits are those of the model as this record serves it, and its order, for choices to look at. They never change: a record whose definition of the
  * model does leaves the list and joins it again in one write.
  *
  * `added` never falls from one member to the next, so those of a version are a beginning of the array, less the removed.
@@ -25,9 +25,12 @@
 struct record;
 
 typedef struct member_traits {
-    uint32_t context_length; /* tokens */
-    uint8_t capabilities;    /* REG_VISION and so on */
+    uint32_t context_length;   /* tokens */
+    uint32_t capabilities : 8; /* REG_VISION and so on */
+    uint32_t order : 24;       /* the low bits of the record's: it is known by them without a look at its own line, where others count */
 } member_traits;
+
+#define MEMBER_ORDER (((uint32_t)1 << 24) - 1)
 
 typedef struct member {
     struct record *record;

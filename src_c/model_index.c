@@ -112,7 +112,7 @@ static variant *add_variant(model_index *index, const reg_model *definition, con
     m->variants++;
     v->model = m;
     v->object = definition->object;
-    v->traits = (member_traits){definition->context_length, definition->capabilities};
+    v->traits = (member_traits){.context_length = definition->context_length, .capabilities = definition->capabilities};
     string_map_put(&index->variants, &v->item);
     return v;
 }

@@ -21,8 +21,7 @@ typedef struct model {
     uint32_t variants;
     uint32_t mark; /* scratch of the write at work; 0 between writes */
     /* Written by every choice, so on a line of its own. */
-    _Alignas(REG_CACHE_LINE) _Atomic uint64_t last_chosen; /* the order of a record; 0: none yet */
-    _Atomic uint32_t last_position; /* where it was in the list: a hint */
+    _Alignas(REG_CACHE_LINE) _Atomic uint64_t last_chosen; /* a hint: its place in the list << 32 | the low half of its order; 0: none yet */
     turns turns; /* under the registry's lock of that name */
     char id[];
 } model;
