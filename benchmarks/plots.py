@@ -79,7 +79,18 @@ def line(axes: Any, side: str, rows: Sequence[Row], across: Callable[[Row], floa
     axes.fill_between(places, low, high, color=SIDES[side], alpha=0.15, linewidth=0)
 
 
-def legend(figure: Any, axes: Sequence[Any]) -> None:
+def plain_numbers(axis: Any) -> None:
+    """Of a logarithmic axis; 2 and 5 of a decade are told where there are few decades."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    plain = FuncFormatter(lambda value, _: f"{value:,g}")
+    axis.set_major_formatter(plain)
+    axis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axis.set_minor_formatter(plain if high < 200 * low else NullFormatter())
+
+
+def legend(figure: Any, axes: Sequence[Any], columns: int) -> None:
     """One for all."""
     handles: dict[str, Any] = {}
     for one in axes:
@@ -89,7 +100,7 @@ def legend(figure: Any, axes: Sequence[Any]) -> None:
         [handles[side] for side in ordered],
         ordered,
         loc="outside upper center",
-        ncols=len(ordered),
+        ncols=min(columns, len(ordered)),
         frameon=False,
         labelcolor=INK,
     )
@@ -105,13 +116,14 @@ def throughput(result: Result) -> Any:
                 axes, side, [row for row in rows if row.side == side], lambda row: float(row.parameters["threads"]), 1e6
             )
         axes.set_yscale("log")
+        plain_numbers(axes.yaxis)
         axes.set_title(title, fontsize=9)
         axes.set_xticks(sorted({int(row.parameters["threads"]) for row in rows}))
     for axes in panels[-3:]:
         axes.set_xlabel("threads")
     for axes in panels[::3]:
         axes.set_ylabel("million a second")
-    legend(figure, panels)
+    legend(figure, panels, 6)
     return figure
 
 
@@ -125,12 +137,14 @@ def cost(result: Result) -> Any:
             line(axes, side, mine, lambda row: float(row.parameters["backends"]), 1e3)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        plain_numbers(axes.xaxis)
+        plain_numbers(axes.yaxis)
         axes.set_title(operation, fontsize=9)
     for axes in panels[-3:]:
         axes.set_xlabel("backends")
     for axes in panels[::3]:
         axes.set_ylabel("µs")
-    legend(figure, panels)
+    legend(figure, panels, 6)
     return figure
 
 
@@ -146,11 +160,12 @@ def latency(result: Result) -> Any:
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xticks([2, 10, 100, 1000, 10_000], ["p50", "p90", "p99", "p99.9", "p99.99"])
-        axes.minorticks_off()
+        axes.xaxis.minorticks_off()
+        plain_numbers(axes.yaxis)
         axes.set_title(f"{operation}, another thread writes", fontsize=9)
         axes.set_xlabel("percentile")
     panels[0].set_ylabel("µs")
-    legend(figure, panels)
+    legend(figure, panels, 3)
     return figure
 
 
