@@ -51,10 +51,10 @@ bench-reference: bench-full
 	.venv/python3/bin/python -m benchmarks readme
 
 # A wheel where there is one, else from source; what can't be had is named, and left out of the suite.
-PEERS := cereggii ft_utils litellm
+PEERS := cereggii 'ft_utils>=0.2' litellm
 peers: $(ENV)/built-bench
 	for peer in $(PEERS); do \
-	  $(BIN)/pip install --quiet --only-binary :all: $$peer || $(BIN)/pip install --quiet $$peer || echo "$$peer can't be had for $(PYTHON)"; \
+	  $(BIN)/pip install --quiet --only-binary :all: "$$peer" || $(BIN)/pip install --quiet "$$peer" || echo "$$peer can't be had for $(PYTHON)"; \
 	done 2>$(ENV)/peers.log
 	benchmarks/peers/dashmap/build
 

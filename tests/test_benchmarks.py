@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -148,6 +150,15 @@ def test_needs_are_the_methods_that_a_statement_calls() -> None:
 )
 def test_a_missing_peer_is_named(package: str, module: str, message: str) -> None:
     assert re.search(message, Peer("x", package, module).missing())
+
+
+def test_an_old_ft_utils_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.1 has wheels, 0.2 has none: the old one is what is had without a compiler."""
+    old = SimpleNamespace(AtomicInt64=object, ConcurrentDict=object)
+    monkeypatch.setitem(sys.modules, "ft_utils.concurrency", old)
+    monkeypatch.setitem(sys.modules, "ft_utils", SimpleNamespace(concurrency=old))
+    monkeypatch.delitem(sys.modules, "benchmarks.peers.ft_utils_map", raising=False)
+    assert "ft_utils>=0.2" in Peer("ft_utils", "pytest", "ft_utils_map").missing()
 
 
 # ---- measuring

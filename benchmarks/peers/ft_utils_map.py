@@ -11,6 +11,9 @@ from ft_utils.concurrency import AtomicInt64, ConcurrentDict
 from benchmarks import fleet
 from benchmarks.peers.records import Record, RecordRegistry
 
+if not hasattr(ConcurrentDict, "get"):
+    raise ImportError("its ConcurrentDict has no methods (pip install 'ft_utils>=0.2')")
+
 
 class FtUtilsRegistry(RecordRegistry):
     """The usual registry over these."""
