@@ -50,8 +50,9 @@ static uint32_t start_of(const choice *c) {
     uint64_t last_chosen = load_hint(&c->model->last_chosen);
     uint32_t position = (uint32_t)(last_chosen >> 32), last_order = (uint32_t)last_chosen, length = c->reading.length;
     if (reg_unlikely(last_chosen == 0)) return (uint32_t)(random_mix(c->model->item.key.hash) % length);
+    if (position >= length) position = 0; /* another list since */
     const member *there = c->reading.array->members + position;
-    bool is_there = position < length && member_is_in(there, c->reading.tick) && there->traits.order == (last_order & MEMBER_ORDER);
+    bool is_there = member_is_in(there, c->reading.tick) && there->traits.order == (last_order & MEMBER_ORDER);
     return !is_there ? search_start(c, last_order) : position + 1 < length ? position + 1 : 0;
 }
 

@@ -13,6 +13,7 @@ typedef struct choice {
     uint32_t start;        /* where the round through the list begins: ties go to whom it meets first */
     uint32_t best_average; /* ms; see policy.h */
     bool is_plain;         /* every healthy backend that is not full will do */
+    bool is_searched;      /* REG_POWER_OF_TWO: drawing met nobody, so the whole list was read */
 } choice;
 
 /* Sorts the excluded ids, so that `candidate_obstacle` finds them by bisection. */

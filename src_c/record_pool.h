@@ -5,7 +5,7 @@
  *
  * One pool for the process, since a lease may keep a record longer than its registry lives. Everything is under one lock, which is held for a few
  * steps, by whoever adds a backend or drops the last hold of one. That a record is free is not told here: see record.h. Free records of a slab are
- * used again oldest first, and under AddressSanitizer nobody may touch them. A slab whose records are all free goes, unless it is the only one with room.
+ * used again oldest first, and under AddressSanitizer nobody may touch them. A slab whose records are all free goes, unless no other has room just then.
  */
 #ifndef REG_RECORD_POOL_H
 #define REG_RECORD_POOL_H

@@ -47,8 +47,9 @@ static reservation *add_reservation(epoch_slot *reader) {
 }
 
 reservation *reservation_renew(epoch_slot *reader, uint32_t owner) {
-    reservation *r = leave(reader->current);
-    reader->current = NULL;
+    reservation *current = reader->current;
+    reader->current = NULL; /* first: who takes over the slot in the child of a fork must not find one that was left */
+    reservation *r = leave(current);
     if (r == NULL && (r = take_free(reader)) == NULL && (r = add_reservation(reader)) == NULL) return NULL;
     uint64_t entered = load_own(&reader->epoch);
     publish(&r->owner, owner);
@@ -107,11 +108,16 @@ epoch_node *reservation_sift(epoch_node *list) {
     return unused;
 }
 
-void reservation_end(reservation *r, bool is_left, epoch_release release) {
+static epoch_node *take_kept(reservation *r) {
     epoch_node *list = NULL;
     reservations_lock();
     if (!reservation_is_held(r)) list = exchange_counted(&r->kept, NULL);
     reservations_unlock();
+    return list;
+}
+
+void reservation_end(reservation *r, bool is_left, epoch_release release) {
+    epoch_node *list = load_counted(&r->kept) != NULL ? take_kept(r) : NULL;
     if (is_left) give_back(r);
     epoch_destroy(list, release);
 }

@@ -6,17 +6,17 @@
  * Izraelevitz, Cai, Beadle, Scott, PPoPP 2018). So what a view keeps was there in the epochs of its read, at most one fleet and what came and
  * went meanwhile.
  *
- * The proof, which goes on where that of epoch.h ends
- * ----------------------------------------------------
+ * The proof, which goes on where that of epoch.h ends. HOLDERS is the number of views, the bit RESERVATION_LEFT apart.
+ * ---------------------------------------------------------------------------------------------------------------------
  *   writer   B   b = load CLOCK, before N is published for the first time
  *   reader   R1 to R4 as there: e is the epoch that it entered, N what it has found. Then, and before R5,
  *            V1  c = load CLOCK (acquire)
- *            V2  take a reservation with FIRST = e and LAST >= c: its own, whose FIRST nobody else writes and which it gives another
- *                FIRST only while HOLDERS is 0
+ *            V2  take a reservation of N's OWNER with FIRST = e and LAST >= c: its own, whose FIRST and OWNER nobody else writes and which it
+ *                gives others only while HOLDERS is 0
  *            V3  HOLDERS += its views (sequentially consistent)
  *            (V2 and V3 may come before R4, if V1 and LAST are done again after it.)
  *   whoever destroys N, with the stamp t or a later one: after W5, so N is known to be out of every reader's reach
- *            K1  look for a reservation with HOLDERS > 0, FIRST <= t and b <= LAST; without one, N is freed
+ *            K1  look for a reservation of N's OWNER with HOLDERS > 0, FIRST <= t and b <= LAST; without one, N is freed
  *            K2  put N on that one's list KEPT
  *            K3  load HOLDERS again; if it is 0 by now, take N back and go on looking
  *   who drops views, any thread
@@ -25,7 +25,7 @@
  *
  * Claim 1: while a view of the reader's is not dropped, N is not freed.
  *   d. K1 comes after R5 of this reader: by a. to c. W4 saw its slot either after R5, or with an epoch above t, and then it cannot have found N.
- *      V2 and V3 come before R5, so K1 sees HOLDERS > 0, this FIRST, and a LAST at least as high as V2's.
+ *      V2 and V3 come before R5, so K1 sees HOLDERS > 0, this FIRST and OWNER, and a LAST at least as high as V2's.
  *   e. FIRST = e <= t, for a reader that entered after t cannot find N (a.).
  *   f. B happens before the publication of N, and that before V1, so b <= c <= LAST: the clock only grows.
  *   By d., e. and f. K1 finds the reservation, and N goes to its list, or to that of another one for which the same holds. D2 frees N only if no other
@@ -38,8 +38,10 @@
  * exactly one step makes the word say both, and whoever took it gives the reservation back: to the thread's list FREED, which others only
  * push to and the thread takes whole.
  *
- * A thread that reads writes to its own slot and reservations. Whoever drops a view writes to the one that it holds, and takes the lock only
- * where something was kept for it.
+ * A thread that reads writes to its own slot and reservations. Whoever drops a view writes to the one that it holds, to FREED where that was the
+ * last of one that its thread has left, and takes the lock only where something was kept for it.
+ *
+ * The child of a fork keeps what other threads were about to make views of, or to let go of: at most one reservation for each of them.
  */
 #ifndef REG_RESERVATION_H
 #define REG_RESERVATION_H

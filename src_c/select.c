@@ -212,13 +212,14 @@ static void draw_from_all(const choice *c, picks *p) {
     p->second = first;
 }
 
-static bool pick_two(const choice *c, picks *p) {
+static bool pick_two(choice *c, picks *p) {
     bool is_short = c->reading.length <= 2;
     if (!is_short && draw(c, &p->best, NULL) && draw(c, &p->second, p->best.place)) {
         p->count = 2;
     } else {
         if (c->reading.length > QUICK_LENGTH && !c->request->unhurried) return false;
         draw_from_all(c, p);
+        c->is_searched = true;
     }
     if (p->count == 2 && is_less_loaded(&p->second, &p->best)) {
         candidate better = p->second;
@@ -350,7 +351,7 @@ static verdict locked_attempt(reg_registry *reg, choice *c, const reg_request *r
 }
 
 static bool is_enough(const choice *c, uint32_t attempts) {
-    uint64_t candidates = c->request->policy == REG_POWER_OF_TWO ? 2 : c->reading.length;
+    uint64_t candidates = c->request->policy == REG_POWER_OF_TWO && !c->is_searched ? 2 : c->reading.length;
     return attempts >= MANY_ATTEMPTS || (attempts >= SOME_ATTEMPTS && attempts * candidates >= MANY_CANDIDATES);
 }
 
