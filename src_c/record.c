@@ -46,7 +46,8 @@ static uint64_t birth_of_state(const epoch_node *node) {
 
 static uint32_t owner_of_state(const epoch_node *node) { return reg_container(node, state, node)->registry; }
 
-static const epoch_kind state_kind = {bytes_of_state, destroy_state, birth_of_state, owner_of_state};
+static const epoch_kind state_kind = {
+    .bytes = bytes_of_state, .destroy = destroy_state, .born = birth_of_state, .owner = owner_of_state};
 
 void state_retire(state *s, epoch_limbo *limbo) { epoch_retire(limbo, &s->node, &state_kind); }
 

@@ -46,13 +46,18 @@ def test_a_registry_in_a_cycle_is_collected() -> None:
     assert gone() is None
 
 
+def change_much(registry: Registry, coming_and_going: str, failing: str) -> None:
+    """Enough that what is not freed shows."""
+    for number in range(3000):
+        registry.add_backend(make_backend(coming_and_going, "m", f"m{number}"))
+        registry.update_status(failing, "unhealthy", f"error {number}")
+        registry.update_models(coming_and_going, [Model("n")])
+        registry.remove_backend(coming_and_going)
+
+
 def test_adding_and_removing_leaves_nothing(registry: Registry) -> None:
     before = live_backends()
-    for number in range(3000):
-        registry.add_backend(make_backend("x", "m", f"m{number}"))
-        registry.update_status("x", "unhealthy", f"error {number}")
-        registry.update_models("x", [Model("n")])
-        registry.remove_backend("x")
+    change_much(registry, "x", "x")
     gc.collect()
     assert live_backends() < before + 500  # what waits for a batch to be reclaimed is bounded
     assert (len(registry), registry.model_count()) == (0, 0)
@@ -75,11 +80,7 @@ def test_one_view_that_is_held_keeps_no_more_than_its_time(registry: Registry) -
     before = live_backends()
     registry.add_backend(make_backend("x", "m"))
     view = registry.get_backend("x")
-    for number in range(3000):
-        registry.add_backend(make_backend("y", "m", f"m{number}"))
-        registry.update_status("x", "unhealthy", f"error {number}")
-        registry.update_models("y", [Model("n")])
-        registry.remove_backend("y")
+    change_much(registry, "y", "x")
     gc.collect()
     assert live_backends() < before + 500
     assert view is not None
