@@ -85,6 +85,7 @@ cdef extern from "registry.h" nogil:
         void *definition
         reg_variant **variants
         size_t variant_count
+        size_t definition_bytes
         int64_t now
         uint32_t max_pending
         int32_t priority
@@ -95,6 +96,7 @@ cdef extern from "registry.h" nogil:
     reg_reader *reg_read_begin() noexcept
     void reg_read_end(reg_reader *reader) noexcept
     reg_kept *reg_read_keep(reg_registry *reg, reg_reader *reader, size_t count) noexcept
+    c_bool reg_read_prepare(reg_reader *reader) noexcept
     reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view) noexcept
     reg_status reg_get_all(reg_registry *reg, c_bool healthy_only, reg_views *views) noexcept
     reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id, reg_views *views) noexcept
@@ -111,7 +113,7 @@ cdef extern from "registry.h" nogil:
         size_t kept
         size_t bytes
 
-    reg_stats reg_get_stats(reg_registry *reg)
+    reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage) noexcept
     uint32_t reg_backend_count(reg_registry *reg) noexcept
     uint32_t reg_model_count(reg_registry *reg) noexcept
 
@@ -175,7 +177,7 @@ cdef extern from "registry.h" nogil:
     reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t order, const void *expected,
                             reg_garbage **garbage) noexcept
     reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now, void *error,
-                                 reg_garbage **garbage) noexcept
+                                 size_t error_bytes, reg_garbage **garbage) noexcept
 
 
 cdef extern from "registry.h":  # these call back into Python: with the thread state attached

@@ -442,21 +442,17 @@ cdef class RegistryCore:
         cdef reg_status status
         if not has_key(backend_id, &key):
             raise BackendNotFoundError(backend_id)
-        # What may fail comes first: once it is out, it is out.
+        # What may fail comes first: a removal cannot be taken back.
         cdef ViewBase last = empty_view(<PyTypeObject *>view_class)
         cdef reg_reader *reader = begin_read()
-        cdef reg_kept *kept = reg_read_keep(self.reg, reader, 1)
-        if kept == NULL:
+        if not reg_read_prepare(reader):
             reg_read_end(reader)
             raise MemoryError
         with nogil:
             status = reg_remove(self.reg, &key, &view, &garbage)
-        reg_read_keep(self.reg, reader, 0)  # the same, for what was found since
-        reg_read_end(reader)
         if status == REG_OK:
-            fill_view(last, &view, kept)
-        else:
-            reg_keep_drop(kept, 1, release_object)
+            fill_view(last, &view, reg_read_keep(self.reg, reader, 1))
+        reg_read_end(reader)
         drop(garbage)
         check(status, backend_id)
         return last
@@ -468,11 +464,12 @@ cdef class RegistryCore:
         cdef reg_status status = REG_NOT_FOUND
         cdef reg_health health = <reg_health><int>statuses.index(status_member)
         cdef PyObject *owned = NULL if error is None else <PyObject *>error
+        cdef size_t error_bytes = 0 if error is None else text_bytes(error)
         cdef int64_t now = now_microseconds()
         if has_key(backend_id, &key):
             Py_XINCREF(owned)
             with nogil:
-                status = reg_update_health(self.reg, &key, health, now, owned, &garbage)
+                status = reg_update_health(self.reg, &key, health, now, owned, error_bytes, &garbage)
             if status != REG_OK:
                 Py_XDECREF(owned)
             drop(garbage)
@@ -481,8 +478,10 @@ cdef class RegistryCore:
     def _stats(self, /):
         """The fields of `RegistryStats`, in order."""
         cdef reg_stats stats
+        cdef reg_garbage *garbage
         with nogil:
-            stats = reg_get_stats(self.reg)
+            stats = reg_get_stats(self.reg, &garbage)
+        drop(garbage)
         return (stats.backends, stats.models, stats.index_entries, stats.waiting, stats.waiting_bytes, stats.kept,
                 stats.bytes)
 

@@ -104,6 +104,26 @@ cdef shared_definition(definition, HeldModels held):
     return definition if shared is models else with_models(definition, shared)
 
 
+cdef enum:
+    TEXT_BYTES = 64  # of a str besides its characters
+    DEFINITION_BYTES = 512  # of a Backend with its short texts, besides models and metadata
+
+
+cdef inline size_t text_bytes(text) noexcept:
+    """About how much a str takes. A frozen dataclass can be made to hold anything else: that counts nothing."""
+    return TEXT_BYTES + <size_t>len(<str>text) if type(text) is str else 0
+
+
+cdef size_t definition_bytes(definition, HeldModels held) except? 0:
+    """About how much goes with a definition; its models are the fleet's."""
+    cdef size_t total = DEFINITION_BYTES + held.count * sizeof(void *)
+    metadata = slot_get(definition, backend_slots.metadata)
+    if issubclass(type(metadata), dict):
+        for key, value in dict.items(metadata):
+            total += text_bytes(key) + text_bytes(value)
+    return total
+
+
 cdef int fill_entry(reg_entry *entry, id, definition, instance, HeldModels held) except -1:
     """What `reg_add` and `reg_redefine` share; the texts are kept alive by the caller."""
     entry.instance.data = NULL
@@ -113,6 +133,7 @@ cdef int fill_entry(reg_entry *entry, id, definition, instance, HeldModels held)
         exactly(instance, str, "instance")
         key_of(instance, &entry.instance)
     entry.definition = <void *>definition
+    entry.definition_bytes = definition_bytes(definition, held)
     entry.variants = held.variants
     entry.variant_count = held.count
     return 0

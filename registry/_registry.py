@@ -148,7 +148,8 @@ class Registry(_core.RegistryCore):
     def stats(self) -> RegistryStats:
         """How much there is, how much memory it takes, and how much of that waits for reclamation.
 
-        As of one instant. Waits for writers; O(backends + models), with the GIL released.
+        As of one instant; then what waits is reclaimed as far as readers allow it, so that whoever watches a registry also
+        sweeps it. Waits for writers; O(backends + models), with the GIL released.
         """
         return RegistryStats(*self._stats())
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 class RegistryStats:
     """Sizes of one registry at one instant. Immutable; thread safety: atomic.
 
-    `index_entries` counts each model of each backend. `waiting_for_reclamation` objects, of `waiting_bytes` bytes, were
-    replaced or removed and are freed once no reader can hold them; while one stalls, they grow up to 256 MiB, and then
-    writes raise MemoryError until it goes on. `kept_for_views` objects were replaced or removed, too, and stay for the views
-    that somebody holds: each keeps what was registered in its time. `bytes` is all memory of the core, what waits and what is
-    kept included; Python's own objects (definitions, ids) come on top.
+    `index_entries` counts each model of each backend. `waiting_for_reclamation` objects were replaced or removed and are
+    freed once no reader can hold them. `waiting_bytes` is their size with what they hold: definitions and errors, as far
+    as their texts tell. While a reader stalls they grow up to 256 MiB; then writes raise MemoryError until it goes on.
+    `kept_for_views` objects were replaced or removed too, and stay for the views that somebody holds: each view keeps
+    what was registered in its time. `bytes` is all memory of the core, what waits and what is kept included; Python's
+    own objects that are registered (definitions, ids) come on top.
     """
 
     backends: int

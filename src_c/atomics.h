@@ -38,6 +38,7 @@ void torture_point(void);
 #define add_counted(word, amount) (torture_point(), atomic_fetch_add_explicit((word), (amount), memory_order_seq_cst))
 #define exchange_counted(word, value) (torture_point(), atomic_exchange_explicit((word), (value), memory_order_seq_cst))
 #define or_counted(word, bits) (torture_point(), atomic_fetch_or_explicit((word), (bits), memory_order_seq_cst))
+#define and_counted(word, bits) (torture_point(), atomic_fetch_and_explicit((word), (bits), memory_order_seq_cst))
 #define sub_counted(word, amount) (torture_point(), atomic_fetch_sub_explicit((word), (amount), memory_order_seq_cst))
 /* In a loop: it may fail for no reason. */
 #define swap_counted(word, expected, desired)                                                    \

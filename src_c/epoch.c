@@ -1,6 +1,8 @@
 #include "epoch.h"
 
 #include <pthread.h>
+#include <string.h>
+#include <time.h>
 
 #include "memory.h"
 #include "reservation.h"
@@ -9,6 +11,12 @@
 #include <linux/membarrier.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#endif
+
+#if defined(CLOCK_MONOTONIC_COARSE)
+#define CLOCK_QUIET CLOCK_MONOTONIC_COARSE /* a few ms of error for a quarter of the cost */
+#else
+#define CLOCK_QUIET CLOCK_MONOTONIC
 #endif
 
 _Atomic uint64_t epoch_clock = 1;
@@ -51,7 +59,7 @@ static void set_up(void) {
 }
 
 static epoch_slot *take_free_slot(void) {
-    for (epoch_slot *slot = epoch_slots(); slot != NULL; slot = slot->next) {
+    for (epoch_slot *slot = load_published(&all_slots); slot != NULL; slot = slot->next) {
         bool taken = false;
         if (atomic_compare_exchange_strong_explicit(&slot->taken, &taken, true, memory_order_acquire, memory_order_relaxed))
             return slot;
@@ -105,11 +113,9 @@ void epoch_retire(epoch_limbo *limbo, epoch_node *node, const epoch_kind *kind) 
     add_to(&limbo->unstamped_amount, node);
 }
 
-epoch_slot *epoch_slots(void) { return load_published(&all_slots); }
-
 static uint64_t oldest_read(void) {
     uint64_t oldest = UINT64_MAX;
-    for (epoch_slot *slot = epoch_slots(); slot != NULL; slot = slot->next) {
+    for (epoch_slot *slot = load_published(&all_slots); slot != NULL; slot = slot->next) {
         uint64_t epoch = load_published(&slot->epoch);
         if (epoch != 0 && epoch < oldest) oldest = epoch;
     }
@@ -125,16 +131,34 @@ static void stamp_all(epoch_limbo *limbo) {
 
 static bool is_batch(epoch_amount amount) { return amount.nodes >= EPOCH_BATCH_NODES || amount.bytes >= EPOCH_BATCH_BYTES; }
 
-epoch_node *epoch_collect(epoch_limbo *limbo) {
-    return is_batch(limbo->unstamped_amount) || epoch_is_crowded(limbo) ? epoch_collect_now(limbo) : NULL;
+static uint64_t milliseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_QUIET, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static bool is_time_to_look(const epoch_limbo *limbo) { return limbo->unstamped_amount.nodes % EPOCH_LOOKS == 1; }
+
+bool epoch_is_due(epoch_limbo *limbo) {
+    if (is_batch(limbo->unstamped_amount) || epoch_is_crowded(limbo)) return true;
+    return is_time_to_look(limbo) && milliseconds() - limbo->collected_at >= EPOCH_QUIET_MILLISECONDS;
+}
+
+bool epoch_is_leftover_due(const epoch_limbo *limbo) {
+    return limbo->first != limbo->unstamped && is_time_to_look(limbo);
 }
 
 epoch_node *epoch_collect_now(epoch_limbo *limbo) {
+    limbo->collected_at = milliseconds();
     stamp_all(limbo);
     heavy_fence();
+    return epoch_collect_stamped(limbo);
+}
+
+epoch_node *epoch_collect_stamped(epoch_limbo *limbo) {
     uint64_t oldest = oldest_read();
     epoch_node *ripe = limbo->first, *last = NULL;
-    while (limbo->first != NULL && limbo->first->stamp < oldest) {
+    while (limbo->first != limbo->unstamped && limbo->first->stamp < oldest) {
         last = limbo->first;
         limbo->first = last->next;
         take_from(&limbo->waiting, last);
@@ -143,6 +167,14 @@ epoch_node *epoch_collect_now(epoch_limbo *limbo) {
     last->next = NULL;
     if (limbo->first == NULL) limbo->last = NULL;
     return ripe;
+}
+
+epoch_node *epoch_join(epoch_node *list, epoch_node *other) {
+    if (list == NULL) return other;
+    epoch_node *last = list;
+    while (last->next != NULL) last = last->next;
+    last->next = other;
+    return list;
 }
 
 /* They get new stamps, which are later ones: that only delays. */
@@ -162,18 +194,14 @@ void epoch_hand_over(epoch_limbo *to, epoch_limbo *from) {
 }
 
 void epoch_destroy(epoch_node *list, epoch_release release) {
-    list = reservation_sift(list);
-    while (list != NULL) {
-        epoch_node *next = list->next;
-        list->kind->destroy(list, release);
-        list = next;
-    }
+    epoch_destroy_each(reservation_sift(list), release);
 }
 
 void epoch_after_fork_in_child(void) {
     for (epoch_slot *slot = load_own(&all_slots); slot != NULL; slot = slot->next) {
         if (slot == epoch_own_slot) continue;
         atomic_store_explicit(&slot->epoch, 0, memory_order_relaxed);
+        memset(slot->memos, 0, sizeof slot->memos); /* its thread may have been writing one */
         atomic_store_explicit(&slot->taken, false, memory_order_relaxed);
     }
     if (epoch_has_heavy_fence) epoch_has_heavy_fence = register_heavy_fence();

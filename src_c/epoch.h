@@ -37,14 +37,24 @@
 #include "atomics.h"
 
 struct reservation;
+struct generations;
+
+/* A thread's reservation for one registry, as long as that has the generation of this number: see reservation.h. */
+typedef struct reservation_memo {
+    struct generations *of;
+    uint32_t number;
+    struct reservation *reservation;
+} reservation_memo;
+
+enum { RESERVATION_MEMOS = 8 };
 
 typedef struct epoch_slot {
     _Alignas(REG_CACHE_LINE) _Atomic uint64_t epoch; /* 0: not reading */
     _Atomic bool taken; /* by a living thread */
     struct epoch_slot *next; /* slots are never freed: at most one per thread alive at once */
-    /* For reservation.h; the last two are the thread's own. */
-    _Atomic(struct reservation *) reservations, freed;
-    struct reservation *current, *free;
+    /* The thread's own, for reservation.h. */
+    reservation_memo memos[RESERVATION_MEMOS];
+    struct reservation *spare;
     char padding[REG_CACHE_LINE]; /* processors fetch lines in pairs */
 } epoch_slot;
 
@@ -61,13 +71,12 @@ typedef struct epoch_kind {
     size_t (*bytes)(const epoch_node *node);
     /* Frees it and hands foreign objects to `release`. Outside every lock. */
     void (*destroy)(epoch_node *node, epoch_release release);
-    /* For what views use after their read (reservation.h): since which epoch there was something to find, or EPOCH_NEVER, and of which owner. NULL: for
-     * reads alone. */
-    uint64_t (*born)(const epoch_node *node);
-    uint32_t (*owner)(const epoch_node *node);
+    /* For what views show after their read, which is a `retained` (reservation.h): the generation in which it was
+     * published, or GENERATION_NEVER if no view needs it. NULL: only reads use it. */
+    uint32_t (*born)(const epoch_node *node);
 } epoch_kind;
 
-#define EPOCH_NEVER UINT64_MAX
+#define GENERATION_NEVER UINT32_MAX
 
 typedef struct epoch_amount {
     size_t nodes;
@@ -81,6 +90,7 @@ typedef struct epoch_limbo {
     epoch_node *unstamped; /* the oldest node that no epoch_collect has seen yet */
     epoch_amount waiting;
     epoch_amount unstamped_amount; /* of these, those from `unstamped` on */
+    uint64_t collected_at;         /* see epoch_is_due */
 } epoch_limbo;
 
 /* A reader that stalls in its epoch holds back all that is retired from then on. So that this is bounded, an owner adds nothing more to a
@@ -93,9 +103,6 @@ extern _Atomic uint64_t epoch_clock;
 extern bool epoch_has_heavy_fence; /* set once, before the first slot is handed out */
 
 extern _Thread_local epoch_slot *epoch_own_slot REG_TLS_MODEL;
-
-/* All slots; the first one of a list that only grows. */
-epoch_slot *epoch_slots(void);
 
 /* This thread's slot, taken at its first read and given back when the thread ends. NULL when memory is out. */
 epoch_slot *epoch_take_slot(void);
@@ -126,18 +133,41 @@ void epoch_retire(epoch_limbo *limbo, epoch_node *node, const epoch_kind *kind);
  * never rests, fewer than one read in a thousand meets it. */
 enum { EPOCH_BATCH_NODES = 256, EPOCH_BATCH_BYTES = 1 << 18 };
 
-/* Takes out what no reader can hold any more, as a list for `epoch_destroy`. Unless the limbo is crowded it does nothing until a batch has
- * gathered. Under the limbo's lock; never waits. */
-epoch_node *epoch_collect(epoch_limbo *limbo);
+/* Where writes are so far apart, a fence for a few nodes costs little, and they need not wait for a batch. The clock is
+ * looked at for the first of so many nodes, and so is whether what was in use at the last collection still is. */
+enum { EPOCH_QUIET_MILLISECONDS = 100, EPOCH_LOOKS = 8 };
 
-/* The same at once, however little has gathered. */
+/* Whether it is time for epoch_collect_now: a batch has gathered, the limbo is crowded, or nothing was collected for
+ * EPOCH_QUIET_MILLISECONDS. Under the limbo's lock. */
+bool epoch_is_due(epoch_limbo *limbo);
+
+/* Whether it is time for epoch_collect_stamped. Under the limbo's lock. */
+bool epoch_is_leftover_due(const epoch_limbo *limbo);
+
+/* Takes out what no reader can hold any more, as a list for `epoch_destroy`. Under the limbo's lock; never waits. */
 epoch_node *epoch_collect_now(epoch_limbo *limbo);
+
+/* The same for what an earlier collection found in use: without a fence of its own, so it costs a look at each slot.
+ * W3 comes before every later W4 of the nodes that were stamped before it. */
+epoch_node *epoch_collect_stamped(epoch_limbo *limbo);
+
+/* Both lists as one. O(nodes of the first). */
+epoch_node *epoch_join(epoch_node *list, epoch_node *other);
 
 /* All that waits in `from` waits in `to` now: the owner of `from` goes. Under the locks of both. */
 void epoch_hand_over(epoch_limbo *to, epoch_limbo *from);
 
-/* Destroys a list from the two above, all but what views still use. Outside every lock. */
+/* Destroys a list from the two above, all but what views still show. Outside every lock. */
 void epoch_destroy(epoch_node *list, epoch_release release);
+
+/* Destroys every node of a list. Outside every lock. */
+static inline void epoch_destroy_each(epoch_node *list, epoch_release release) {
+    while (list != NULL) {
+        epoch_node *next = list->next;
+        list->kind->destroy(list, release);
+        list = next;
+    }
+}
 
 /* In the child of a fork: the other threads' slots are free, for those threads are gone. */
 void epoch_after_fork_in_child(void);

@@ -24,7 +24,7 @@ struct reg_registry {
     _Alignas(REG_CACHE_LINE) pthread_mutex_t writer; /* guards all that is not published, and every write */
     epoch_limbo limbo;
     uint64_t orders; /* handed out to registrations so far */
-    uint32_t number; /* of this registry; in 2**32 of them one comes again */
+    generations *generations; /* of its views */
     pthread_mutex_t turns;   /* guards all models' turns; taken before the writer's where both are */
     reg_registry *previous, *next; /* in the list of all registries, for fork */
 };

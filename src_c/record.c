@@ -28,42 +28,48 @@ void record_moved(record *r, member_list *list, uint32_t position) {
         if (&m->variants[i]->model->members == list) m->positions[i] = position;
 }
 
+static state *state_of(const epoch_node *node) { return reg_container(node, state, shown.node); }
+
 static void destroy_state(epoch_node *node, epoch_release release) {
-    state *s = reg_container(node, state, node);
+    state *s = state_of(node);
     if (s->owns_definition) release(s->definition);
     if (s->owns_error) release(s->error);
     memory_free(s);
 }
 
-static size_t bytes_of_state(const epoch_node *node) { return sizeof *reg_container(node, state, node); }
+/* With the objects that go with it. */
+static size_t bytes_of_state(const epoch_node *node) {
+    const state *s = state_of(node);
+    return sizeof *s + (s->owns_definition ? s->definition_bytes : 0) + (s->owns_error ? s->error_bytes : 0);
+}
 
-/* Views use the objects that a state has shown them, as long as somebody owns these. */
-static uint64_t birth_of_state(const epoch_node *node) {
-    const state *s = reg_container(node, state, node);
-    uint64_t born = s->owns_definition ? s->definition_born : EPOCH_NEVER;
+/* Views show the objects of a state for as long as it owns them. */
+static uint32_t birth_of_state(const epoch_node *node) {
+    const state *s = state_of(node);
+    uint32_t born = s->owns_definition ? s->definition_born : GENERATION_NEVER;
     return s->owns_error && s->error_born < born ? s->error_born : born;
 }
 
-static uint32_t owner_of_state(const epoch_node *node) { return reg_container(node, state, node)->registry; }
+static const epoch_kind state_kind = {.bytes = bytes_of_state, .destroy = destroy_state, .born = birth_of_state};
 
-static const epoch_kind state_kind = {
-    .bytes = bytes_of_state, .destroy = destroy_state, .born = birth_of_state, .owner = owner_of_state};
-
-void state_retire(state *s, epoch_limbo *limbo) { epoch_retire(limbo, &s->node, &state_kind); }
+void state_retire(state *s, epoch_limbo *limbo) { epoch_retire(limbo, &s->shown.node, &state_kind); }
 
 void record_drop(record *r, epoch_release release) {
     if (sub_counted(&r->holds, 1) != 1) return;
     /* As if retired with its record: that is when readers lost sight of it. */
     state *last = load_own(&r->state);
-    last->node = (epoch_node){.kind = &state_kind, .stamp = r->node.stamp};
-    epoch_destroy(&last->node, release);
+    last->shown.node = (epoch_node){.kind = &state_kind};
+    epoch_destroy(&last->shown.node, release);
     release(r->id);
     record_free(r);
 }
 
 static void destroy_record(epoch_node *node, epoch_release release) { record_drop(reg_container(node, record, node), release); }
 
-static size_t bytes_of_record(const epoch_node *node) { return sizeof *reg_container(node, record, node) + sizeof(state); }
+static size_t bytes_of_record(const epoch_node *node) {
+    record *r = reg_container(node, record, node);
+    return sizeof *r + bytes_of_state(&load_own(&r->state)->shown.node);
+}
 
 static const epoch_kind record_kind = {.bytes = bytes_of_record, .destroy = destroy_record};
 

@@ -17,24 +17,33 @@
 #include "alias.h"
 #include "counters.h"
 #include "model_index.h"
+#include "reservation.h"
 #include "string_map.h"
 #include "version.h"
 
 /* What changes together, in one immutable piece: a reader never sees a status with another's error. */
 typedef struct state {
-    epoch_node node;
+    retained shown; /* `link` leads to the previous state; see version.h for when it may be followed */
     uint64_t version;
-    struct state *previous; /* see version.h for when it may be followed */
     void *definition;
-    void *error;            /* NULL: none */
-    int64_t checked_at;     /* microseconds since 1970, UTC */
-    uint64_t definition_born; /* the epochs since which readers may find them: see reservation.h */
-    uint64_t error_born;
-    uint32_t registry;      /* its number */
-    uint8_t health;
-    bool owns_definition;   /* of the states that share one, the newest does; under the lock, until it is collected */
-    bool owns_error;
+    void *error;             /* NULL: none */
+    int64_t checked_at : 56; /* microseconds since 1970, UTC */
+    uint64_t health : 8;
+    /* For the writer, until the state is collected. Of the states that share an object, the newest owns it. */
+    uint32_t definition_born; /* its generation: see reservation.h */
+    uint32_t error_born;
+    uint32_t definition_bytes : 31, owns_definition : 1;
+    uint32_t error_bytes : 31, owns_error : 1;
 } state;
+
+_Static_assert(sizeof(state) == 88, "a state is as small as it can be: there is one for each backend");
+
+static inline state *state_previous(const state *s) {
+    return s->shown.link == NULL ? NULL : reg_container(s->shown.link, state, shown);
+}
+
+/* How much an object takes, as far as a caller knows, for a field of 31 bits. */
+static inline uint32_t known_bytes(size_t bytes) { return bytes < INT32_MAX ? (uint32_t)bytes : INT32_MAX; }
 
 /* The models of a record and its place in each of their lists. Only the lock's holder reads it. */
 typedef struct memberships {
@@ -72,7 +81,7 @@ _Static_assert(sizeof(record) == 2 * REG_CACHE_LINE, "a record is two lines");
 /* The state at `version`, loaded in this epoch; for a record that is younger, its first one (see life_at). */
 static inline state *record_state_at(record *r, uint64_t version) {
     state *s = load_published(&r->state);
-    while (reg_unlikely(s->version > version) && s->previous != NULL) s = s->previous;
+    for (state *older; reg_unlikely(s->version > version) && (older = state_previous(s)) != NULL;) s = older;
     return s;
 }
 

@@ -79,11 +79,13 @@ static void apply(reg_registry *reg, const reg_entry *entry, change *c) {
     move_between_lists(reg, c);
     r->instance = c->instance;
     if (old_instance != NULL) alias_drop(old_instance, committed(reg));
-    *c->state = (state){.definition = entry->definition,
-                        .definition_born = load_published(&epoch_clock),
-                        .registry = reg->number,
+    *c->state = (state){.shown.generations = reg->generations,
+                        .definition = entry->definition,
+                        .definition_bytes = known_bytes(entry->definition_bytes),
+                        .definition_born = generation_now(reg->generations),
                         .owns_definition = true,
                         .error = old->error,
+                        .error_bytes = old->error_bytes,
                         .error_born = old->error_born,
                         .owns_error = old->owns_error,
                         .checked_at = old->checked_at,

@@ -7,13 +7,13 @@
 #include "memory.h"
 #include "random.h"
 #include "record_pool.h"
+#include "orphans.h"
 #include "reservation.h"
 
 /* ---- all registries, so that fork can find them in a quiet moment ---- */
 
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static reg_registry *all_registries;
-static epoch_limbo orphans; /* of registries that were freed; under all_lock */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 /* Fork copies one thread and all memory. Holding every lock meanwhile, no structure is copied half written, and the
@@ -25,6 +25,7 @@ static void before_fork(void) {
         pthread_mutex_lock(&reg->turns);
         pthread_mutex_lock(&reg->writer);
     }
+    orphans_lock();
     reservations_lock();
     record_pool_lock();
 }
@@ -32,6 +33,7 @@ static void before_fork(void) {
 static void after_fork(void) {
     record_pool_unlock();
     reservations_unlock();
+    orphans_unlock();
     for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {
         pthread_mutex_unlock(&reg->writer);
         pthread_mutex_unlock(&reg->turns);
@@ -81,6 +83,13 @@ static bool init_maps(reg_registry *reg) {
     return false;
 }
 
+static void free_maps(reg_registry *reg) {
+    model_index_free(&reg->models);
+    string_map_free(&reg->instances);
+    string_map_free(&reg->urls);
+    string_map_free(&reg->records);
+}
+
 reg_registry *reg_new(void) {
     pthread_once(&fork_once, set_up_fork);
     reg_registry *reg = memory_alloc_lines(sizeof *reg);
@@ -89,23 +98,17 @@ reg_registry *reg_new(void) {
         memory_free(reg);
         return NULL;
     }
-    static _Atomic uint32_t numbers;
-    reg->number = add_counted(&numbers, 1);
+    reg->generations = generations_new();
+    if (reg->generations == NULL) {
+        free_maps(reg);
+        memory_free(reg);
+        return NULL;
+    }
     reg->roster.is_roster = true;
     pthread_mutex_init(&reg->writer, NULL);
     pthread_mutex_init(&reg->turns, NULL);
     list_registry(reg);
     return reg;
-}
-
-/* Nobody uses the registry any more, but a lease that outlives it may be reading its record's state at this moment. What such a reader holds
- * waits for the next registry that goes. */
-static epoch_node *take_over(epoch_limbo *limbo) {
-    pthread_mutex_lock(&all_lock);
-    epoch_hand_over(&orphans, limbo);
-    epoch_node *ripe = epoch_collect_now(&orphans);
-    pthread_mutex_unlock(&all_lock);
-    return ripe;
 }
 
 /* With nobody using it, what is still registered can be taken apart like what was removed. */
@@ -121,16 +124,14 @@ static void retire_everything(reg_registry *reg) {
         record_retire(r, &reg->limbo);
     }
     member_list_retire(&reg->roster, &reg->limbo);
+    generations_end(reg->generations, &reg->limbo);
 }
 
 void reg_free(reg_registry *reg, void (*release)(void *object)) {
     unlist_registry(reg);
     retire_everything(reg);
-    epoch_destroy(take_over(&reg->limbo), release);
-    model_index_free(&reg->models);
-    string_map_free(&reg->instances);
-    string_map_free(&reg->urls);
-    string_map_free(&reg->records);
+    epoch_destroy(orphans_adopt(&reg->limbo), release);
+    free_maps(reg);
     pthread_mutex_destroy(&reg->turns);
     pthread_mutex_destroy(&reg->writer);
     memory_free(reg);

@@ -84,6 +84,8 @@ void reg_read_end(struct epoch_slot *reader);
 /* Keeps the objects of `count` views that were found in this read; each is given back by reg_keep_drop. NULL when memory is out. Between
  * reg_read_begin and reg_read_end, once they are found. O(1), whatever the count: see reservation.h. */
 reg_kept *reg_read_keep(reg_registry *reg, struct epoch_slot *reader, size_t count);
+/* From now on the next reg_read_keep in this read cannot fail. False when memory is out. */
+bool reg_read_prepare(struct epoch_slot *reader);
 /* `count` of these views are gone. Any thread, outside of reads. */
 void reg_keep_drop(reg_kept *kept, size_t count, void (*release)(void *object));
 
@@ -114,8 +116,9 @@ typedef struct reg_stats {
     size_t bytes; /* all memory of the core, what waits and is kept included; not the caller's objects */
 } reg_stats;
 
-/* As of one instant. Waits for writers, and for turns being taken; O(backends + models). */
-reg_stats reg_get_stats(reg_registry *reg);
+/* As of one instant; afterwards what waits is collected, so that a registry which nobody writes to is swept by whoever
+ * watches it. Waits for writers, and for turns being taken; O(backends + models). */
+reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage);
 
 /* ---- counting: wait-free look-up, expected O(1) ---- */
 
@@ -242,6 +245,7 @@ typedef struct reg_entry {
     void *definition;
     reg_variant *const *variants;
     size_t variant_count;
+    size_t definition_bytes; /* how much the definition takes, as far as that is known */
     int64_t now; /* microseconds since 1970, UTC; for reg_add */
     /* for reg_add; they hold for the whole registration */
     uint32_t max_pending; /* UINT32_MAX: no cap */
@@ -256,8 +260,9 @@ reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_
 /* Replaces the definition of the registration `order`, if it is still `expected`; models and instance go along, url and id stay. REG_OK,
  * REG_CHANGED, REG_NOT_FOUND, REG_INSTANCE_TAKEN or REG_NO_MEMORY. */
 reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t order, const void *expected, reg_garbage **garbage);
-/* The core takes over `error` (NULL: none) on REG_OK. REG_OK, REG_NOT_FOUND or REG_NO_MEMORY. */
+/* The core takes over `error` (NULL: none), which takes about `error_bytes`, on REG_OK. REG_OK, REG_NOT_FOUND or
+ * REG_NO_MEMORY. */
 reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now, void *error,
-                             reg_garbage **garbage);
+                             size_t error_bytes, reg_garbage **garbage);
 
 #endif

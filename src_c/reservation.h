@@ -1,95 +1,162 @@
-/* What readers take along when they leave: views use what a read has found long after it has ended, without a reference to each of it.
+/* How a view keeps what it shows after the read that found it has ended.
  *
- * A reference would be a counter on each definition that all threads which read that backend queue for. Instead each thread counts its own
- * views of one registry, all of one epoch together, in a reservation: an interval of epochs, and how many views hold it. What is retired has
- * lived in an interval, too, and is kept as long as a reservation of its registry that overlaps it is held (interval-based reclamation: Wen,
- * Izraelevitz, Cai, Beadle, Scott, PPoPP 2018). So what a view keeps was there in the epochs of its read, at most one fleet and what came and
- * went meanwhile.
+ * A reference for each view would be a counter in each definition, and all threads that read one backend
+ * would contend for it. Instead each thread counts its own views of one registry in a reservation, and what
+ * is retired is kept while views of its time exist.
  *
- * The proof, which goes on where that of epoch.h ends. HOLDERS is the number of views, the bit RESERVATION_LEFT apart.
- * ---------------------------------------------------------------------------------------------------------------------
- *   writer   B   b = load CLOCK, before N is published for the first time
- *   reader   R1 to R4 as there: e is the epoch that it entered, N what it has found. Then, and before R5,
- *            V1  c = load CLOCK (acquire)
- *            V2  take a reservation of N's OWNER with FIRST = e and LAST >= c: its own, whose FIRST and OWNER nobody else writes and which it
- *                gives others only while HOLDERS is 0
- *            V3  HOLDERS += its views (sequentially consistent)
- *            (V2 and V3 may come before R4, if V1 and LAST are done again after it.)
- *   whoever destroys N, with the stamp t or a later one: after W5, so N is known to be out of every reader's reach
- *            K1  look for a reservation of N's OWNER with HOLDERS > 0, FIRST <= t and b <= LAST; without one, N is freed
- *            K2  put N on that one's list KEPT
- *            K3  load HOLDERS again; if it is 0 by now, take N back and go on looking
- *   who drops views, any thread
- *            D1  HOLDERS -= its views
- *            D2  if that made 0 and KEPT is not empty: with HOLDERS still 0, take everything off KEPT and begin with K1 for each
+ * Time is cut into generations. The writer of a registry opens a new one when it collects a batch of garbage
+ * and views of the current one exist. A generation has a number and a reservation for each thread that made
+ * views in it. An object is born in the generation that is current when it is published; a view belongs to the
+ * generation that is current when its read ends. So a view of generation G shows nothing that was born after G.
+ * A retired object is kept by the newest generation with views, unless that one is older than the object.
+ * When a generation loses its last view, what it keeps goes to the next older generation with views, or is
+ * freed where it was born after that one. A view thus keeps what was registered in its time, and at most what
+ * was replaced but not reclaimed yet when it was made (a batch, or what a stalled reader holds back).
  *
- * Claim 1: while a view of the reader's is not dropped, N is not freed.
- *   d. K1 comes after R5 of this reader: by a. to c. W4 saw its slot either after R5, or with an epoch above t, and then it cannot have found N.
- *      V2 and V3 come before R5, so K1 sees HOLDERS > 0, this FIRST and OWNER, and a LAST at least as high as V2's.
- *   e. FIRST = e <= t, for a reader that entered after t cannot find N (a.).
- *   f. B happens before the publication of N, and that before V1, so b <= c <= LAST: the clock only grows.
- *   By d., e. and f. K1 finds the reservation, and N goes to its list, or to that of another one for which the same holds. D2 frees N only if no other
- *   reservation has to keep it, and begins with K1: d. to f. hold for it as well.
- * Claim 2: N does not stay once nobody has to keep it. K2 and K3, D1 and D2 are each a store and then a load of the other's word, all of
- *   them sequentially consistent: K3 sees 0, or D2 sees N. All changes of a KEPT list are under one lock, that of reservation.c.
- *   A reservation that is taken again in between keeps N for its new views, too: longer than need be, and no longer than they live.
+ *   generations          one registry's: the current one, and a list of those that still matter, newest first
+ *     generation         number; reservations; a heap of what it keeps, the youngest on top
+ *       reservation      one thread's count of views, on a cache line of its own
  *
- * A reservation is free again when its thread has gone on to another and nobody holds it. That the thread has left is a bit of the word HOLDERS, so
- * exactly one step makes the word say both, and whoever took it gives the reservation back: to the thread's list FREED, which others only
- * push to and the thread takes whole.
+ * Cost. Making and dropping a view: one atomic addition each on the thread's own line. Destroying an object:
+ * O(1), and O(threads) once for each batch. Dropping the last view of a generation: O(threads), then O(1) to hand
+ * on what it keeps, or amortised O(log n) for each object that is freed (a pairing heap: Fredman, Sedgewick,
+ * Sleator, Tarjan, The pairing heap, Algorithmica 1986). None depends on how many views were made or are kept,
+ * nor on other registries. LOCK is one for the process; nobody holds it for more than RESERVATION_CHUNK objects.
  *
- * A thread that reads writes to its own slot and reservations. Whoever drops a view writes to the one that it holds, to FREED where that was the
- * last of one that its thread has left, and takes the lock only where something was kept for it.
+ * The proof, which continues that of epoch.h
+ * ------------------------------------------
+ *   writer    B   born(N) = number of CURRENT, before N is published        (under the registry's lock)
+ *             C   close G: link G+1 under LOCK, publish CURRENT = G+1 (release), retire G
+ *   reader    R1 to R4 as there; N is what it has found. Then, before R5,
+ *             V1  G = load CURRENT (acquire), after R4
+ *             V2  its reservation of G: found in G's list, or pushed to it
+ *             V3  VIEWS += n (sequentially consistent)
+ *   destroys N, after W5, under LOCK
+ *             K1  from the newest generation down to born(N): one that has views. K2 looks at each reservation
+ *             K2  where VIEWS is not 0, set the bit WATCHED in it; it has views if the old value had
+ *             K3  the generation found keeps N; without one, N is freed
+ *   destroys G, after W5, under LOCK
+ *             S   G is sealed: no reader can do V3 on it any more. It is freed once it has no view
+ *   drops     D   if VIEWS is WATCHED and these are the last views: subtract under LOCK, then L where G has none left
+ *                 otherwise compare and swap VIEWS -= n
+ *             L   P = the next older generation with views (K2). Free what was born after P, hand the rest to P
  *
- * The child of a fork keeps what other threads were about to make views of, or to let go of: at most one reservation for each of them.
+ * Claim 1: N is not freed while a view of it exists.
+ *   a. G >= born(N): B happens before the publication of N, which happens before V1, and numbers only grow.
+ *   b. K1 comes after R5 of the view's reader (epoch.h, a. to c.), so it sees V2 and V3. And G is in the list: it
+ *      was linked before it was published, and it leaves only when it is sealed and has no view. By c. of epoch.h
+ *      S comes after R5 of every reader that loaded G in V1.
+ *   c. So K1 finds the view's generation H, or a newer one, K. N moves only in L, from K to a P which has views.
+ *      While the view exists H has views, so P >= H >= born(N), and L does not free N.
+ * Claim 2: once no view of its time exists, N is freed.
+ *   d. What a generation keeps is kept together with a WATCHED reservation that has views: K2 sets the bit before
+ *      K3, in the word that D changes. So the last drop finds the bit, or K2 finds no view. Under LOCK that drop runs
+ *      L, which frees, hands on by K2 again, or finds another reservation with views, and has set its bit.
+ * Claim 3: no freed generation or reservation is used.
+ *   e. A reservation with views is not freed. The last drop either touches nothing after its compare and swap, or
+ *      takes place under LOCK. Frees happen under LOCK too, after S. A thread's memo of its reservation is used only
+ *      if registry and number are those of CURRENT, which is not freed during a read; no pair comes twice.
+ *
+ * Views of the current generation that were made after N was retired may be taken for views of N in K1. That keeps
+ * N longer than need be, and never less.
+ *
+ * The child of a fork keeps what other threads were about to make views of or to let go of.
  */
 #ifndef REG_RESERVATION_H
 #define REG_RESERVATION_H
 
 #include "epoch.h"
 
+typedef struct generations generations;
+typedef struct generation generation;
+
 typedef struct reservation {
-    _Alignas(REG_CACHE_LINE) _Atomic uint64_t holders; /* views, and RESERVATION_LEFT */
-    _Atomic uint64_t first, last;                      /* epochs */
-    _Atomic(epoch_node *) kept;                        /* what was retired; under the lock, but for a glance */
-    epoch_slot *slot;                                  /* of its thread, for ever */
-    struct reservation *next;      /* of the same slot; never freed: at most one more than are held at once */
-    struct reservation *next_free; /* in FREED */
-    _Atomic uint32_t owner;        /* see epoch_kind */
+    _Alignas(REG_CACHE_LINE) _Atomic uint64_t views; /* how many, and RESERVATION_WATCHED */
+    generation *generation;
+    epoch_slot *slot; /* of the thread that makes views here; anybody drops them */
+    struct reservation *next; /* of the same generation */
 } reservation;
 
-#define RESERVATION_LEFT ((uint64_t)1 << 63)
+#define RESERVATION_WATCHED ((uint64_t)1 << 63)
 
-static inline bool reservation_is_held(reservation *r) { return (load_counted(&r->holders) & ~RESERVATION_LEFT) != 0; }
+/* The head of whatever views keep. Its kind has `born`. */
+typedef struct retained {
+    epoch_node node;      /* `next` leads to the next sibling in the heap */
+    struct retained *link; /* the first child in the heap; the owner's own until it is destroyed */
+    generations *generations; /* of its registry */
+} retained;
 
-/* A reservation for what this read has found from its beginning until now, one of the reader's thread. NULL when memory is out. */
-reservation *reservation_renew(epoch_slot *reader, uint32_t owner);
+struct generation {
+    epoch_node node;
+    generations *of;
+    uint32_t number;
+    _Atomic(reservation *) reservations; /* readers push, and nobody takes out */
+    /* Under LOCK. */
+    generation *older, *newer;
+    retained *kept;
+    epoch_amount amount; /* of what it keeps */
+    bool is_sealed;
+    bool is_busy; /* somebody is in L, between two chunks */
+};
 
-/* Holds what was found in this read for `views` views. Inside an epoch, after the finding. NULL when memory is out. Wait-free otherwise, O(1). */
-static inline reservation *reservation_take(epoch_slot *reader, uint32_t owner, size_t views) {
-    reservation *r = reader->current;
-    bool is_right = r != NULL && load_own(&r->first) == load_own(&reader->epoch) && load_own(&r->owner) == owner;
-    if (reg_unlikely(!is_right) && (r = reservation_renew(reader, owner)) == NULL) return NULL;
-    uint64_t now = load_published(&epoch_clock);
-    if (reg_unlikely(load_own(&r->last) != now)) publish(&r->last, now);
-    add_counted(&r->holders, views);
+struct generations {
+    _Atomic(generation *) current;
+    uint32_t place;       /* in the threads' memos */
+    uint32_t last_number; /* of a generation; under the registry's lock */
+    /* Under LOCK. */
+    generation *newest;
+    epoch_amount kept; /* by all of them */
+    bool is_closed;    /* the registry is gone */
+    generations *next_free;
+};
+
+enum { RESERVATION_CHUNK = 64 };
+
+/* Those of a new registry, with the first one open. NULL when memory is out. */
+generations *generations_new(void);
+/* The registry goes: closes the current one, as the last thing that is retired. */
+void generations_end(generations *of, epoch_limbo *limbo);
+/* Closes the current one if it has views and memory allows it. Under the registry's lock; O(threads). */
+void generations_advance(generations *of, epoch_limbo *limbo);
+/* How much they keep. */
+epoch_amount generations_kept(generations *of);
+
+/* The number of the current one. Under the registry's lock. */
+static inline uint32_t generation_now(generations *of) { return load_own(&of->current)->number; }
+
+/* The reading thread's reservation of this generation. NULL when memory is out. O(threads). */
+reservation *reservation_find(epoch_slot *reader, generation *g);
+/* From now on the next reservation_take of this thread cannot fail. False when memory is out. */
+bool reservation_prepare(epoch_slot *reader);
+
+/* Counts `views` of what this read has found. Inside an epoch, after the finding. NULL when memory is out. Wait-free. */
+static inline reservation *reservation_take(epoch_slot *reader, generations *of, size_t views) {
+    generation *g = load_published(&of->current);
+    const reservation_memo *memo = &reader->memos[of->place];
+    reservation *r = memo->reservation;
+    bool is_right = memo->of == of && memo->number == g->number;
+    if (reg_unlikely(!is_right) && (r = reservation_find(reader, g)) == NULL) return NULL;
+    add_counted(&r->views, views);
     return r;
 }
 
-/* What is left to do when the last view has gone, and its thread, too, perhaps. Outside of every lock. */
-void reservation_end(reservation *r, bool is_left, epoch_release release);
+/* The last views of a watched reservation go. Outside of every lock. */
+void reservation_drop_last(reservation *r, size_t views, epoch_release release);
 
+/* Lock-free, except for the last views of a watched reservation. Outside of every lock. */
 static inline void reservation_drop(reservation *r, size_t views, epoch_release release) {
-    uint64_t holders = sub_counted(&r->holders, views) - views;
-    if (reg_likely((holders & ~RESERVATION_LEFT) != 0)) return;
-    if (reg_unlikely(holders != 0 || load_counted(&r->kept) != NULL)) reservation_end(r, holders != 0, release);
+    uint64_t seen = load_counted(&r->views);
+    do {
+        if (reg_unlikely(seen == (RESERVATION_WATCHED | views))) {
+            reservation_drop_last(r, views, release);
+            return;
+        }
+    } while (reg_unlikely(!swap_counted(&r->views, &seen, seen - views)));
 }
 
-/* Of a list of retired nodes that no reader can find any more, those that no view uses; the others are kept. Outside of every lock. */
+/* Of a list of retired nodes that no reader can find any more, those that no view shows; the others are kept.
+ * Outside of every lock. */
 epoch_node *reservation_sift(epoch_node *list);
-
-/* How much is kept of an owner. */
-epoch_amount reservation_kept(uint32_t owner);
 
 /* Around a fork, so that no list is copied half written. */
 void reservations_lock(void);

@@ -14,19 +14,21 @@ static size_t records_bytes(const string_map *map) {
     return bytes;
 }
 
-reg_stats reg_get_stats(reg_registry *reg) {
+reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage) {
     reg_stats stats = {0};
+    *garbage = NULL;
     pthread_mutex_lock(&reg->turns);
     lock_writer(reg);
     stats.backends = reg->roster.live;
     stats.models = reg->models.served;
     stats.waiting = reg->limbo.waiting.nodes;
     stats.waiting_bytes = reg->limbo.waiting.bytes;
-    epoch_amount kept = reservation_kept(reg->number);
+    epoch_amount kept = generations_kept(reg->generations);
     stats.kept = kept.nodes;
     stats.bytes = sizeof *reg + stats.waiting_bytes + kept.bytes + member_list_bytes(&reg->roster) + records_bytes(&reg->records) +
                   aliases_bytes(&reg->urls) + aliases_bytes(&reg->instances) + model_index_bytes(&reg->models, &stats.index_entries);
-    pthread_mutex_unlock(&reg->writer);
+    if (stats.waiting != 0) *garbage = collect_now(reg);
+    unlock_writer(reg, garbage);
     pthread_mutex_unlock(&reg->turns);
     return stats;
 }

@@ -73,10 +73,11 @@ static record *prepare_record(reg_registry *reg, const reg_entry *entry) {
 static void fill_record(reg_registry *reg, record *r, const reg_entry *entry) {
     state *s = load_own(&r->state);
     *s = (state){.version = version_at_work(reg),
+                 .shown.generations = reg->generations,
                  .definition = entry->definition,
-                 .definition_born = load_published(&epoch_clock),
+                 .definition_bytes = known_bytes(entry->definition_bytes),
+                 .definition_born = generation_now(reg->generations),
                  .checked_at = entry->now,
-                 .registry = reg->number,
                  .health = REG_UNKNOWN,
                  .owns_definition = true};
     r->item.key = entry->id;
@@ -172,7 +173,7 @@ reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_
 /* ---- health ---- */
 
 reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now, void *error,
-                             reg_garbage **garbage) {
+                             size_t error_bytes, reg_garbage **garbage) {
     *garbage = NULL;
     state *fresh = memory_alloc(sizeof *fresh);
     if (fresh == NULL || !begin_write(reg, garbage)) {
@@ -182,12 +183,14 @@ reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health he
     record *r = find_record(reg, id);
     if (r != NULL) {
         state *old = load_own(&r->state);
-        *fresh = (state){.definition = old->definition,
+        *fresh = (state){.shown.generations = reg->generations,
+                         .definition = old->definition,
+                         .definition_bytes = old->definition_bytes,
                          .definition_born = old->definition_born,
-                         .registry = reg->number,
                          .owns_definition = true,
                          .error = error,
-                         .error_born = load_published(&epoch_clock),
+                         .error_bytes = known_bytes(error_bytes),
+                         .error_born = generation_now(reg->generations),
                          .owns_error = error != NULL,
                          .checked_at = now,
                          .health = (uint8_t)health};

@@ -12,12 +12,29 @@
 #define REG_WRITE_H
 
 #include "internal.h"
+#include "orphans.h"
 
 static inline void lock_writer(reg_registry *reg) { pthread_mutex_lock(&reg->writer); }
 
-static inline void end_write(reg_registry *reg, reg_garbage **garbage) {
-    if (*garbage == NULL) *garbage = epoch_collect(&reg->limbo);
+/* What can be reclaimed of all that waits. Under the lock. */
+static inline reg_garbage *collect_now(reg_registry *reg) {
+    generations_advance(reg->generations, &reg->limbo);
+    return epoch_collect_now(&reg->limbo);
+}
+
+/* Gives the lock back; adds to `garbage` what registries that are gone have left. */
+static inline void unlock_writer(reg_registry *reg, reg_garbage **garbage) {
     pthread_mutex_unlock(&reg->writer);
+    if (reg_unlikely(orphans_are_waiting())) *garbage = epoch_join(orphans_collect(), *garbage);
+}
+
+/* Gives the lock back; `garbage` gets what could be reclaimed, if it was time for that. */
+static inline void end_write(reg_registry *reg, reg_garbage **garbage) {
+    if (*garbage == NULL && epoch_is_due(&reg->limbo))
+        *garbage = collect_now(reg);
+    else if (*garbage == NULL && epoch_is_leftover_due(&reg->limbo))
+        *garbage = epoch_collect_stamped(&reg->limbo);
+    unlock_writer(reg, garbage);
 }
 
 /* Takes the lock. False, and the lock is not held, where too much waits for reclamation; what could be reclaimed is in `garbage` either way. */
@@ -25,9 +42,9 @@ static inline bool begin_write(reg_registry *reg, reg_garbage **garbage) {
     *garbage = NULL;
     lock_writer(reg);
     if (reg_likely(!epoch_is_crowded(&reg->limbo))) return true;
-    *garbage = epoch_collect(&reg->limbo);
+    *garbage = collect_now(reg);
     if (!epoch_is_crowded(&reg->limbo)) return true;
-    pthread_mutex_unlock(&reg->writer);
+    unlock_writer(reg, garbage);
     return false;
 }
 
@@ -55,7 +72,7 @@ static inline bool instance_is_taken(reg_registry *reg, const reg_key *instance,
  * be owned by the new one alone: the old one goes first, as a rule, but views may keep either. */
 static inline void replace_state(reg_registry *reg, record *r, state *fresh) {
     state *old = load_own(&r->state);
-    fresh->previous = old;
+    fresh->shown.link = &old->shown;
     fresh->version = version_at_work(reg);
     record_set_state(r, fresh);
     commit_write(reg);

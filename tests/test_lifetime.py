@@ -134,6 +134,50 @@ def test_views_are_dropped_by_other_threads_while_their_backends_go(registry: Re
     run_threads([write, read, read, read])
 
 
+def test_a_dropped_registry_is_freed_by_writes_of_another(registry: Registry) -> None:
+    """A thread was inside a read when it went, and nobody drops a registry afterwards."""
+    before = live_backends()
+    for number in range(500):
+        registry.add_backend(make_backend(f"b{number}", "m"))
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            registry.get_all_backends()
+
+    def drop_registries() -> None:
+        for _ in range(20):
+            dropped = Registry()
+            for number in range(100):
+                dropped.add_backend(make_backend(f"d{number}", "m"))
+            del dropped
+        stop.set()
+
+    run_threads([read, drop_registries])
+    gc.collect()
+    registry.update_status("b0", "healthy")
+    assert live_backends() <= before + 500
+
+
+def test_large_definitions_and_errors_do_not_wait_for_a_batch(registry: Registry) -> None:
+    large = "x" * 2**20
+    for number in range(20):
+        registry.add_backend(make_backend(f"b{number}", "m", metadata={"large": large + str(number)}))
+        registry.update_status(f"b{number}", "unhealthy", large + str(number))
+    for number in range(20):
+        registry.remove_backend(f"b{number}")
+    stats = registry.stats()
+    # A removal reads while it collects, so that what it removed itself may wait; no more.
+    assert stats.waiting_bytes < 5 * 2**20
+    assert registry.stats().waiting_for_reclamation == 0
+
+
+def test_what_waits_counts_with_what_it_holds(registry: Registry) -> None:
+    registry.add_backend(make_backend("a", metadata={"large": "x" * 100_000}))
+    registry.remove_backend("a")
+    assert registry.stats().waiting_bytes > 100_000
+
+
 def test_a_subclass_of_view_in_a_cycle_is_collected() -> None:
     class Mine(BackendView):
         """It has a dict, as subclasses do."""

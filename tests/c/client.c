@@ -139,7 +139,7 @@ reg_status client_health(reg_registry *reg, const char *id, reg_health health, i
     reg_key key = key_of(id);
     reg_garbage *garbage;
     object *text = error < 0 ? NULL : object_new(error);
-    reg_status status = reg_update_health(reg, &key, health, error, text, &garbage);
+    reg_status status = reg_update_health(reg, &key, health, error, text, 0, &garbage);
     if (status != REG_OK && text != NULL) object_release(text);
     reg_destroy(garbage, object_release);
     return status;
@@ -219,4 +219,11 @@ uint32_t client_in_flight(reg_registry *reg, const char *id) {
     CHECK(reg_get(reg, &key, &view) == REG_OK);
     reg_read_end(reader);
     return view.pending;
+}
+
+reg_stats client_stats(reg_registry *reg) {
+    reg_garbage *garbage;
+    reg_stats stats = reg_get_stats(reg, &garbage);
+    reg_destroy(garbage, object_release);
+    return stats;
 }

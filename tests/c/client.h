@@ -49,6 +49,8 @@ int client_acquire(reg_registry *reg, reg_request request, reg_lease *lease);
 int client_select(reg_registry *reg, reg_request request);
 /* Releases (if it is still active) and drops. False if it had been released, or nothing was in flight. */
 bool client_return(reg_lease *lease, const uint32_t *sample);
+/* With what it collects dropped. */
+reg_stats client_stats(reg_registry *reg);
 uint32_t client_in_flight(reg_registry *reg, const char *id);
 
 void client_free(reg_registry *reg);

@@ -19,7 +19,9 @@ static void retire_batch(epoch_limbo *limbo) {
     for (int i = 0; i < EPOCH_BATCH_NODES; i++) epoch_retire(limbo, malloc(sizeof(epoch_node)), &kind);
 }
 
-static void collect(epoch_limbo *limbo) { epoch_destroy(epoch_collect(limbo), NULL); }
+static void collect(epoch_limbo *limbo) {
+    if (epoch_is_due(limbo)) epoch_destroy(epoch_collect_now(limbo), NULL);
+}
 
 static long a_read_holds_back_what_was_retired_in_it(void) {
     epoch_limbo limbo = {0};
@@ -44,6 +46,30 @@ static long a_read_holds_back_what_was_retired_in_it(void) {
     return destroyed;
 }
 
+/* A look without a fence takes what was stamped and held back, and leaves what came since to the next collection. */
+static long a_look_takes_only_what_was_stamped(void) {
+    epoch_limbo limbo = {0};
+    destroyed = 0;
+    epoch_slot *slot = epoch_enter();
+    retire_batch(&limbo);
+    collect(&limbo);
+    CHECK(destroyed == 0);
+    epoch_leave(slot);
+    slot = epoch_enter();
+    CHECK(!epoch_is_leftover_due(&limbo));
+    epoch_node *late = calloc(1, sizeof *late);
+    epoch_retire(&limbo, late, &kind); /* this read may have found it */
+    CHECK(epoch_is_leftover_due(&limbo));
+    epoch_destroy(epoch_collect_stamped(&limbo), NULL);
+    CHECK(destroyed == EPOCH_BATCH_NODES && limbo.first == late && !epoch_is_leftover_due(&limbo));
+    epoch_leave(slot);
+    epoch_destroy(epoch_collect_stamped(&limbo), NULL);
+    CHECK(destroyed == EPOCH_BATCH_NODES);
+    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    CHECK(destroyed == EPOCH_BATCH_NODES + 1);
+    return destroyed;
+}
+
 static void *read_once(void *unused) {
     epoch_slot *slot = epoch_enter();
     CHECK(slot != NULL);
@@ -63,5 +89,6 @@ static long threads_give_their_slots_back(void) {
 }
 
 const test epoch_tests[] = {{"epoch: a read holds back", a_read_holds_back_what_was_retired_in_it},
+                            {"epoch: a look takes what was stamped", a_look_takes_only_what_was_stamped},
                             {"epoch: threads give slots back", threads_give_their_slots_back},
                             {0}};

@@ -58,7 +58,7 @@ static void *write_on(void *unused) {
     while (!stopped) {
         pthread_mutex_lock(&writing);
         if (!replace()) epoch_destroy(epoch_collect_now(&limbo), NULL);
-        epoch_destroy(epoch_collect(&limbo), NULL);
+        if (epoch_is_due(&limbo)) epoch_destroy(epoch_collect_now(&limbo), NULL);
         pthread_mutex_unlock(&writing);
     }
     return unused;

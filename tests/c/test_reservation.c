@@ -6,91 +6,140 @@
 #include "random.h"
 #include "reservation.h"
 
-/* ---- one thread: intervals ---- */
-
-enum { OURS = 7, THEIRS = 8 };
+/* ---- one thread ---- */
 
 typedef struct thing {
-    epoch_node node;
-    uint64_t born;
-    uint32_t owner;
+    retained shown;
+    uint32_t born;
     bool is_gone;
 } thing;
 
-static size_t thing_bytes(const epoch_node *node) { return sizeof *reg_container(node, thing, node); }
+static thing *thing_of(const epoch_node *node) { return reg_container(node, thing, shown.node); }
+
+static size_t thing_bytes(const epoch_node *node) { return sizeof *thing_of(node); }
 
 static void destroy_thing(epoch_node *node, epoch_release release) {
     (void)release;
-    reg_container(node, thing, node)->is_gone = true;
+    thing_of(node)->is_gone = true;
 }
 
-static uint64_t birth_of_thing(const epoch_node *node) { return reg_container(node, thing, node)->born; }
+static uint32_t birth_of_thing(const epoch_node *node) { return thing_of(node)->born; }
 
-static uint32_t owner_of_thing(const epoch_node *node) { return reg_container(node, thing, node)->owner; }
-
-static const epoch_kind thing_kind = {thing_bytes, destroy_thing, birth_of_thing, owner_of_thing};
+static const epoch_kind thing_kind = {thing_bytes, destroy_thing, birth_of_thing};
 
 static epoch_limbo limbo;
+static generations *ours, *theirs;
 
-static void collect(void) { epoch_destroy(epoch_collect_now(&limbo), NULL); } /* the clock goes on */
+static void open_both(void) {
+    ours = generations_new();
+    theirs = generations_new();
+    CHECK(ours != NULL && theirs != NULL && ours != theirs);
+}
 
-static thing born_now(void) { return (thing){.born = load_counted(&epoch_clock), .owner = OURS}; }
+/* As a writer does it: a new generation where the current one has views, then a collection. */
+static void collect(void) {
+    generations_advance(ours, &limbo);
+    generations_advance(theirs, &limbo);
+    epoch_destroy(epoch_collect_now(&limbo), NULL);
+}
 
-static void retire(thing *t) { epoch_retire(&limbo, &t->node, &thing_kind); }
+/* Nobody has a view any more. */
+static void close_both(void) {
+    collect();
+    CHECK(generations_kept(ours).nodes == 0 && generations_kept(ours).bytes == 0);
+    CHECK(generations_kept(theirs).nodes == 0);
+    generations_end(ours, &limbo);
+    generations_end(theirs, &limbo);
+    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    CHECK(ours->newest == NULL && theirs->newest == NULL && limbo.waiting.nodes == 0);
+}
 
-static reservation *read_for(size_t views) {
+static thing born_now_in(generations *of) {
+    return (thing){.shown.generations = of, .born = generation_now(of)};
+}
+
+static thing born_now(void) { return born_now_in(ours); }
+
+static void retire(thing *t) { epoch_retire(&limbo, &t->shown.node, &thing_kind); }
+
+static reservation *read_in(generations *of, size_t views) {
     epoch_slot *reader = epoch_enter();
     CHECK(reader != NULL);
-    reservation *r = reservation_take(reader, OURS, views);
+    reservation *r = reservation_take(reader, of, views);
     CHECK(r != NULL);
     epoch_leave(reader);
     return r;
 }
 
-static long views_keep_what_they_use(void) {
+static reservation *read_for(size_t views) { return read_in(ours, views); }
+
+static long views_keep_what_they_show(void) {
+    open_both();
     thing t = born_now();
     reservation *r = read_for(2);
     retire(&t);
     collect();
     CHECK(!t.is_gone && limbo.waiting.nodes == 0); /* it does not wait for readers, but is kept */
-    CHECK(reservation_kept(OURS).nodes == 1 && reservation_kept(OURS).bytes == sizeof t && reservation_kept(THEIRS).nodes == 0);
+    CHECK(generations_kept(ours).nodes == 1 && generations_kept(ours).bytes == sizeof t);
+    CHECK(generations_kept(theirs).nodes == 0);
     reservation_drop(r, 1, NULL);
     CHECK(!t.is_gone);
     reservation_drop(r, 1, NULL);
-    CHECK(t.is_gone && reservation_kept(OURS).nodes == 0);
+    CHECK(t.is_gone && generations_kept(ours).nodes == 0);
+    close_both();
     return 3;
 }
 
-static long what_others_own_is_not_kept(void) {
-    thing t = born_now();
-    t.owner = THEIRS;
+static long what_other_registries_own_is_not_kept(void) {
+    open_both();
+    thing t = born_now_in(theirs);
     reservation *r = read_for(1);
     retire(&t);
     collect();
     CHECK(t.is_gone);
-    /* A thread that reads two registries has a reservation for each. */
-    epoch_slot *reader = epoch_enter();
-    reservation *ours = reservation_take(reader, OURS, 1), *theirs = reservation_take(reader, THEIRS, 1);
-    epoch_leave(reader);
-    CHECK(ours != theirs && load_counted(&theirs->owner) == THEIRS);
     reservation_drop(r, 1, NULL);
-    reservation_drop(ours, 1, NULL);
-    reservation_drop(theirs, 1, NULL);
+    close_both();
     return 2;
 }
 
-static long views_of_one_epoch_share_a_reservation(void) {
-    reservation *first = read_for(1), *second = read_for(1000);
-    CHECK(first == second && load_counted(&first->holders) == 1001);
+/* However often a thread goes from one registry to the other, and whatever it keeps. */
+static long views_of_one_generation_share_a_reservation(void) {
+    enum { TURNS = 1000 };
+    open_both();
+    reservation *first = read_in(ours, 1), *other = read_in(theirs, 1);
+    CHECK(first != other);
+    for (int i = 0; i < TURNS; i++) CHECK(read_in(ours, 1) == first && read_in(theirs, 1) == other);
+    CHECK(load_counted(&first->views) == TURNS + 1 && load_published(&first->generation->reservations)->next == NULL);
     collect();
-    reservation *later = read_for(1);
+    reservation *later = read_in(ours, 1);
     CHECK(later != first);
-    reservation_drop(first, 1001, NULL);
+    reservation_drop(first, TURNS + 1, NULL);
+    reservation_drop(other, TURNS + 1, NULL);
     reservation_drop(later, 1, NULL);
-    return 2;
+    close_both();
+    return 2 * TURNS;
+}
+
+/* More registries than a thread remembers. */
+static long a_thread_finds_its_reservation_in_many_registries(void) {
+    enum { REGISTRIES = 5 * RESERVATION_MEMOS };
+    generations *many[REGISTRIES];
+    for (int i = 0; i < REGISTRIES; i++) CHECK((many[i] = generations_new()) != NULL);
+    for (int round = 0; round < 3; round++)
+        for (int i = 0; i < REGISTRIES; i++) CHECK(read_in(many[i], 1)->generation->of == many[i]);
+    for (int i = 0; i < REGISTRIES; i++) {
+        reservation *r = load_published(&load_published(&many[i]->current)->reservations);
+        CHECK(r->next == NULL && load_counted(&r->views) == 3);
+        reservation_drop(r, 3, NULL);
+        generations_end(many[i], &limbo);
+    }
+    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    CHECK(limbo.waiting.nodes == 0);
+    return 3 * REGISTRIES;
 }
 
 static long what_came_later_is_not_kept(void) {
+    open_both();
     reservation *r = read_for(1);
     collect();
     thing t = born_now();
@@ -98,55 +147,50 @@ static long what_came_later_is_not_kept(void) {
     collect();
     CHECK(t.is_gone);
     reservation_drop(r, 1, NULL);
+    close_both();
     return 1;
 }
 
-static pthread_barrier_t barrier;
-
-static void *stall(void *unused) {
-    epoch_slot *reader = epoch_enter();
-    pthread_barrier_wait(&barrier);
-    pthread_barrier_wait(&barrier);
-    epoch_leave(reader);
-    return unused;
-}
-
-static long what_went_before_is_not_kept(void) {
-    pthread_t thread;
-    thing t = born_now();
-    pthread_barrier_init(&barrier, NULL, 2);
-    CHECK(pthread_create(&thread, NULL, stall, NULL) == 0);
-    pthread_barrier_wait(&barrier);
-    retire(&t);
-    collect(); /* stamped, and held back by the one that stalls */
-    CHECK(!t.is_gone && limbo.waiting.nodes == 1);
+/* A registry whose views come and go stays in one generation; one that keeps views goes on to another, once. */
+static long generations_pass_only_where_views_are_kept(void) {
+    open_both();
+    uint32_t first = generation_now(ours);
+    for (int i = 0; i < 100; i++) {
+        reservation_drop(read_for(1), 1, NULL);
+        collect();
+    }
+    CHECK(generation_now(ours) == first);
     reservation *r = read_for(1);
-    pthread_barrier_wait(&barrier);
-    CHECK(pthread_join(thread, NULL) == 0);
-    collect();
-    CHECK(t.is_gone);
+    for (int i = 0; i < 100; i++) collect();
+    CHECK(generation_now(ours) == first + 1 && ours->newest->older == r->generation);
     reservation_drop(r, 1, NULL);
-    pthread_barrier_destroy(&barrier);
-    return 2;
+    CHECK(ours->newest->older == NULL);
+    close_both();
+    return 200;
 }
 
-static long a_read_that_goes_on_reserves_what_came_meanwhile(void) {
+static long a_read_that_goes_on_keeps_what_came_meanwhile(void) {
+    open_both();
+    reservation *before = read_for(1);
     epoch_slot *reader = epoch_enter();
-    collect(); /* somebody else's */
+    generations_advance(ours, &limbo);
     thing t = born_now();
-    reservation *r = reservation_take(reader, OURS, 1);
-    CHECK(load_counted(&r->first) < t.born && load_counted(&r->last) == t.born);
+    reservation *r = reservation_take(reader, ours, 1); /* it has found t */
+    CHECK(r->generation->number == t.born && before->generation->number < t.born);
     epoch_leave(reader);
     retire(&t);
     collect();
     CHECK(!t.is_gone);
     reservation_drop(r, 1, NULL);
     CHECK(t.is_gone);
+    reservation_drop(before, 1, NULL);
+    close_both();
     return 3;
 }
 
-static long what_two_hold_goes_with_the_last(void) {
+static long what_two_generations_show_goes_with_the_last(void) {
     for (int order = 0; order < 2; order++) {
+        open_both();
         thing t = born_now();
         reservation *held[2] = {read_for(1), NULL};
         collect();
@@ -158,26 +202,27 @@ static long what_two_hold_goes_with_the_last(void) {
         CHECK(!t.is_gone);
         reservation_drop(held[1 - order], 1, NULL);
         CHECK(t.is_gone);
+        close_both();
     }
     return 4;
 }
 
-static long count_reservations(void) {
+static long count_generations(void) {
     long count = 0;
-    for (reservation *r = load_published(&epoch_own_slot->reservations); r != NULL; r = r->next) count++;
+    for (generation *g = ours->newest; g != NULL; g = g->older) count++;
     return count;
 }
 
-static long reservations_are_used_again(void) {
+/* A generation costs memory while it has views, in whatever order these go. */
+static long generations_end_with_their_last_view(void) {
     enum { EPOCHS = 20000, HELD = 100 };
     reservation *held[HELD];
-    long others = count_reservations(); /* this thread's, of other tests */
     for (int way = 0; way < 4; way++) {
+        open_both();
         for (int i = 0; i < HELD; i++) {
             held[i] = read_for(1);
             collect();
         }
-        long before = count_reservations();
         for (int i = 0; i < EPOCHS; i++) {
             /* The oldest goes, the newest, any; or all stay, and one comes and goes beside them. */
             int which = way == 0 ? i % HELD : way == 1 ? HELD - 1 : (int)random_below(HELD);
@@ -188,58 +233,100 @@ static long reservations_are_used_again(void) {
             else
                 reservation_drop(fresh, 1, NULL);
             collect();
+            CHECK(count_generations() <= HELD + 1);
         }
-        CHECK(count_reservations() <= before + 1);
         for (int i = 0; i < HELD; i++) reservation_drop(held[i], 1, NULL);
+        CHECK(count_generations() == 1);
+        close_both();
     }
-    CHECK(count_reservations() <= (others > HELD ? others : HELD) + 3);
     return 4 * EPOCHS;
 }
 
-/* Many things of many times, let go of in every order: each is kept as long as one of its time is held, and no longer. */
-static long what_many_hold_goes_in_any_order(void) {
-    enum { TIMES = 300, THINGS = 200 };
+/* Things born in every generation, all retired, views dropped in every order: a thing stays exactly as long as a view
+ * of its generation or a later one. */
+static long what_many_generations_show_goes_in_any_order(void) {
+    enum { TIMES = 300, EACH = 3, THINGS = TIMES * EACH };
     static thing things[THINGS];
+    static bool is_held[TIMES];
     reservation *held[TIMES];
+    int order[TIMES];
     for (int way = 0; way < 3; way++) {
-        for (int i = 0; i < THINGS; i++) things[i] = born_now();
+        open_both();
         for (int i = 0; i < TIMES; i++) {
+            for (int k = 0; k < EACH; k++) things[i * EACH + k] = born_now();
             held[i] = read_for(1);
+            is_held[i] = true;
+            order[i] = i;
             collect();
         }
-        for (int i = 0; i < THINGS; i++) retire(&things[i]);
+        for (int i = 0; i < THINGS; i++) retire(&things[(i * 7) % THINGS]);
         collect();
-        CHECK(reservation_kept(OURS).nodes == THINGS);
-        for (int i = 0; i < TIMES; i++) {
-            for (int k = 0; k < THINGS; k++) CHECK(!things[k].is_gone);
-            int left = TIMES - i, which = way == 0 ? i : way == 1 ? left - 1 : (int)random_below(left);
+        CHECK(generations_kept(ours).nodes == THINGS && generations_kept(ours).bytes == THINGS * sizeof(thing));
+        for (int left = TIMES; left > 0; left--) {
+            int place = way == 0 ? 0 : way == 1 ? left - 1 : (int)random_below((uint64_t)left), which = order[place];
+            for (int i = place; i < left - 1; i++) order[i] = order[i + 1];
             reservation_drop(held[which], 1, NULL);
-            if (way == 2) held[which] = held[left - 1];
+            is_held[which] = false;
+            size_t kept = 0;
+            bool is_needed = false;
+            for (int i = TIMES - 1; i >= 0; i--) {
+                is_needed = is_needed || is_held[i];
+                for (int k = 0; k < EACH; k++) CHECK(things[i * EACH + k].is_gone == !is_needed);
+                if (is_needed) kept += EACH;
+            }
+            CHECK(generations_kept(ours).nodes == kept);
         }
-        for (int k = 0; k < THINGS; k++) CHECK(things[k].is_gone);
+        close_both();
     }
     return 3 * TIMES * THINGS;
+}
+
+/* More than one chunk goes at once, and what an older view shows stays. */
+static long much_goes_in_chunks(void) {
+    enum { THINGS = 10 * RESERVATION_CHUNK + 3 };
+    static thing old[THINGS], young[THINGS];
+    open_both();
+    for (int i = 0; i < THINGS; i++) old[i] = born_now();
+    reservation *first = read_for(1);
+    collect();
+    for (int i = 0; i < THINGS; i++) young[i] = born_now();
+    reservation *second = read_for(1);
+    for (int i = 0; i < THINGS; i++) retire(&old[i]), retire(&young[i]);
+    collect();
+    CHECK(generations_kept(ours).nodes == 2 * THINGS);
+    reservation_drop(second, 1, NULL);
+    for (int i = 0; i < THINGS; i++) CHECK(!old[i].is_gone && young[i].is_gone);
+    CHECK(generations_kept(ours).nodes == THINGS);
+    reservation_drop(first, 1, NULL);
+    for (int i = 0; i < THINGS; i++) CHECK(old[i].is_gone);
+    close_both();
+    return 2 * THINGS;
 }
 
 static bool never(void) { return false; }
 
 static long without_memory_nothing_is_taken(void) {
-    enum { MOST = 2000 };
-    static reservation *held[MOST];
-    int count = 0;
+    open_both();
+    reservation *r = read_for(1);
+    collect();
     memory_set_gate(never);
-    for (reservation *r;; held[count++] = r) {
-        collect();
-        epoch_slot *reader = epoch_enter();
-        r = reservation_take(reader, OURS, 1);
-        epoch_leave(reader);
-        if (r == NULL) break;
-        CHECK(count < MOST);
-    }
+    CHECK(generations_new() == NULL);
+    epoch_slot *reader = epoch_enter();
+    CHECK(reservation_take(reader, ours, 1) == NULL && !reservation_prepare(reader));
     memory_set_gate(NULL);
-    held[count++] = read_for(1);
-    for (int i = 0; i < count; i++) reservation_drop(held[i], 1, NULL);
-    return count;
+    CHECK(reservation_prepare(reader));
+    memory_set_gate(never);
+    reservation *prepared = reservation_take(reader, ours, 1);
+    CHECK(prepared != NULL);
+    uint32_t before = generation_now(ours);
+    generations_advance(ours, &limbo); /* without memory the generation goes on */
+    CHECK(generation_now(ours) == before);
+    memory_set_gate(NULL);
+    epoch_leave(reader);
+    reservation_drop(r, 1, NULL);
+    reservation_drop(prepared, 1, NULL);
+    close_both();
+    return 4;
 }
 
 /* ---- two threads: one drops its view at the moment at which the other keeps something for it ---- */
@@ -264,20 +351,24 @@ static void *take_and_drop(void *unused) {
     return unused;
 }
 
+/* Half of the rounds have nothing to keep: then the generation alone may stay. */
 static long nothing_stays_for_a_view_that_goes(void) {
     pthread_t thread;
+    open_both();
     meetings = 0;
     CHECK(pthread_create(&thread, NULL, take_and_drop, NULL) == 0);
     for (long i = 0; i < MEETINGS; i++) {
         thing t = born_now();
-        retire(&t);
+        t.is_gone = i % 2;
+        if (!t.is_gone) retire(&t);
         meet(2 * i + 1);
         collect();
         meet(2 * i + 2);
         collect(); /* what the reader was not past yet */
-        CHECK(t.is_gone);
+        CHECK(t.is_gone && count_generations() <= 2);
     }
     CHECK(pthread_join(thread, NULL) == 0);
+    close_both();
     return MEETINGS;
 }
 
@@ -286,8 +377,8 @@ static long nothing_stays_for_a_view_that_goes(void) {
 enum { ELEMENTS = 4096, WRITERS = 2, READERS = 3, READS = 60000, BOXES = 64 };
 
 typedef struct element {
-    epoch_node node;
-    uint64_t born;
+    retained shown;
+    uint32_t born;
     struct element *next_free;
     _Atomic uint64_t version; /* 0: reclaimed */
 } element;
@@ -308,11 +399,13 @@ static _Atomic(element *) current;
 static box boxes[BOXES];
 static _Atomic int reading;
 
-static size_t element_bytes(const epoch_node *node) { return sizeof *reg_container(node, element, node); }
+static element *element_of(const epoch_node *node) { return reg_container(node, element, shown.node); }
+
+static size_t element_bytes(const epoch_node *node) { return sizeof *element_of(node); }
 
 static void reclaim(epoch_node *node, epoch_release release) {
     (void)release;
-    element *e = reg_container(node, element, node);
+    element *e = element_of(node);
     pthread_mutex_lock(&freeing);
     publish(&e->version, 0);
     e->next_free = free_elements;
@@ -320,11 +413,9 @@ static void reclaim(epoch_node *node, epoch_release release) {
     pthread_mutex_unlock(&freeing);
 }
 
-static uint64_t birth_of_element(const epoch_node *node) { return reg_container(node, element, node)->born; }
+static uint32_t birth_of_element(const epoch_node *node) { return element_of(node)->born; }
 
-static uint32_t owner_of_element(const epoch_node *node) { return node != NULL ? OURS : THEIRS; }
-
-static const epoch_kind element_kind = {element_bytes, reclaim, birth_of_element, owner_of_element};
+static const epoch_kind element_kind = {element_bytes, reclaim, birth_of_element};
 
 static element *take_free(void) {
     pthread_mutex_lock(&freeing);
@@ -338,17 +429,22 @@ static element *take_free(void) {
 static bool replace(void) {
     element *fresh = take_free(), *old = load_own(&current);
     if (fresh == NULL) return false;
-    fresh->born = load_counted(&epoch_clock);
+    fresh->shown.generations = ours;
+    fresh->born = generation_now(ours);
     publish(&fresh->version, ++last_version);
     publish(&current, fresh);
-    if (old != NULL) epoch_retire(&limbo, &old->node, &element_kind);
+    if (old != NULL) epoch_retire(&limbo, &old->shown.node, &element_kind);
     return true;
 }
 
 static void *write_on(void *unused) {
     while (load_counted(&reading) != 0) {
         pthread_mutex_lock(&writing);
-        epoch_node *ripe = !replace() || random_below(16) == 0 ? epoch_collect_now(&limbo) : epoch_collect(&limbo);
+        epoch_node *ripe = NULL;
+        if (!replace() || random_below(16) == 0 || epoch_is_due(&limbo)) {
+            generations_advance(ours, &limbo);
+            ripe = epoch_collect_now(&limbo);
+        }
         pthread_mutex_unlock(&writing);
         epoch_destroy(ripe, NULL);
     }
@@ -375,7 +471,7 @@ static void *read_on(void *unused) {
         box view = {.seen = load_published(&current)};
         view.version = load_published(&view.seen->version);
         CHECK(view.version != 0);
-        view.kept = reservation_take(reader, OURS, 1);
+        view.kept = reservation_take(reader, ours, 1);
         CHECK(view.kept != NULL);
         epoch_leave(reader);
         box *other = &boxes[random_below(BOXES)];
@@ -390,8 +486,9 @@ static void *read_on(void *unused) {
 
 static long nothing_is_reclaimed_under_a_view(void) {
     pthread_t threads[WRITERS + READERS];
+    open_both();
     free_elements = NULL;
-    for (int i = 0; i < ELEMENTS; i++) reclaim(&elements[i].node, NULL);
+    for (int i = 0; i < ELEMENTS; i++) reclaim(&elements[i].shown.node, NULL);
     for (int i = 0; i < BOXES; i++) pthread_mutex_init(&boxes[i].lock, NULL);
     current = NULL;
     reading = READERS;
@@ -404,19 +501,22 @@ static long nothing_is_reclaimed_under_a_view(void) {
     long left = 0;
     for (element *e = free_elements; e != NULL; e = e->next_free) left++;
     CHECK(left == ELEMENTS - 1);
+    close_both();
     return (long)READERS * READS;
 }
 
 const test reservation_tests[] = {
-    {"reservation: views keep what they use", views_keep_what_they_use},
-    {"reservation: what others own is not kept", what_others_own_is_not_kept},
-    {"reservation: views of one epoch share", views_of_one_epoch_share_a_reservation},
+    {"reservation: views keep what they show", views_keep_what_they_show},
+    {"reservation: what other registries own", what_other_registries_own_is_not_kept},
+    {"reservation: views of one generation share", views_of_one_generation_share_a_reservation},
+    {"reservation: many registries", a_thread_finds_its_reservation_in_many_registries},
     {"reservation: what came later is not kept", what_came_later_is_not_kept},
-    {"reservation: what went before is not kept", what_went_before_is_not_kept},
-    {"reservation: a read that goes on", a_read_that_goes_on_reserves_what_came_meanwhile},
-    {"reservation: what two hold", what_two_hold_goes_with_the_last},
-    {"reservation: they are used again", reservations_are_used_again},
-    {"reservation: what many hold", what_many_hold_goes_in_any_order},
+    {"reservation: generations pass", generations_pass_only_where_views_are_kept},
+    {"reservation: a read that goes on", a_read_that_goes_on_keeps_what_came_meanwhile},
+    {"reservation: what two generations show", what_two_generations_show_goes_with_the_last},
+    {"reservation: generations end", generations_end_with_their_last_view},
+    {"reservation: any order", what_many_generations_show_goes_in_any_order},
+    {"reservation: much goes in chunks", much_goes_in_chunks},
     {"reservation: without memory", without_memory_nothing_is_taken},
     {"reservation: nothing is reclaimed under a view", nothing_is_reclaimed_under_a_view},
     {"reservation: nothing stays for one that goes", nothing_stays_for_a_view_that_goes},

@@ -66,9 +66,9 @@ static long what_a_stalled_reader_holds_back_is_bounded(void) {
     reg_status status;
     while ((status = churn(reg, writes)) == REG_OK) {
         writes++;
-        CHECK(reg_get_stats(reg).waiting_bytes < EPOCH_MOST_WAITING + 2 * TEXT);
+        CHECK(client_stats(reg).waiting_bytes < EPOCH_MOST_WAITING + 2 * TEXT);
     }
-    CHECK(status == REG_NO_MEMORY && reg_get_stats(reg).waiting_bytes >= EPOCH_MOST_WAITING);
+    CHECK(status == REG_NO_MEMORY && client_stats(reg).waiting_bytes >= EPOCH_MOST_WAITING);
     bool came = is_registered(reg, "guest"); /* it was refused to come, or to go */
     if (!came) writes_are_refused(reg);
     nobody_else_is_disturbed(reg);
@@ -76,7 +76,7 @@ static long what_a_stalled_reader_holds_back_is_bounded(void) {
     CHECK(pthread_join(thread, NULL) == 0);
     if (came) CHECK(client_remove(reg, "guest", NULL) == REG_OK);
     for (int i = 0; i < 100; i++) CHECK(churn(reg, i) == REG_OK);
-    CHECK(reg_get_stats(reg).waiting_bytes < 1 << 20);
+    CHECK(client_stats(reg).waiting_bytes < 1 << 20);
     client_free(reg);
     pthread_barrier_destroy(&barrier);
     return writes;
@@ -92,7 +92,7 @@ static long stats_count_what_there_is(void) {
     char id[16];
     reg_registry *reg = client_fleet(1, NULL);
     settle(reg);
-    reg_stats before = reg_get_stats(reg);
+    reg_stats before = client_stats(reg);
     CHECK(before.backends == 1 && before.models == 1 && before.index_entries == 1 && before.waiting < EPOCH_BATCH_NODES);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     size_t allocated = mallinfo2().uordblks;
@@ -102,7 +102,7 @@ static long stats_count_what_there_is(void) {
         CHECK(client_add(reg, &(offer){.id = id, .models = {"m", "n", i % 2 ? "o" : "p"}}, 1) == REG_OK);
     }
     settle(reg);
-    reg_stats full = reg_get_stats(reg);
+    reg_stats full = client_stats(reg);
     CHECK(full.backends == GUESTS + 1 && full.models == 4 && full.index_entries == 3 * GUESTS + 1);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     /* The rest is malloc's own, and the client's objects: two of 16 bytes for each, in blocks of 32. */
@@ -114,7 +114,7 @@ static long stats_count_what_there_is(void) {
         CHECK(client_remove(reg, id, NULL) == REG_OK);
     }
     settle(reg);
-    reg_stats after = reg_get_stats(reg);
+    reg_stats after = client_stats(reg);
     CHECK(after.backends == 1 && after.models == 1 && after.index_entries == 1 && after.waiting < EPOCH_BATCH_NODES);
     CHECK(after.bytes < full.bytes / 2); /* tables shrink when they are filled the next time */
     client_free(reg);

@@ -1,14 +1,18 @@
-/* The protocol of src_c/reservation.h, step by step as its proof names them, for Spin: a reader whose views another thread drops, and one who replaces
- * and destroys, every interleaving. The grace period of epoch.h is taken as proved: here the writer waits for it.
+/* The protocol of src_c/reservation.h, step by step as its proof names them, for Spin: a reader, a thread that drops its
+ * views, a writer that replaces and closes generations, and whoever destroys; every interleaving. The grace period of epoch.h is
+ * taken as proved: here the writer waits for it.
  *
- * Memory is sequentially consistent: HOLDERS and KEPT are, and of the other words the proof shows in d. what orders them. One owner, one thread that
- * reads; when a reservation is free again is one step of HOLDERS, and here the reader looks for it. The use of freed memory is one assertion; what is left when all is done, another.
+ * Memory is sequentially consistent: VIEWS is, and of the other words the proof shows what orders them. One registry, one
+ * reservation for each generation (the reader's). What is asserted: no view shows what is freed, no freed generation is
+ * touched, and when all is done everything that was replaced is freed, and every generation but the current one.
  *
  * Each of these is a bug that the checker must find:
- *   EARLY_CLOCK    the reader loads the clock V1 before it finds the node
- *   LATE_TAKE      the reader leaves (R5) before it takes the reservation
- *   NO_LOOK        whoever keeps a node does not load HOLDERS again (K3)
- *   ANY_EPOCH      a reservation is held on with another FIRST while views hold it
+ *   EARLY_LOAD     the reader loads CURRENT (V1) before it finds the node (R4)
+ *   LATE_TAKE      the reader leaves (R5) before it counts its view (V3)
+ *   LATE_WATCH     K2 looks at VIEWS first and sets WATCHED afterwards, in two steps
+ *   NO_LOCK        the last view of a watched reservation is dropped like any other (D)
+ *   NO_HEIR        L frees what an older generation has to keep
+ *   EARLY_SEAL     a generation is sealed when it is closed, without a grace period
  *   NO_LIST        whoever destroys keeps nothing
  */
 #ifndef READS
@@ -18,170 +22,220 @@
 #define WRITES 2
 #endif
 #define NODES (WRITES + 1)
-#ifndef RESERVATIONS
-#define RESERVATIONS 2 /* of the one reader; each is free again before it is taken for another epoch */
-#endif
+#define GENERATIONS (WRITES + 2)
 #define NONE 255
 
-byte clock = 1;
 byte root = 0;
-byte slot = 0;              /* of the reader; 0: not reading */
-byte born[NODES];           /* B */
-byte stamp[NODES];
+byte current = 0;            /* CURRENT: generations are numbered from 0, in order */
+bool reading = false;        /* the slot: what the writer waits for */
+byte reads_begun = 0;        /* so that it waits for those reads alone that it has to */
+byte born[NODES];
+byte closed[WRITES] = NONE;  /* the generation that each write has closed */
+byte begun[WRITES];          /* the reads that had begun when it retired something */
+byte retired;
 bool freed[NODES];
-byte kept[NODES] = NONE;    /* the reservation that keeps it */
-byte first[RESERVATIONS], last[RESERVATIONS], holders[RESERVATIONS];
-byte view[READS] = NONE;    /* what each view shows */
-byte held_by[READS] = NONE; /* and the reservation that it holds */
+byte kept[NODES] = NONE;     /* the generation that keeps it */
+byte views[GENERATIONS];
+bool watched[GENERATIONS], sealed[GENERATIONS], ended[GENERATIONS];
+byte view[READS] = NONE;     /* what each view shows */
+byte counts_in[READS] = NONE;       /* and the generation that it counts in */
 bool lock;
 byte done;
-
-#if WRITES == 2
-#define KEEPS_ANY(r) (kept[0] == r || kept[1] == r || kept[2] == r)
-#else
-#define KEEPS_ANY(r) (kept[0] == r || kept[1] == r || kept[2] == r || kept[3] == r)
-#endif
 
 inline acquire() { atomic { !lock -> lock = true } }
 inline release() { lock = false }
 
-/* K1 to K3, under the lock: ends with `node` kept or freed. */
-inline keep(node, r, found) {
-    r = 0; found = false;
+/* K2, under the lock. */
+inline watch(g, held) {
+    assert(!ended[g]);
+#ifdef LATE_WATCH
+    held = views[g] > 0;
+    watched[g] = watched[g] || held
+#else
+    atomic { held = views[g] > 0; watched[g] = watched[g] || held }
+#endif
+}
+
+/* The newest generation with views from `g` down; NONE where there is none. */
+inline first_with_views(g, held) {
+    held = false;
     do
-    :: r < RESERVATIONS && !found ->
-        if
-#ifdef NO_LIST
-        :: holders[r] > 0 && first[r] <= stamp[node] && false -> skip
-#else
-        :: holders[r] > 0 && first[r] <= stamp[node] && born[node] <= last[r] -> /* K1 */
-            kept[node] = r;                                                     /* K2 */
-#ifdef NO_LOOK
-            found = true
-#else
-            if
-            :: holders[r] > 0 -> found = true                                   /* K3 */
-            :: else -> kept[node] = NONE
-            fi
-#endif
-#endif
-        :: else
-        fi;
-        r++
-    :: else -> break
-    od;
+    :: g != NONE && !ended[g] -> watch(g, held); if :: held -> break :: else -> g = (g == 0 -> NONE : g - 1) fi
+    :: g != NONE && ended[g] -> g = (g == 0 -> NONE : g - 1)
+    :: g == NONE -> break
+    od
+}
+
+/* L, under the lock. */
+inline let_go(g, heir, n, held) {
+    watch(g, held);
     if
-    :: !found -> freed[node] = true
+    :: !held ->
+        heir = (g == 0 -> NONE : g - 1);
+        first_with_views(heir, held);
+        n = 0;
+        do
+        :: n < NODES ->
+            if
+            :: kept[n] == g ->
+#ifdef NO_HEIR
+                kept[n] = NONE; freed[n] = true
+#else
+                if
+                :: heir != NONE && born[n] <= heir -> kept[n] = heir
+                :: else -> kept[n] = NONE; freed[n] = true
+                fi
+#endif
+            :: else
+            fi;
+            n++
+        :: else -> break
+        od;
+        if
+        :: sealed[g] -> ended[g] = true
+        :: else -> watched[g] = false
+        fi
     :: else
     fi
 }
 
 proctype reader() {
-    byte e, c, node, r, reads, mine = NONE;
+    byte g, node, reads;
     do
     :: reads < READS ->
-        e = clock;                                  /* R1 */
-        slot = e;                                   /* R2, R3 */
-#ifdef EARLY_CLOCK
-        c = clock;
+        atomic { reading = true; reads_begun++ }    /* R1 to R3 */
+#ifdef EARLY_LOAD
+        g = current;
 #endif
         node = root;                                /* R4 */
         assert(!freed[node]);
-#ifndef EARLY_CLOCK
-        c = clock;                                  /* V1 */
+#ifndef EARLY_LOAD
+        g = current;                                /* V1, V2 */
 #endif
 #ifdef LATE_TAKE
-        slot = 0;
+        reading = false;
 #endif
-        if                                          /* V2 */
-        :: mine != NONE && first[mine] == e -> skip
-        :: else ->
-#ifdef ANY_EPOCH
-            r = 0;
-#else
-            r = 0;
-            do
-            :: holders[r] > 0 || KEEPS_ANY(r) -> r++; assert(r < RESERVATIONS)
-            :: else -> break
-            od;
-#endif
-            mine = r;
-            first[mine] = e
-        fi;
-        last[mine] = c;
-        atomic { holders[mine]++; held_by[reads] = mine; view[reads] = node } /* V3 */
-        slot = 0;                                   /* R5 */
+        atomic { assert(!ended[g]); views[g]++; counts_in[reads] = g; view[reads] = node } /* V3 */
+        reading = false;                            /* R5 */
         reads++
     :: else -> break
     od;
     done++
 }
 
+/* In any order. */
 proctype dropper() {
-    byte at, r, node, other;
-    bool found;
+    byte at, dropped, g, heir, n;
+    bool held, slow;
     do
-    :: at < READS ->
-        view[at] != NONE;
+    :: dropped < READS ->
+        at = 0;
+        do
+        :: at < READS && view[at] != NONE -> break
+        :: at = (at + 1) % READS
+        od;
         assert(!freed[view[at]]);                   /* it is used until it is dropped */
-        r = held_by[at];
-        atomic { holders[r]--; view[at] = NONE; found = holders[r] == 0 } /* D1 */
-        if
-        :: found && KEEPS_ANY(r) ->                /* D2 */
-            acquire();
+        g = counts_in[at];
+        atomic {                                    /* D */
+            assert(!ended[g]);
+#ifdef NO_LOCK
+            slow = false;
+#else
+            slow = watched[g] && views[g] == 1;
+#endif
             if
-            :: holders[r] == 0 ->
-                node = 0;
-                do
-                :: node < NODES ->
-                    if
-                    :: kept[node] == r -> kept[node] = NONE; keep(node, other, found)
-                    :: else
-                    fi;
-                    node++
-                :: else -> break
-                od
+            :: !slow -> views[g]--; view[at] = NONE
+            :: else
+            fi
+        }
+        if
+        :: slow ->
+            acquire();
+            assert(!ended[g]);
+            atomic { views[g]--; view[at] = NONE }
+            if
+            :: views[g] == 0 -> let_go(g, heir, n, held)
             :: else
             fi;
             release()
         :: else
         fi;
-        at++
+        dropped++
     :: else -> break
     od;
     done++
 }
 
+/* Closes the current generation, if it has views, and replaces what readers find. */
 proctype writer() {
-    byte writes, old, r;
-    bool found;
+    byte writes;
     do
     :: writes < WRITES ->
-        born[writes + 1] = clock;                   /* B */
-        old = root;
+        if
+        :: views[current] > 0 -> closed[writes] = current; current = current + 1 /* C */
+        :: skip
+        fi;
+        born[writes + 1] = current;                 /* B */
         root = writes + 1;                          /* W1 */
-        atomic { stamp[old] = clock; clock++ }      /* W2 */
-        slot == 0 || slot > stamp[old];             /* W4, W5: no reader can hold it any more */
-        acquire();
-        keep(old, r, found);
-        release();
-        writes++
+        begun[writes] = reads_begun;
+        writes++;
+        retired = writes
     :: else -> break
     od;
     done++
 }
 
-/* The clock goes on for other registries, too. */
-proctype others() { clock++; done++ }
+inline seal(g, heir, n, held) {
+    acquire();
+    sealed[g] = true;
+    let_go(g, heir, n, held);
+    release()
+}
 
-/* When nobody holds anything, all that was replaced is free. */
+/* Destroys what was retired, in order, once the read that was open then has ended (W2 to W5). */
+proctype collector() {
+    byte node, g, heir, n;
+    bool held;
+    do
+    :: node < WRITES ->
+        retired > node;
+#ifdef EARLY_SEAL
+        if :: closed[node] != NONE -> seal(closed[node], heir, n, held) :: else fi;
+#endif
+        !reading || reads_begun != begun[node];
+        acquire();
+#ifdef NO_LIST
+        g = NONE;
+#else
+        g = current;                                /* K1 */
+        first_with_views(g, held);
+#endif
+        if
+        :: g != NONE && born[node] <= g -> kept[node] = g /* K3 */
+        :: else -> freed[node] = true
+        fi;
+        release();
+#ifndef EARLY_SEAL
+        if :: closed[node] != NONE -> seal(closed[node], heir, n, held) :: else fi;
+#endif
+        node++
+    :: else -> break
+    od;
+    done++
+}
+
+/* When nobody has a view, all that was replaced is free, and every closed generation has ended. */
 proctype judge() {
-    byte node;
+    byte node, g;
     done == 4;
     do
     :: node < WRITES -> assert(freed[node] && kept[node] == NONE); node++
     :: else -> break
+    od;
+    do
+    :: g < current -> assert(ended[g]); g++
+    :: else -> break
     od
 }
 
-init { atomic { run reader(); run dropper(); run writer(); run others(); run judge() } }
+init { atomic { run reader(); run dropper(); run writer(); run collector(); run judge() } }
