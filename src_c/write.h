@@ -42,7 +42,7 @@ static inline bool begin_write(reg_registry *reg, reg_garbage **garbage) {
     *garbage = NULL;
     lock_writer(reg);
     if (reg_likely(!epoch_is_crowded(&reg->limbo))) return true;
-    *garbage = collect_now(reg);
+    *garbage = epoch_collect_now(&reg->limbo); /* no new generation, which would be one thing more that waits */
     if (!epoch_is_crowded(&reg->limbo)) return true;
     unlock_writer(reg, garbage);
     return false;
