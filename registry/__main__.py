@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from registry import show
-from registry._terminal import InputError, new_console, printable, progress_bar, write
+from registry._terminal import InputError, new_console, progress_bar, write
+from registry._text import printable
 from registry.backend import Backend
 from registry.errors import FleetFileError
 from registry.fleet import load_fleet

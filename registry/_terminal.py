@@ -42,11 +42,6 @@ def left_out(rows: int, limit: int, what: str) -> str:
     return f"... and {rows - limit:,} more {what} (--json has all)"
 
 
-def printable(text: str) -> str:
-    """The text with control characters escaped: an id must not be able to move the cursor."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Gives a function that takes how much of `total` is done; draws a bar if stderr is a terminal and `rich` is there."""

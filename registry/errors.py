@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import islice
 
+from registry._text import printable
+
 # How many backends a message names.
 TOLD = 10
 
@@ -68,4 +70,4 @@ class FleetFileError(RegistryError, ValueError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return ": ".join(part for part in self.args if part)
+        return printable(": ".join(part for part in self.args if part))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 import tomllib
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 
 from registry import _json
+from registry._text import near, printable
 from registry.backend import INSTANCE_KEY, Backend, BackendType, Cap, Int32, Model, Text, Weight
 from registry.errors import FleetFileError
 
@@ -39,6 +39,7 @@ class _FleetFile(msgspec.Struct):
     backends: list[_BackendTable] = []
 
 
+TABLE = "backends"
 BACKEND_KEYS = tuple(field.encode_name for field in msgspec.structs.fields(_BackendTable))
 MODEL_KEYS = tuple(field.name for field in fields(Model))
 
@@ -54,8 +55,9 @@ def load_fleet(path: str | PathLike[str]) -> list[Backend]:
     A `[[backends]]` table has `name` and `url`, and may have `type` (a `BackendType` value, default generic), `priority`,
     `max_pending`, `weight`, `id` (default: the name), `metadata`, and `models`: `[[backends.models]]` tables
     with `Model`'s fields, or plain ids.
-    Other tables are ignored; a key that is not known is logged as a warning and ignored. Raises `FleetFileError`, which
-    names the file, the place and what was expected, and `OSError` (`FileNotFoundError`) where the file can't be read.
+    Other tables are ignored; a key that is not known is logged as a warning and ignored, and so
+    is a table such as `[[backend]]` in a file without `[[backends]]`. Raises `FleetFileError`,
+    which names the file, the place and what was expected, and `OSError` (`FileNotFoundError`) where the file can't be read.
     O(size). Thread safety: atomic.
     """
     if not isinstance(path, (str, bytes, PathLike)):
@@ -68,7 +70,8 @@ def load_fleet(path: str | PathLike[str]) -> list[Backend]:
         raise _misfit(file, error) from None
     backends = [_backend(file, f"backends[{index}]", table) for index, table in enumerate(fleet.backends)]
     _refuse_duplicates(file, backends)
-    _warn_of_unknown_keys(file, document.get("backends", []))
+    _warn_of_misnamed_table(file, document)
+    _warn_of_unknown_keys(file, document.get(TABLE, []))
     return backends
 
 
@@ -134,16 +137,30 @@ def _refuse_second(file: str, what: str, value: str, index: int, first: dict[str
     first[value] = index
 
 
+def _warn_of_misnamed_table(file: str, document: dict[str, Any]) -> None:
+    """`[[backend]]`, `[Backends]`, `[[backend_list]]`: without a warning, just an empty fleet."""
+    tables = [key for key, value in document.items() if isinstance(value, dict | list)]
+    slips = [key for key in tables if near(key, [TABLE])]
+    misnamed = slips or [key for key in tables if "backend" in key.casefold()]
+    if misnamed and TABLE not in document:
+        logger.warning(
+            "%s: no [[%s]], so the fleet is empty; %s was ignored: did you mean [[%s]]?",
+            *(printable(file), TABLE, printable(misnamed[0]), TABLE),
+        )
+
+
 def _warn_of_unknown_keys(file: str, tables: list[dict[str, Any]]) -> None:
     for index, table in enumerate(tables):
-        _warn_in_table(file, f"backends[{index}]", table, BACKEND_KEYS)
+        _warn_in_table(file, f"{TABLE}[{index}]", table, BACKEND_KEYS)
         for number, model in enumerate(table.get("models", [])):
             if isinstance(model, dict):
-                _warn_in_table(file, f"backends[{index}].models[{number}]", model, MODEL_KEYS)
+                _warn_in_table(file, f"{TABLE}[{index}].models[{number}]", model, MODEL_KEYS)
 
 
 def _warn_in_table(file: str, place: str, table: dict[str, Any], known: tuple[str, ...]) -> None:
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-            logger.warning("%s: %s.%s is not known and was ignored; did you mean %r?", file, place, key, near)
+            slip = near(key, known)
+            hint = "" if slip is None else f"; did you mean {slip!r}?"
+            where = f"{printable(file)}: {place}.{printable(key)}"
+            logger.warning("%s is not known and was ignored%s", where, hint)

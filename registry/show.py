@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from registry._json import encode
-from registry._terminal import left_out, new_table, printable
+from registry._terminal import left_out, new_table
+from registry._text import printable
 from registry.backend import Backend, Model
 
 if TYPE_CHECKING:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from registry import Backend, BackendType, FleetFileError, Model, Registry, load_fleet
+from registry import Backend, BackendType, FleetFileError, Model, Registry, _text, load_fleet
 
 FLEET = """
 [server]
@@ -164,13 +165,140 @@ def test_what_is_nested_too_deeply_or_too_long(file: Path, text: str) -> None:
         load_fleet(file)
 
 
-def test_unknown_keys_are_logged_with_the_nearest_and_ignored(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    file.write_text(FLEET.replace("priority", "prioritty").replace("supports_tools", "suports_tools"))
+Caplog = pytest.LogCaptureFixture
+IGNORED = "is not known and was ignored"
+
+
+def warnings_of(path: Path, caplog: Caplog) -> list[str]:
+    """What loading the file logs."""
+    caplog.clear()
     with caplog.at_level(logging.WARNING, "registry"):
-        backends = load_fleet(file)
+        load_fleet(path)
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_unknown_keys_are_logged_and_ignored(file: Path, caplog: Caplog) -> None:
+    text = FLEET.replace("priority", "prioritty")
+    file.write_text(text.replace("supports_tools", "suports_tools"))
+    first, second = warnings_of(file, caplog)
+    assert first == f"{file}: backends[0].prioritty {IGNORED}; did you mean 'priority'?"
+    hint = "did you mean 'supports_tools'?"
+    assert second == f"{file}: backends[0].models[1].suports_tools {IGNORED}; {hint}"
+    backends = load_fleet(file)
     assert (backends[0].priority, backends[0].models[1].supports_tools) == (0, False)
-    first, second = (record.getMessage() for record in caplog.records)
-    assert "backends[0].prioritty" in first
-    assert "'priority'" in first
-    assert "backends[0].models[1].suports_tools" in second
-    assert "'supports_tools'" in second
+
+
+TYPOS = {
+    **dict.fromkeys(["max_pendign", "max-pending", "maxPending", "maxpending"], "max_pending"),
+    **dict.fromkeys(["prioritiy", "prioriy", "Priority"], "priority"),
+    **dict.fromkeys(["modles", "model", "Models"], "models"),
+    **dict.fromkeys(["wieght", "weigth", "weights"], "weight"),
+    **dict.fromkeys(["Url", "URL", "uri", "ulr"], "url"),
+    **dict.fromkeys(["tpye", "types"], "type"),
+    **dict.fromkeys(["metadta", "meta-data"], "metadata"),
+    "ID": "id",
+}
+
+
+@pytest.mark.parametrize(("key", "meant"), TYPOS.items())
+def test_a_typo_gets_a_hint(file: Path, caplog: Caplog, key: str, meant: str) -> None:
+    file.write_text(f'[[backends]]\nname = "a"\nurl = "http://a"\n"{key}" = 1\n')
+    (warning,) = warnings_of(file, caplog)
+    assert warning == f"{file}: backends[0].{key} {IGNORED}; did you mean {meant!r}?"
+
+
+STRANGERS = ["api_key", "timeout", "region", "token", "tags", "time", "ip", "host", "mode", ""]
+
+
+@pytest.mark.parametrize("key", [*STRANGERS, "x" * 100_000])
+def test_another_word_gets_no_hint(file: Path, caplog: Caplog, key: str) -> None:
+    file.write_text(f'[[backends]]\nname = "a"\nurl = "http://a"\n"{key}" = 1\n')
+    assert warnings_of(file, caplog) == [f"{file}: backends[0].{key} {IGNORED}"]
+
+
+@pytest.mark.parametrize("key", ["supports_video", "supports_audio", "max_tokens", "temperature"])
+def test_another_word_in_a_model_gets_no_hint(file: Path, caplog: Caplog, key: str) -> None:
+    model = f'[[backends.models]]\nid = "m"\n{key} = 1\n'
+    file.write_text(f'[[backends]]\nname = "a"\nurl = "http://a"\n{model}')
+    assert warnings_of(file, caplog) == [f"{file}: backends[0].models[0].{key} {IGNORED}"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "distance"),
+    [
+        ("", "", 0),
+        ("", "ab", 2),
+        ("abc", "abc", 0),
+        ("abc", "acb", 1),
+        ("abcd", "abd", 1),
+        ("abc", "xbc", 1),
+        ("kitten", "sitting", 3),
+        ("ca", "abc", 3),
+    ],
+)
+def test_edits_are_counted(one: str, other: str, distance: int) -> None:
+    assert _text.edits(one, other) == _text.edits(other, one) == distance
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("[[backend]]", "backend"),
+        ("[[Backends]]", "Backends"),
+        ("[[backend_list]]", "backend_list"),
+        ("[[bakcends]]", "bakcends"),
+        ("[backend]", "backend"),
+        ("backend = []", "backend"),
+        ("[backend_defaults]\n[[backend]]", "backend"),
+    ],
+)
+def test_a_misnamed_table_is_warned_of(file: Path, caplog: Caplog, text: str, name: str) -> None:
+    file.write_text(f"{text}\nname = 'a'\nurl = 'http://a'\n")
+    told = f"no [[backends]], so the fleet is empty; {name} was ignored: did you mean [[backends]]?"
+    assert warnings_of(file, caplog) == [f"{file}: {told}"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[server]\nport = 1\n",
+        "[[servers]]\n",
+        "[background]\n",
+        "backend = 'redis'\n",
+        "backends = []\n[backend]\n",
+        "[[backend]]\n[[backends]]\nname = 'a'\nurl = 'http://a'\n",
+    ],
+)
+def test_other_tables_get_no_warning(file: Path, caplog: Caplog, text: str) -> None:
+    file.write_text(text)
+    assert warnings_of(file, caplog) == []
+
+
+CONTROLS = ["a\x1b[31m", "a\nb", "\r", "\u202e", "\x9b31m", "\u2028", "\x00", "\u200b"]
+
+
+@pytest.mark.parametrize("key", CONTROLS)
+def test_a_file_cannot_forge_a_message(tmp_path: Path, caplog: Caplog, key: str) -> None:
+    quoted = json.dumps(key)
+    file = tmp_path / f"fleet{key if key != chr(0) else ''}.toml"
+    start = '[[backends]]\nname = "a"\nurl = "http://a"\n'
+    file.write_text(f'{start}{quoted} = 1\n[[backends.models]]\nid = "m"\n{quoted} = 1\n')
+    first, second = warnings_of(file, caplog)
+    assert first.isprintable()
+    assert second.isprintable()
+    assert f"backends[0].{_text.printable(key)} is" in first
+    file.write_text(f"[[{json.dumps(key + 'backends')}]]\n")
+    assert warnings_of(file, caplog)[0].isprintable()
+    for text in (
+        f"[[backends]]\nname = {quoted}\nurl = {quoted}\n",
+        f"{start}type = {quoted}\n",
+        f"{start}metadata = {{ {quoted} = 1 }}\n",
+        start.replace('"a"', quoted, 1) * 2,
+        f"[{quoted}]\n[{quoted}]\n",
+        f"x = {key}\n",
+    ):
+        file.write_text(text)
+        with pytest.raises(FleetFileError) as caught:
+            load_fleet(file)
+        assert str(caught.value).isprintable(), text
+        assert caught.value.path == str(file)

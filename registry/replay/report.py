@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from registry._terminal import left_out, new_table, printable
+from registry._terminal import left_out, new_table
+from registry._text import printable
 from registry.replay.outcome import Outcome
 
 if TYPE_CHECKING:
