@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
@@ -30,6 +31,16 @@ def filled(size: int, make: Callable[[], Any] = Registry) -> tuple[Any, list[str
 def busy(size: int) -> Registry:
     """The same with one request in flight on every backend: LEAST_PENDING can't stop early at one that is idle."""
     registry, ids = filled(size)
+    registry.increment_pending_many(ids)
+    return registry
+
+
+def full(size: int) -> Registry:
+    """The same where nobody may take a second request."""
+    registry, ids = Registry(), [f"backend-{number}" for number in range(size)]
+    for number, backend_id in enumerate(ids):
+        registry.add_backend(replace(backend(number), max_pending=1))
+        registry.update_status(backend_id, BackendStatus.HEALTHY)
     registry.increment_pending_many(ids)
     return registry
 

@@ -6,13 +6,13 @@ Loops are timed with the loop included, on plain calls as users write them. A pe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Any
 
-from benchmarks import growth, memory
+from benchmarks import cliffs, growth, memory
 from benchmarks.budget import Budget
-from benchmarks.fleet import busy, filled
+from benchmarks.fleet import busy, filled, full
 from benchmarks.measure import (
     Figure,
     Timed,
@@ -33,6 +33,7 @@ HASH = "hash(id)"
 INCREMENT = "registry.increment_pending(id)"
 QUERY = "registry.get_backends_for_model(model)"
 ACQUIRE = "registry.acquire(model).release()"
+REFUSED = "try:\n    registry.acquire(model)\nexcept NoBackendAvailableError:\n    pass"
 TWO = "registry.acquire(model, policy=Policy.POWER_OF_TWO).release()"
 
 
@@ -54,12 +55,18 @@ def groups() -> Iterator[Group]:
     yield Group("beside the plan's design", against_the_plan)
     yield Group("growth", churn)
     yield Group("memory", bytes_per_backend)
+    yield Group("cliffs", without_cliffs)
     yield Group("beside LiteLLM", against_litellm)  # last: what it imports is in nobody else's way
 
 
 def at_most(what: str, limit: float, measured: Figure) -> Goal:
     """Met where the median is no more."""
     return Goal(what, f"<= {limit:,}", measured, measured.median <= limit)
+
+
+def at_most_at_best(what: str, limit: float, measured: Figure) -> Goal:
+    """Met where the best round is no more: of a worst call, a busy machine takes part in most."""
+    return Goal(f"{what}, best round", f"<= {limit:,}", measured, measured.low <= limit)
 
 
 def at_least(what: str, limit: float, measured: Figure) -> Goal:
@@ -191,6 +198,41 @@ def bytes_per_backend(budget: Budget) -> list[Goal]:
         what = f"bytes per backend, {budget.large:,} with ten models, {memory.KINDS[kind]}"
         rows.append(at_most(what, most, measured))
     return rows
+
+
+def without_cliffs(budget: Budget) -> list[Goal]:
+    """Calls that must not take much longer than others that do the same work."""
+    return [*restarting(budget), *beside_views(budget), refusing(budget)]
+
+
+def restarting(budget: Budget) -> list[Goal]:
+    """Writes of one rolling restart against each other."""
+    restarts = [cliffs.rolling_restart() for _ in range(3 * budget.rounds)]
+    worst = figure([each.worst / each.median for each in restarts])
+    usual = microseconds([each.median for each in restarts])
+    what = f"rolling restart, {cliffs.FLEET:,} backends with {cliffs.MODELS:,} shared models"
+    return [
+        at_most_at_best(f"{what}, worst write / median", 20, worst),
+        Goal(f"{what}, median write, us", "(for comparison)", usual, None),
+    ]
+
+
+def beside_views(budget: Budget) -> list[Goal]:
+    """Status updates while views are kept, and after they are gone, against those before."""
+    measured = [cliffs.in_child() for _ in range(budget.rounds)]
+    before, kept, gone = zip(*map(astuple, measured), strict=True)
+    what = f"update_status, {cliffs.VIEWS:,} views of two registries"
+    return [
+        at_most(f"{what} kept / none", 2, ratios(kept, before)),
+        at_most(f"{what} kept and dropped / none", 1.5, ratios(gone, before)),
+    ]
+
+
+def refusing(budget: Budget) -> Goal:
+    """All candidates are looked at: nobody may take the request, or the least busy one does."""
+    sides = timed(REFUSED, full(1000), budget), timed(ACQUIRE, busy(1000), budget)
+    refused, chosen = interleaved(budget.rounds, *sides)
+    return at_most("refusal / acquire and release, 1,000 candidates", 5, ratios(refused, chosen))
 
 
 def litellm() -> Peer:

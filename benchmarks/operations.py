@@ -14,7 +14,7 @@ from json import loads
 from typing import Any
 
 from benchmarks.fleet import MODELS, backend
-from registry import BackendStatus, Model, Policy, Registry
+from registry import BackendStatus, Model, NoBackendAvailableError, Policy, Registry
 
 SIZES = (10, 1000, 100_000)
 BULK = 1000
@@ -87,6 +87,7 @@ KNOWN: Names = {
     "MODELS": MODELS,
     "HEALTHY": BackendStatus.HEALTHY,
     "Model": Model,
+    "NoBackendAvailableError": NoBackendAvailableError,
     "Policy": Policy,
     "cycle": cycle,
     "loads": loads,

@@ -350,6 +350,11 @@ def test_goals_are_told_as_the_contract_has_them(small_run: Result) -> None:
         ("get_backends_for_model, times faster than the plan's", 1),
         ("two threads, ", 0 if dashmap_native.missing() else 2 * threads),
         ("bytes per backend", 2),
+        ("rolling restart, 100 backends with 1,000 shared models, worst write / median", 1),
+        ("rolling restart, 100 backends with 1,000 shared models, median write, us", 1),
+        ("update_status, 10,000 views of two registries kept / none", 1),
+        ("update_status, 10,000 views of two registries kept and dropped / none", 1),
+        ("refusal / acquire and release, 1,000 candidates", 1),
     ):
         assert sum(what.startswith(start) for what in told) == count, start
     for goal in small_run.goals:
@@ -511,6 +516,8 @@ def test_goals_are_met_by_the_median() -> None:
     assert goals.at_most("x", 1.9, measured).met is False
     assert goals.at_least("x", 2000, measured) == Goal("x", ">= 2,000", measured, False)
     assert goals.at_least("x", 2, measured).met is True
+    assert goals.at_most_at_best("x", 1, measured) == Goal("x, best round", "<= 1", measured, True)
+    assert goals.at_most_at_best("x", 0.9, measured).met is False
     table = report.goal_table(result(told=(goals.at_most("x", 1, measured), Goal("y", "<= 1", "not installed", None))))
     assert list(table.columns[-1].cells) == ["NOT MET", ""]
     assert list(table.columns[-2].cells) == ["2 (1 to 9)", "not installed"]
