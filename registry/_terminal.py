@@ -1,4 +1,4 @@
-"""What the commands share of a terminal: tables, a progress bar, and output that is written once, at the end.
+"""What the commands share of a terminal: a console, a progress bar, output that is written at once.
 
 `rich` is imported where it is used: it is the extra `cli`, and `--json` does without it.
 """
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 
 class InputError(Exception):
@@ -27,19 +26,6 @@ def new_console() -> Console:
     except ImportError:
         raise InputError("tables need rich: pip install 'backend-registry[cli]', or use --json") from None
     return Console(markup=False, emoji=False, highlight=False)
-
-
-def new_table(title: str) -> Table:
-    """A table without vertical lines, so that more fits into 80 columns."""
-    from rich import box
-    from rich.table import Table
-
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-
-
-def left_out(rows: int, limit: int, what: str) -> str:
-    """The line below a table that shows the first `limit` of its rows."""
-    return f"... and {rows - limit:,} more {what} (--json has all)"
 
 
 @contextmanager

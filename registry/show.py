@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from registry._json import encode
-from registry._terminal import left_out, new_table
+from registry._table import Column, Kind, left_out, print_table
 from registry._text import printable
 from registry.backend import Backend, Model
 
@@ -35,28 +35,45 @@ def print_tables(console: Console, fleet: list[Backend]) -> None:
 
 
 def _print_backends(console: Console, fleet: list[Backend]) -> None:
-    table = new_table(_counted(len(fleet), "backend"))
-    for heading in ("id", "type", "url"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("priority", "models"):
-        table.add_column(heading, justify="right")
-    for backend in fleet[:ROWS]:
-        numbers = (f"{backend.priority:,}", f"{len(backend.models):,}")
-        table.add_row(printable(backend.id), backend.backend_type, printable(backend.url), *numbers)
-    console.print(table)
+    numbers = _numbers(fleet)
+    columns = [
+        Column("id", Kind.NAME),
+        Column("type", Kind.TEXT),
+        Column("url", Kind.TEXT),
+        *(Column(heading, Kind.NUMBER) for heading in numbers),
+    ]
+    rows = [
+        (printable(backend.id), backend.backend_type, printable(backend.url), *cells)
+        for backend, *cells in zip(fleet[:ROWS], *numbers.values(), strict=False)
+    ]
+    print_table(console, _counted(len(fleet), "backend"), columns, rows)
     if len(fleet) > ROWS:
         console.print(left_out(len(fleet), ROWS, "backends"))
 
 
+def _numbers(fleet: list[Backend]) -> dict[str, list[str]]:
+    """The cells below each heading; a limit and a weight are shown if some backend sets them."""
+    numbers = {"priority": [f"{backend.priority:,}" for backend in fleet]}
+    if any(backend.max_pending is not None for backend in fleet):
+        limits = [backend.max_pending for backend in fleet]
+        numbers["max_pending"] = ["-" if limit is None else f"{limit:,}" for limit in limits]
+    if any(backend.weight != 1 for backend in fleet):
+        numbers["weight"] = [f"{backend.weight:,}" for backend in fleet]
+    return numbers | {"models": [f"{len(backend.models):,}" for backend in fleet]}
+
+
 def _print_models(console: Console, serving: dict[str, Places]) -> None:
-    table = new_table(_counted(len(serving), "model"))
-    table.add_column("id", overflow="fold")
-    table.add_column("context\n(tokens)", justify="right", no_wrap=True)
-    table.add_column("can", no_wrap=True)
-    table.add_column("on", overflow="fold", min_width=10)
-    for model_id, places in list(serving.items())[:ROWS]:
-        table.add_row(printable(model_id), _contexts(places), _abilities(places), _ids(places))
-    console.print(table)
+    columns = [
+        Column("id", Kind.NAME),
+        Column("context\n(tokens)", Kind.NUMBER),
+        Column("can", Kind.TEXT),
+        Column("on", Kind.TEXT),
+    ]
+    rows = [
+        (printable(model_id), _contexts(places), _abilities(places), _ids(places))
+        for model_id, places in list(serving.items())[:ROWS]
+    ]
+    print_table(console, _counted(len(serving), "model"), columns, rows)
     if len(serving) > ROWS:
         console.print(left_out(len(serving), ROWS, "models"))
 

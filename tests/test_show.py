@@ -82,3 +82,31 @@ def test_what_a_model_can_do_is_the_union_over_its_backends() -> None:
         (Backend("b", "b", "http://b"), Model("m", supports_json_mode=True)),
     ]
     assert show._abilities(places) == "vision json"
+
+
+@pytest.mark.parametrize(
+    ("settings", "headings", "cells"),
+    [
+        ("", [], []),
+        ("max_pending = 1200", ["max_pending"], ["1,200"]),
+        ("weight = 3", ["weight"], ["3"]),
+        ("weight = 1000\nmax_pending = 1", ["max_pending", "weight"], ["1", "1,000"]),
+        ("weight = 1", [], []),
+    ],
+)
+def test_a_limit_and_a_weight_are_shown_where_one_is_set(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    settings: str,
+    headings: list[str],
+    cells: list[str],
+) -> None:
+    plain = '[[backends]]\nname = "a"\nurl = "http://a"\n'
+    (tmp_path / "f.toml").write_text(f'{plain}{plain}{settings}\nid = "c"\n')
+    assert main(["show", "--fleet", str(tmp_path / "f.toml")]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["id", "type", "url", "priority", *headings, "models"] in lines
+    assert ["c", "generic", "http://a", "0", *cells, "0"] in lines
+    assert main(["show", "--fleet", str(tmp_path / "f.toml"), "--json"]) == 0
+    for backend in json.loads(capsys.readouterr().out)["backends"]:
+        assert {"weight", "max_pending"} <= backend.keys()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from registry._terminal import left_out, new_table
+from registry._table import Column, Kind, left_out, print_table
 from registry._text import printable
 from registry.replay.outcome import Outcome
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ROWS = 40
 OPERATIONS_PER_REQUEST = 2  # acquire and release; the look at the count between them is the replay's own
 PERCENTS = (50, 95, 99)
+FIGURES = ("models", "requests", "most in flight", "avg latency (ms)")
+COMPARED = ("requests/s", "most in\nflight", "evenness", *(f"p{percent}" for percent in PERCENTS))
 EVENNESS = (
     "Evenness: the greatest of the backends' time averages of in flight / weight, divided by their mean; 1.00 is even. "
     "Latency: p50, p95 and p99 in simulated ms."
@@ -37,15 +39,14 @@ def verdict(outcome: Outcome) -> str:
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
     """The backends with the most requests, the figures of the policy, and the check."""
-    table = new_table(f"What the registry knows, by {outcome.policy}")
-    table.add_column("backend", overflow="ellipsis", no_wrap=True)
-    for heading in ("models", "requests", "most in flight", "avg latency (ms)"):
-        table.add_column(heading, justify="right")
+    columns = [Column("backend", Kind.NAME), *_number_columns(FIGURES)]
     views = sorted(outcome.views, key=lambda view: -view.total_requests)
+    rows = []
     for view in views[:ROWS]:
-        numbers = (len(view.models), view.total_requests, outcome.record.most_in_flight[view.id], view.avg_latency_ms)
-        table.add_row(printable(view.id), *(f"{number:,}" for number in numbers))
-    console.print(table)
+        most = outcome.record.most_in_flight[view.id]
+        numbers = (len(view.models), view.total_requests, most, view.avg_latency_ms)
+        rows.append([printable(view.id), *(f"{number:,}" for number in numbers)])
+    print_table(console, f"What the registry knows, by {outcome.policy}", columns, rows)
     if len(views) > ROWS:
         console.print(left_out(len(views), ROWS, "backends"))
     p50, p95, p99 = _latencies(outcome)
@@ -63,20 +64,22 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
 
 def print_comparison(console: Console, outcomes: Sequence[Outcome]) -> None:
     """One row per policy, and the checks."""
-    table = new_table(f"{outcomes[0].requests:,} requests by each policy: {_setting(outcomes[0])}")
-    table.caption, table.caption_justify = EVENNESS, "left"
-    table.add_column("policy", no_wrap=True)
-    for heading in ("requests/s", "most in\nflight", "evenness", *(f"p{percent}" for percent in PERCENTS)):
-        table.add_column(heading, justify="right")
+    title = f"{outcomes[0].requests:,} requests by each policy: {_setting(outcomes[0])}"
+    columns = [Column("policy", Kind.NAME), *_number_columns(COMPARED)]
+    rows = []
     for outcome in outcomes:
         rate, most = f"{outcome.requests_per_second:,.0f}", f"{outcome.most_in_flight:,}"
-        table.add_row(outcome.policy, rate, most, _evenness(outcome), *_latencies(outcome))
-    console.print(table)
+        rows.append([outcome.policy, rate, most, _evenness(outcome), *_latencies(outcome)])
+    print_table(console, title, columns, rows, EVENNESS)
     if len({verdict(outcome) for outcome in outcomes}) == 1:
         console.print(f"every policy: {verdict(outcomes[0])}", soft_wrap=True)
         return
     for outcome in outcomes:
         console.print(f"{outcome.policy}: {verdict(outcome)}", soft_wrap=True)
+
+
+def _number_columns(headings: Sequence[str]) -> list[Column]:
+    return [Column(heading, Kind.NUMBER) for heading in headings]
 
 
 def _latencies(outcome: Outcome) -> list[str]:

@@ -1,0 +1,178 @@
+"""Tables in which numbers are always whole: names are shortened, and in a narrow terminal each row
+becomes a record of its own, a line per column, as psql's expanded display does.
+
+`rich` is imported where it is used: it is the extra `cli`, and `--json` does without it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+Texts = Sequence[str]
+Rows = Sequence[Texts]
+
+GAP = 2  # cells that rich puts beside each column
+ELLIPSIS = "…"
+
+
+class Kind(Enum):
+    """What happens to a cell where the table is too wide."""
+
+    NAME = auto()  # is shortened
+    TEXT = auto()  # is folded
+    NUMBER = auto()  # stays as it is
+
+
+# Cells that a name or a text needs to be readable.
+LEAST = {Kind.NAME: 10, Kind.TEXT: 20}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its heading and what is in it."""
+
+    heading: str
+    kind: Kind
+
+
+Columns = Sequence[Column]
+
+
+def print_table(
+    console: Console,
+    title: str,
+    columns: Columns,
+    rows: Rows,
+    caption: str | None = None,
+) -> None:
+    """A table of these cells, at most as wide as the console."""
+    width = console.width
+    widths = _fit(columns, rows, width - GAP * len(columns))
+    table = _grid(columns, rows, widths) if widths else _records(columns, rows, width)
+    table.title, table.title_justify = title, "left"
+    table.caption, table.caption_justify = caption, "left"
+    console.print(table)
+
+
+def left_out(rows: int, limit: int, what: str) -> str:
+    """The line below a table that shows the first `limit` of its rows."""
+    return f"... and {rows - limit:,} more {what} (--json has all)"
+
+
+def _grid(columns: Columns, rows: Rows, widths: Sequence[int]) -> Table:
+    table = _new_table()
+    for column, width in zip(columns, widths, strict=True):
+        heading = _wrapped(column.heading, width)
+        if column.kind is Kind.NUMBER:
+            table.add_column(heading, width=width, justify="right", no_wrap=True)
+        else:
+            table.add_column(heading, width=width, overflow="fold")
+    for row in zip(*_shortened_cells(columns, rows, widths), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _records(columns: Columns, rows: Rows, width: int) -> Table:
+    headings = [" ".join(column.heading.split()) for column in columns]
+    longest = max(map(len, headings))
+    value_width = max(LEAST[Kind.TEXT], width - longest - GAP * 2)
+    table = _new_table()
+    table.show_header = False
+    table.add_column(width=longest)
+    table.add_column(width=value_width, overflow="fold")
+    cells = _shortened_cells(columns, rows, [value_width] * len(columns))
+    for number, row in enumerate(zip(*cells, strict=True)):
+        if number:
+            table.add_row()
+        for heading, cell in zip(headings, row, strict=True):
+            table.add_row(heading, cell)
+    return table
+
+
+def _new_table() -> Table:
+    """Without vertical lines, so that more fits in."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+
+
+def _fit(columns: Columns, rows: Rows, space: int) -> list[int] | None:
+    """A width for each column, None where names and texts would be too narrow to read."""
+    cells = _by_column(columns, rows)
+    wanted = [_width([column.heading, *mine]) for column, mine in zip(columns, cells, strict=True)]
+    if sum(wanted) <= space:
+        return wanted
+    widths = [
+        _width([*column.heading.split(), *mine]) if column.kind is Kind.NUMBER else 0
+        for column, mine in zip(columns, cells, strict=True)
+    ]
+    space -= sum(widths)
+    # The narrowest first: what it does not need is left to the others.
+    words = sorted((i for i, width in enumerate(widths) if not width), key=wanted.__getitem__)
+    for taken, i in enumerate(words):
+        widths[i] = min(wanted[i], space // (len(words) - taken))
+        space -= widths[i]
+    readable = (widths[i] >= min(wanted[i], LEAST[columns[i].kind]) for i in words)
+    return widths if all(readable) else None
+
+
+def _by_column(columns: Columns, rows: Rows) -> list[list[str]]:
+    return [[row[index] for row in rows] for index in range(len(columns))]
+
+
+def _width(texts: Texts) -> int:
+    """Of the widest line."""
+    from rich.cells import cell_len
+
+    return max(cell_len(line) for text in texts for line in text.split("\n"))
+
+
+def _wrapped(heading: str, width: int) -> str:
+    fits = all(len(line) <= width for line in heading.split("\n"))
+    return heading if fits else "\n".join(textwrap.wrap(heading, width))
+
+
+def _shortened_cells(columns: Columns, rows: Rows, widths: Sequence[int]) -> list[list[str]]:
+    """The cells of each column, names shortened to its width."""
+    return [
+        shortened(cells, width) if column.kind is Kind.NAME else cells
+        for column, cells, width in zip(columns, _by_column(columns, rows), widths, strict=True)
+    ]
+
+
+def shortened(names: Texts, width: int) -> list[str]:
+    """The names in at most so many cells: their beginnings, or both ends where those are alike.
+
+    Names that are alike at both ends stay whole, to be folded.
+    """
+    tail = (width - 1) // 2
+    short = [_cut(name, width - 1, 0) if _width([name]) > width else name for name in names]
+    short = _told_apart(names, short, lambda name: _cut(name, width - 1 - tail, tail))
+    return _told_apart(names, short, str)
+
+
+def _told_apart(names: Texts, short: Texts, again: Callable[[str], str]) -> list[str]:
+    """The short forms; those that are alike are made again."""
+    times = Counter(short)
+    pairs = zip(names, short, strict=True)
+    return [again(name) if times[text] > 1 and text != name else text for name, text in pairs]
+
+
+def _cut(name: str, head: int, tail: int) -> str:
+    """So many cells of both ends; a wide character that fits only by half is left out."""
+    first, last = name[:head], name[len(name) - tail :]
+    while _width([first]) > head:
+        first = first[:-1]
+    while _width([last]) > tail:
+        last = last[1:]
+    return f"{first}{ELLIPSIS}{last}"
