@@ -13,6 +13,8 @@ from benchmarks import compare, plots, readme, report
 from benchmarks.budget import BUDGETS
 from benchmarks.results import ROOT, Result, load, save
 from benchmarks.run import GOALS, SECTIONS, run
+from registry._terminal import InputError
+from registry.replay.plot import check_path
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,7 +50,11 @@ def default_output(result: Result) -> Path:
 
 
 def measure(given: argparse.Namespace, console: Console) -> int:
-    """The suite."""
+    """The suite; what it writes is looked at before the minutes that it takes."""
+    if given.output is not None:
+        given.output.parent.mkdir(parents=True, exist_ok=True)
+        check_path(str(given.output))
+    plots.check()
     result = run(given.suite, given.sections, console)
     path = given.output or default_output(result)
     save(result, path)
@@ -87,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(*plots.draw(load(given.result), folder), sep="\n")
         else:
             console.print(report.side_by_side(load(given.first), load(given.second)))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, InputError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
     return 0

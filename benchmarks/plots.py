@@ -13,7 +13,7 @@ from benchmarks.latency import CLOCK
 from benchmarks.peers import OURS, PEERS, dashmap_native
 from benchmarks.report import sides_of
 from benchmarks.results import Result, Row
-from registry.replay.plot import INK, write
+from registry.replay.plot import INK, check_extra, write
 
 COLORS = ("#2f86d6", "#d9662b", "#2a9d63", "#c857a8", "#a8861c", "#8f76e0")
 SIDES = dict(zip((OURS.name, *(peer.name for peer in PEERS), dashmap_native.NAME), COLORS, strict=True)) | {CLOCK: INK}
@@ -38,8 +38,14 @@ LATENCY = ("get_backend", "acquire and release")
 Draw = Callable[[Any, Sequence[Row]], None]
 
 
+def check() -> None:
+    """InputError without matplotlib."""
+    check_extra("a plot")
+
+
 def draw(result: Result, folder: Path) -> list[Path]:
-    """Writes those that the result has rows for."""
+    """Writes those that the result has rows for; InputError without matplotlib."""
+    check()
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, panels in (("throughput", throughput), ("cost", cost), ("latency", latency)):

@@ -12,19 +12,22 @@ from collections.abc import Sequence
 from registry import show
 from registry._terminal import InputError, new_console, progress_bar, write
 from registry._text import printable
+from registry._version import version
 from registry.backend import Backend
 from registry.errors import FleetFileError
 from registry.fleet import load_fleet
 from registry.replay import engine, inputs, plot, report
+from registry.replay.outcome import Outcome
 from registry.selection import Policy
 
 ALL = "all"
+Requests = list[inputs.Request]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
-    arguments = _parser().parse_args(argv)
     try:
+        arguments = _parser().parse_args(argv)
         text, status = arguments.command(arguments)
         write(text)
     except (InputError, FleetFileError) as error:
@@ -37,8 +40,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_status
 
 
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_given: object) -> None:
+        """Prints it and ends the program."""
+        write(f"backend-registry {version()}\n")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m registry", description="The source of truth of an LLM gateway.")
+    parser.add_argument("--version", action=_Version, help="print the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_replay(
         commands.add_parser("replay", help="put a fleet under load from many threads and show what the registry knows")
@@ -77,19 +93,13 @@ def _positive(text: str) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> tuple[str, int]:
-    console = None if arguments.json else new_console()
-    fleet = _fleet(arguments)
-    trace = inputs.made_up_trace() if arguments.trace is None else inputs.read_trace(arguments.trace)
-    requests = inputs.stretch(trace, arguments.requests)
-    models = inputs.draw_models(fleet, len(requests))
-    if not models:
-        raise InputError(f"{arguments.fleet or arguments.catalogue}: expected a backend with a model, found none")
+    # First what only the user can mend, then what is not installed, then what takes long.
+    fleet, trace = _inputs(arguments)
     if arguments.plot is not None:
-        plot.check(arguments.plot)
-    outcomes = []
-    for policy in Policy if arguments.policy == ALL else [Policy(arguments.policy)]:
-        with progress_bar(f"replaying {policy}", len(requests)) as progress:
-            outcomes.append(engine.replay(fleet, requests, models, arguments.threads, policy, progress))
+        plot.check_path(arguments.plot)
+        plot.check_extra("--plot")
+    console = None if arguments.json else new_console()
+    outcomes = _outcomes(arguments, fleet, inputs.stretch(trace, arguments.requests))
     if arguments.plot is not None:
         plot.draw(arguments.plot, outcomes)
     status = 0 if all(outcome.adds_up for outcome in outcomes) else 1
@@ -103,19 +113,44 @@ def _replay(arguments: argparse.Namespace) -> tuple[str, int]:
     return tables.get(), status
 
 
+def _inputs(arguments: argparse.Namespace) -> tuple[list[Backend], Requests]:
+    fleet = _fleet(arguments)
+    if not any(backend.models for backend in fleet):
+        file = arguments.fleet or arguments.catalogue
+        raise InputError(f"{file}: expected a backend with a model, found none")
+    if arguments.trace is None:
+        return fleet, inputs.made_up_trace()
+    return fleet, inputs.read_trace(arguments.trace)
+
+
 def _fleet(arguments: argparse.Namespace) -> list[Backend]:
-    if arguments.fleet is not None:
-        return load_fleet(arguments.fleet)
     if arguments.catalogue is not None:
         return inputs.read_catalogue(arguments.catalogue)
-    return inputs.made_up_fleet()
+    if arguments.fleet is None:
+        return inputs.made_up_fleet()
+    try:
+        return load_fleet(arguments.fleet)
+    except FleetFileError as error:
+        if error.problem.startswith(("expected TOML", "expected UTF-8")):
+            raise InputError(f"{error} {inputs.FORMATS}") from None
+        raise
+
+
+def _outcomes(given: argparse.Namespace, fleet: list[Backend], requests: Requests) -> list[Outcome]:
+    models = inputs.draw_models(fleet, len(requests))
+    outcomes = []
+    for policy in Policy if given.policy == ALL else [Policy(given.policy)]:
+        with progress_bar(f"replaying {policy}", len(requests)) as progress:
+            load = fleet, requests, models, given.threads, policy, progress
+            outcomes.append(engine.replay(*load))
+    return outcomes
 
 
 def _show(arguments: argparse.Namespace) -> tuple[str, int]:
-    console = None if arguments.json else new_console()
     fleet = load_fleet(arguments.fleet)
-    if console is None:
+    if arguments.json:
         return show.as_json(fleet) + "\n", 0
+    console = new_console()
     with console.capture() as tables:
         show.print_tables(console, fleet)
     return tables.get(), 0

@@ -409,6 +409,37 @@ def test_one_section_by_the_command_line(
     assert {one.section for one in results.load(tmp_path / "a.json").rows} == {"bulk", "cost"}
 
 
+@pytest.mark.parametrize(
+    ("output", "module", "message"),
+    [
+        ("folder", "", "Is a directory"),
+        ("folder", "matplotlib", "Is a directory"),
+        ("file/a.json", "", "File exists"),
+        ("a.json", "matplotlib", "a plot needs matplotlib"),
+    ],
+)
+def test_what_a_run_cannot_write_is_told_before_it_measures(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    output: str,
+    module: str,
+    message: str,
+) -> None:
+    def measure(*_given: Any) -> None:
+        raise AssertionError("it measures")
+
+    monkeypatch.setattr(command, "run", measure)
+    monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    assert command.main(["run", "--output", str(tmp_path / output)]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+    assert not (tmp_path / "a.json").exists()
+
+
 # ---- reports
 
 

@@ -7,15 +7,17 @@ import json
 import os
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+import registry
 from registry import Backend, Policy, _terminal
 from registry.__main__ import main
-from registry.replay import engine
+from registry.replay import engine, inputs
 
 TRACE = "TIMESTAMP,ContextTokens,GeneratedTokens\r\n2023-11-16 18:15:46.6805900,374,44\r\n2023-11-16 18:15:50,396,109\r\n\r\n"
 FLEET = '[[backends]]\nname = "a"\nurl = "http://a"\nmodels = ["m", "n"]\n[[backends]]\nname = "b"\nurl = "http://b"\nmodels = ["m"]\n'
@@ -222,7 +224,7 @@ MALFORMED = [
     (["replay", "--trace", "nope.csv"], "nope.csv: No such file"),
     (["replay", "--catalogue", "nope.json"], "nope.json: No such file"),
     (["replay", "--fleet", "bad"], "bad: expected TOML"),
-    (["replay", "--catalogue", "bad"], "bad: $: JSON is malformed"),
+    (["replay", "--catalogue", "bad"], "bad: expected a model catalogue in JSON: JSON is"),
     (["replay", "--fleet", "empty"], "empty: expected a backend with a model"),
 ]
 
@@ -249,6 +251,126 @@ def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str], arguments: 
         main(arguments)
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+CONTENTS = {
+    "fleet.toml": FLEET,
+    "cat.json": '{"x/m": {"provider": "P One"}}',
+    "pretty.json": '{\n  "x/m": {"provider": "P One"}\n}\n',
+    "long.json": json.dumps({"x" * 200_000: {"provider": "p"}}),
+    "list.json": "[]",
+    "trace.csv": TRACE,
+    "binary": b"\x89PNG\r\n\x1a\n\0\0\xff",
+}
+TAKES = {
+    "--fleet": ("expected TOML", ["fleet.toml"]),
+    "--catalogue": ("expected a model catalogue in JSON", ["cat.json", "pretty.json", "long.json"]),
+    "--trace": ("expected", ["trace.csv"]),
+}
+
+
+@pytest.mark.parametrize("option", TAKES)
+@pytest.mark.parametrize("name", CONTENTS)
+def test_a_file_of_another_format_is_told(
+    files: Path, capsys: pytest.CaptureFixture[str], option: str, name: str
+) -> None:
+    expected, right = TAKES[option]
+    content = CONTENTS[name]
+    (files / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    if name in right:
+        assert main(["replay", "--json", option, name]) == 0
+        return
+    assert main(["replay", "--json", option, name]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"registry: {name}:")
+    assert expected in error or "expected UTF-8" in error
+    assert error.endswith("(--fleet takes TOML, --catalogue JSON, --trace CSV)\n")
+    assert "$" not in error
+    assert error.count("\n") == 1
+
+
+def test_show_says_which_format_it_takes(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "--fleet", "cat.json"]) == 2
+    assert capsys.readouterr().err.startswith("registry: cat.json: expected TOML")
+
+
+@pytest.mark.parametrize("command", [["--version"], ["--version", "replay"], ["--vers"]])
+def test_the_version(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(command)
+    assert caught.value.code == 0
+    assert capsys.readouterr() == (f"backend-registry {registry.__version__}\n", "")
+
+
+# In the order in which they are told: arguments, files, what is not installed; then work begins.
+WRONG = {
+    "argument": "argument --threads",
+    "fleet": "nope.toml: No such file",
+    "trace": "nope.csv: No such file",
+    "plot": "no/such.svg: No such file",
+    "matplotlib": "--plot needs matplotlib",
+    "rich": "tables need rich",
+}
+SUBSETS = [wrong for size in range(1, 7) for wrong in combinations(WRONG, size)]
+
+
+@pytest.mark.parametrize("wrong", SUBSETS, ids=lambda wrong: "-".join(wrong))
+def test_of_several_mistakes_the_first_is_told(
+    files: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: tuple[str, ...],
+) -> None:
+    def work(*_given: Any) -> None:
+        raise AssertionError("the work has begun")
+
+    for place, name in ((engine, "replay"), (inputs, "stretch"), (inputs, "draw_models")):
+        monkeypatch.setattr(place, name, work)
+    for extra, module in (("rich", "rich.console"), ("matplotlib", "matplotlib")):
+        if extra in wrong:
+            monkeypatch.setitem(sys.modules, module, None)
+    before = set(files.iterdir())
+    given = {
+        "--threads": "0" if "argument" in wrong else "1",
+        "--fleet": "nope.toml" if "fleet" in wrong else "fleet.toml",
+        "--trace": "nope.csv" if "trace" in wrong else "trace.csv",
+        "--plot": "no/such.svg" if "plot" in wrong else "p.svg",
+    }
+    command = ["replay", *(word for option in given.items() for word in option)]
+    if "argument" in wrong:
+        with pytest.raises(SystemExit):
+            main(command)
+    else:
+        assert main(command) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert WRONG[wrong[0]] in captured.err
+    assert not any(WRONG[other] in captured.err for other in wrong[1:])
+    assert set(files.iterdir()) == before
+
+
+@pytest.mark.parametrize("fleet", ["nope.toml", "cat.json"])
+def test_show_tells_a_wrong_file_before_a_missing_rich(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fleet: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    for json_too in ([], ["--json"]):
+        assert main(["show", "--fleet", fleet, *json_too]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"registry: {fleet}: ")
+        assert "rich" not in error
+
+
+def test_an_interrupted_replay_leaves_no_plot(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "replay", interrupt)
+    (files / "old.svg").write_text("old")
+    for name in ("new.svg", "old.svg"):
+        assert main(["replay", "--json", "--plot", name]) == 130
+    assert not (files / "new.svg").exists()
+    assert (files / "old.svg").read_text() == "old"
 
 
 def test_without_rich_it_says_what_to_install(

@@ -116,6 +116,9 @@ def test_a_malformed_trace_is_one_short_line(
     assert (error.count("\n"), len(error) < len(str(tmp_path)) + 250) == (1, True)
 
 
+EXPECTED = "expected a model catalogue in JSON"
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -128,11 +131,11 @@ def test_a_malformed_trace_is_one_short_line(
         (b'{"a": {"provider": "p"}, "x/m": {"provider": 1}}', "'x/m': provider: Expected `str`, got `int`"),
         (b'{"x/m": {"provider": ""}}', "'x/m': expected a key that ends in a model id, and a provider"),
         (b'{"x/m": {"provider": "\xff"}}', "'x/m': not UTF-8"),
-        (b'{"x/\xff": {"provider": "p"}}', "$: not UTF-8"),
-        (b"[1]", "$: Expected `object`, got `array`"),
+        (b'{"x/\xff": {"provider": "p"}}', f"{EXPECTED}: not UTF-8"),
+        (b"[1]", f"{EXPECTED}: Expected `object`, got `array` {inputs.FORMATS}"),
         (b'{"x/m": []}', "'x/m': Expected `object`, got `array`"),
         (b"{}", "expected a backend with a model, found none"),
-        (b"", "$: Input data was truncated"),
+        (b"", f"{EXPECTED}: Input data was truncated"),
     ],
 )
 def test_a_malformed_catalogue_names_the_entry(

@@ -20,6 +20,8 @@ from registry.backend import Backend, BackendType, Model
 
 SEED = 20231116
 COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+# Ends the message about a file that as a whole is not what its option takes.
+FORMATS = "(--fleet takes TOML, --catalogue JSON, --trace CSV)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ def read_catalogue(path: str | PathLike[str]) -> list[Backend]:
     try:
         entries = decode(content, dict[str, msgspec.Raw])
     except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+        problem = f"expected a model catalogue in JSON: {_without_root(error)}"
+        raise InputError(f"{path}: {problem} {FORMATS}") from None
     providers: dict[str, dict[str, Model]] = {}
     for key, raw in entries.items():
         entry = _entry(path, key, raw)
@@ -101,9 +104,12 @@ def _entry(path: str | PathLike[str], key: str, raw: msgspec.Raw) -> _CatalogueE
     try:
         return decode(bytes(raw), _CatalogueEntry)
     except ValueError as error:
-        raise InputError(
-            f"{path}: {key!r}: {str(error).removeprefix('$').removeprefix('.').removeprefix(': ')}"
-        ) from None
+        raise InputError(f"{path}: {key!r}: {_without_root(error)}") from None
+
+
+def _without_root(error: ValueError) -> str:
+    """The message of `decode` without its `$`, which stands for the whole document."""
+    return str(error).removeprefix("$").removeprefix(".").removeprefix(": ")
 
 
 def _model(model_id: str, entry: _CatalogueEntry) -> Model:
@@ -147,7 +153,8 @@ def _read_text(path: str | PathLike[str]) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}:{line}: expected CSV in UTF-8: {error.reason} at byte {error.start}") from None
+        problem = f"expected CSV in UTF-8: {error.reason} at byte {error.start}"
+        raise InputError(f"{path}:{line}: {problem} {FORMATS}") from None
 
 
 def _rows(path: str | PathLike[str], text: str) -> Iterator[tuple[str, list[str]]]:
@@ -159,14 +166,16 @@ def _rows(path: str | PathLike[str], text: str) -> Iterator[tuple[str, list[str]
             yield f"{path}:{line}", row
             line = rows.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{path}:{line}: expected CSV: {error}") from None
+        hint = f" {FORMATS}" if line == 1 else ""
+        raise InputError(f"{path}:{line}: expected CSV: {error}{hint}") from None
 
 
 def _columns(path: str | PathLike[str], header: list[str]) -> tuple[int, ...]:
     names = [name.strip() for name in header]
     missing = [name for name in COLUMNS if name not in names]
     if missing:
-        raise InputError(f"{path}:1: expected the columns {','.join(COLUMNS)}; missing: {', '.join(missing)}")
+        problem = f"expected the columns {','.join(COLUMNS)}; missing: {', '.join(missing)}"
+        raise InputError(f"{path}:1: {problem} {FORMATS}")
     return tuple(names.index(name) for name in COLUMNS)
 
 

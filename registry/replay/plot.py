@@ -5,6 +5,7 @@ matplotlib is imported where it is used: it is the extra `plot`.
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from io import BytesIO
@@ -32,14 +33,21 @@ STYLES = {
 }
 
 
-def check(path: str) -> None:
-    """Finds out before a long replay whether it can be drawn: `InputError` without matplotlib, else `OSError`."""
+def check_path(path: str) -> None:
+    """`OSError` where nothing can be written there; leaves no file behind."""
+    is_new = not os.path.lexists(path)
+    with open(path, "ab"):
+        pass
+    if is_new:
+        os.remove(path)
+
+
+def check_extra(what: str) -> None:
+    """`InputError` without matplotlib; `what` is what it is for."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise InputError("--plot needs matplotlib: pip install 'backend-registry[plot]'") from None
-    with open(path, "ab"):
-        pass
+        raise InputError(f"{what} needs matplotlib: pip install 'backend-registry[plot]'") from None
 
 
 def draw(path: str, outcomes: Sequence[Outcome]) -> None:
