@@ -71,7 +71,7 @@ def changed(given: argparse.Namespace, console: Console) -> int:
     changes = compare.compare(before, after)
     if not changes:
         raise ValueError("the two results have no row in common")
-    console.print(compare.table_of(changes))
+    report.print_whole(console, compare.table_of(changes))
     return int(any(change.verdict == "REGRESSION" for change in changes))
 
 
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             folder = given.folder or given.result.with_suffix("")
             console.print(*plots.draw(load(given.result), folder), sep="\n")
         else:
-            console.print(report.side_by_side(load(given.first), load(given.second)))
+            report.print_whole(console, report.side_by_side(load(given.first), load(given.second)))
     except (OSError, ValueError, InputError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2

@@ -18,6 +18,7 @@ SCALES = {
     "bytes": ((1e6, "MB"), (1e3, "kB"), (1, "B")),
     PER_SECOND: ((1e6, "M/s"), (1e3, "k/s"), (1, "/s")),
 }
+WIDE = 1000  # columns that every table fits into
 SHOWN_QUANTILES = {0.5: "p50", 0.99: "p99", 0.999: "p99.9", 1.0: "max"}
 
 
@@ -129,7 +130,18 @@ def show(result: Result, console: Console) -> None:
         console.print(f"{peer}: {what}", highlight=False)
     for row in result.find("cost", REFERENCE):
         console.print(f"{REFERENCE}: {spread(row)}", highlight=False)
-    console.print(*tables(result), sep="\n")
+    print_whole(console, *tables(result))
+
+
+def print_whole(console: Console, *tables: Table) -> None:
+    """Names are folded; a terminal that is too narrow for the numbers gets longer lines."""
+    for table in tables:
+        for column in table.columns:
+            column.overflow = "fold"
+        least = console.measure(table, options=console.options.update_width(WIDE)).minimum
+        if least > console.width:
+            table.width = least
+        console.print(table, crop=False)
 
 
 def side_by_side(one: Result, other: Result) -> Table:

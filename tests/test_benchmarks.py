@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import io
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from benchmarks import __main__ as command
 from benchmarks import (
@@ -297,8 +300,6 @@ def test_memory_is_measured_in_a_process_of_its_own() -> None:
 @pytest.fixture(scope="module")
 def small_run() -> Result:
     """Everything that the suite does, once."""
-    from rich.console import Console
-
     sizes = throughput.FLEET, latency.FLEET, bulk.FLEET
     throughput.FLEET = latency.FLEET = bulk.FLEET = 60
     try:
@@ -479,6 +480,22 @@ def test_a_table_has_a_column_for_each_side() -> None:
         "registry": ["10.0 ns", "11.0 ns"],
         "peer": ["40.0 ns  4.0x", ""],
     }
+
+
+def numbers_shown(width: int) -> Counter[str]:
+    """All numbers in the tables of the committed results, in a terminal of this width."""
+    console = Console(file=io.StringIO(), width=width)
+    report.show(results.load(readme.REFERENCE / "gil.json"), console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in text
+    found = Counter(re.findall(r"(?<!\S)[\d.,]+x?(?!\S)", text))
+    assert found.total() > 500
+    return found
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 160])
+def test_numbers_are_whole_at_any_width(width: int) -> None:
+    assert numbers_shown(width) == numbers_shown(300)
 
 
 def test_two_interpreters_side_by_side() -> None:
