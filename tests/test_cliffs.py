@@ -12,6 +12,7 @@ from benchmarks import cliffs, goals
 from benchmarks.budget import Budget
 from benchmarks.cliffs import Restart, Updates
 from benchmarks.fleet import filled, full
+from benchmarks.measure import figure
 from benchmarks.operations import loop
 from registry import Backend, NoBackendAvailableError, Registry
 
@@ -122,7 +123,7 @@ def test_a_cliff_is_told(
     monkeypatch.setattr(cliffs, "in_child", lambda: updates)
     told = [*goals.restarting(TWO_ROUNDS), *goals.beside_views(TWO_ROUNDS)]
     assert [goal.met for goal in told] == met
-    assert told[1].measured == goals.figure([100.0])
+    assert told[1].measured == figure([100.0])
 
 
 @pytest.mark.parametrize(("refused", "met"), [(5.0, True), (5.1, False)])

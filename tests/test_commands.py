@@ -253,7 +253,7 @@ def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str], arguments: 
     assert "usage:" in capsys.readouterr().err
 
 
-CONTENTS = {
+CONTENTS: dict[str, str | bytes] = {
     "fleet.toml": FLEET,
     "cat.json": '{"x/m": {"provider": "P One"}}',
     "pretty.json": '{\n  "x/m": {"provider": "P One"}\n}\n',
