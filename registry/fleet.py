@@ -57,7 +57,8 @@ def load_fleet(path: str | PathLike[str]) -> list[Backend]:
     with `Model`'s fields, or plain ids.
     Other tables are ignored; a key that is not known is logged as a warning and ignored, and so
     is a table such as `[[backend]]` in a file without `[[backends]]`. Raises `FleetFileError`,
-    which names the file, the place and what was expected, and `OSError` (`FileNotFoundError`) where the file can't be read.
+    which names the file, the place and what was expected, and `OSError` (`FileNotFoundError`)
+    where the file can't be read.
     O(size). Thread safety: atomic.
     """
     if not isinstance(path, (str, bytes, PathLike)):
@@ -140,8 +141,8 @@ def _refuse_second(file: str, what: str, value: str, index: int, first: dict[str
 def _warn_of_misnamed_table(file: str, document: dict[str, Any]) -> None:
     """`[[backend]]`, `[Backends]`, `[[backend_list]]`: without a warning, just an empty fleet."""
     tables = [key for key, value in document.items() if isinstance(value, dict | list)]
-    slips = [key for key in tables if near(key, [TABLE])]
-    misnamed = slips or [key for key in tables if "backend" in key.casefold()]
+    typos = [key for key in tables if near(key, [TABLE])]
+    misnamed = typos or [key for key in tables if "backend" in key.casefold()]
     if misnamed and TABLE not in document:
         logger.warning(
             "%s: no [[%s]], so the fleet is empty; %s was ignored: did you mean [[%s]]?",
@@ -160,7 +161,7 @@ def _warn_of_unknown_keys(file: str, tables: list[dict[str, Any]]) -> None:
 def _warn_in_table(file: str, place: str, table: dict[str, Any], known: tuple[str, ...]) -> None:
     for key in table:
         if key not in known:
-            slip = near(key, known)
-            hint = "" if slip is None else f"; did you mean {slip!r}?"
+            typo = near(key, known)
+            hint = "" if typo is None else f"; did you mean {typo!r}?"
             where = f"{printable(file)}: {place}.{printable(key)}"
             logger.warning("%s is not known and was ignored%s", where, hint)
