@@ -194,14 +194,28 @@ void epoch_hand_over(epoch_limbo *to, epoch_limbo *from) {
 }
 
 void epoch_destroy(epoch_node *list, epoch_release release) {
-    epoch_destroy_each(reservation_sift(list), release);
+    while (list != NULL) {
+        epoch_node *inner = NULL;
+        list = reservation_sift(list, release);
+        while (list != NULL) {
+            epoch_node *node = list;
+            list = node->next;
+            epoch_node *held = node->kind->unwrap == NULL ? NULL : node->kind->unwrap(node, release);
+            if (node->kind->unwrap == NULL) node->kind->destroy(node, release);
+            if (held == NULL) continue;
+            held->next = inner;
+            inner = held;
+        }
+        list = inner;
+    }
 }
 
 void epoch_after_fork_in_child(void) {
     for (epoch_slot *slot = load_own(&all_slots); slot != NULL; slot = slot->next) {
         if (slot == epoch_own_slot) continue;
         atomic_store_explicit(&slot->epoch, 0, memory_order_relaxed);
-        memset(slot->memos, 0, sizeof slot->memos); /* its thread may have been writing one */
+        /* Its thread may have been writing a memo. A spare reservation is whole, or a small leak. */
+        memset(slot->memos, 0, sizeof slot->memos);
         atomic_store_explicit(&slot->taken, false, memory_order_relaxed);
     }
     if (epoch_has_heavy_fence) epoch_has_heavy_fence = register_heavy_fence();

@@ -71,6 +71,8 @@ typedef struct epoch_kind {
     size_t (*bytes)(const epoch_node *node);
     /* Frees it and hands foreign objects to `release`. Outside every lock. */
     void (*destroy)(epoch_node *node, epoch_release release);
+    /* In the place of `destroy` for what holds another node: that one is destroyed in its turn. NULL: nothing is left. */
+    epoch_node *(*unwrap)(epoch_node *node, epoch_release release);
     /* For what views show after their read, which is a `retained` (reservation.h): the generation in which it was
      * published, or GENERATION_NEVER if no view needs it. NULL: only reads use it. */
     uint32_t (*born)(const epoch_node *node);

@@ -37,7 +37,7 @@ static void destroy_state(epoch_node *node, epoch_release release) {
     memory_free(s);
 }
 
-/* With the objects that go with it. */
+/* With the objects that it owns. */
 static size_t bytes_of_state(const epoch_node *node) {
     const state *s = state_of(node);
     return sizeof *s + (s->owns_definition ? s->definition_bytes : 0) + (s->owns_error ? s->error_bytes : 0);
@@ -54,28 +54,32 @@ static const epoch_kind state_kind = {.bytes = bytes_of_state, .destroy = destro
 
 void state_retire(state *s, epoch_limbo *limbo) { epoch_retire(limbo, &s->shown.node, &state_kind); }
 
-void record_drop(record *r, epoch_release release) {
-    if (sub_counted(&r->holds, 1) != 1) return;
-    /* As if retired with its record: that is when readers lost sight of it. */
+/* A hold less. The last one frees the record and returns its last state: readers lost sight of both at the same time. */
+static epoch_node *drop_hold(record *r, epoch_release release) {
+    if (sub_counted(&r->holds, 1) != 1) return NULL;
     state *last = load_own(&r->state);
     last->shown.node = (epoch_node){.kind = &state_kind};
-    epoch_destroy(&last->shown.node, release);
     release(r->id);
     record_free(r);
+    return &last->shown.node;
 }
 
-static void destroy_record(epoch_node *node, epoch_release release) { record_drop(reg_container(node, record, node), release); }
+void record_drop(record *r, epoch_release release) { epoch_destroy(drop_hold(r, release), release); }
+
+static epoch_node *unwrap_record(epoch_node *node, epoch_release release) {
+    return drop_hold(reg_container(node, record, node), release);
+}
 
 static size_t bytes_of_record(const epoch_node *node) {
     record *r = reg_container(node, record, node);
     return sizeof *r + bytes_of_state(&load_own(&r->state)->shown.node);
 }
 
-static const epoch_kind record_kind = {.bytes = bytes_of_record, .destroy = destroy_record};
+static const epoch_kind record_kind = {.bytes = bytes_of_record, .unwrap = unwrap_record};
 
 void record_retire(record *r, epoch_limbo *limbo) {
     memory_free(r->memberships);
     epoch_retire(limbo, &r->node, &record_kind);
 }
 
-size_t record_bytes(const record *r) { return bytes_of_record(&r->node) + memberships_bytes(r->memberships->count); }
+size_t record_bytes(const record *r) { return sizeof *r + sizeof(state) + memberships_bytes(r->memberships->count); }

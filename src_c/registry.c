@@ -17,8 +17,8 @@ static reg_registry *all_registries;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 /* Fork copies one thread and all memory. Holding every lock meanwhile, no structure is copied half written, and the
- * child, whose only thread holds the locks, can release them. Writers never wait for anything while they hold
- * theirs, so this cannot deadlock. */
+ * child, whose only thread holds the locks, can release them. Everybody takes them in this order, so this cannot deadlock:
+ * that of all registries, a registry's turns, its writer's, the orphans', the reservations', the record pool's. */
 static void before_fork(void) {
     pthread_mutex_lock(&all_lock);
     for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {

@@ -4,7 +4,8 @@
  * of the caller's (definitions, ids, errors, models) are opaque pointers, of which the core owns one reference each. It hands them back through
  * `reg_destroy`, which the caller calls where dropping references is allowed, with no lock held.
  *
- * Reads and counters never wait. Writers wait for writers only, on one lock per registry. How a query over many backends sees one
+ * Reads and counters never wait. Writers wait for writers only, on one lock per registry; dropping the last views of a
+ * time may wait for a few steps of whoever keeps or frees what was retired. How a query over many backends sees one
  * instant of all of them is told in version.h, how memory is reclaimed under readers in epoch.h.
  */
 #ifndef REG_REGISTRY_H
@@ -81,12 +82,13 @@ void reg_destroy(reg_garbage *garbage, void (*release)(void *object));
 struct epoch_slot *reg_read_begin(void);
 void reg_read_end(struct epoch_slot *reader);
 
-/* Keeps the objects of `count` views that were found in this read; each is given back by reg_keep_drop. NULL when memory is out. Between
- * reg_read_begin and reg_read_end, once they are found. O(1), whatever the count: see reservation.h. */
+/* Keeps the objects of `count` views that were found in this read; each is given back by reg_keep_drop. NULL when memory is
+ * out. Between reg_read_begin and reg_read_end, once they are found. O(1), whatever the count, except for the first in a
+ * generation: see reservation.h. */
 reg_kept *reg_read_keep(reg_registry *reg, struct epoch_slot *reader, size_t count);
 /* From now on the next reg_read_keep in this read cannot fail. False when memory is out. */
 bool reg_read_prepare(struct epoch_slot *reader);
-/* `count` of these views are gone. Any thread, outside of reads. */
+/* `count` of these views are gone. Any thread, outside of reads; may wait for a few steps of another thread. */
 void reg_keep_drop(reg_kept *kept, size_t count, void (*release)(void *object));
 
 /* REG_OK or REG_NOT_FOUND. Wait-free, expected O(1). */
@@ -113,7 +115,7 @@ typedef struct reg_stats {
     size_t waiting;       /* objects that wait for reclamation, until no reader can hold them */
     size_t waiting_bytes;
     size_t kept; /* objects that were replaced or removed, and are kept for views of their time */
-    size_t bytes; /* all memory of the core, what waits and is kept included; not the caller's objects */
+    size_t bytes; /* all memory of the core; of the caller's objects those that wait or are kept, as far as is known */
 } reg_stats;
 
 /* As of one instant; afterwards what waits is collected, so that a registry which nobody writes to is swept by whoever

@@ -7,6 +7,8 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static generations *free_generations; /* of registries that are gone; under the lock */
 
+static const uint32_t LAST_NUMBER = GENERATION_NEVER - 1;
+
 void reservations_lock(void) { pthread_mutex_lock(&lock); }
 
 void reservations_unlock(void) { pthread_mutex_unlock(&lock); }
@@ -24,6 +26,7 @@ static reservation *add_reservation(epoch_slot *reader, generation *g) {
     reader->spare = NULL;
     r->generation = g;
     r->slot = reader;
+    add_counted(&g->of->bytes, sizeof *r);
     r->next = load_published(&g->reservations);
     while (!atomic_compare_exchange_weak_explicit(&g->reservations, &r->next, r, memory_order_acq_rel,
                                                   memory_order_acquire)) {
@@ -50,16 +53,12 @@ reservation *reservation_find(epoch_slot *reader, generation *g) {
 
 static bool has_views(uint64_t word) { return (word & ~RESERVATION_WATCHED) != 0; }
 
-/* Whether the generation has views. If so, the last of them will be dropped under the lock. Under the lock. */
+/* Whether the generation has views. If so, one of its reservations with views is watched afterwards. Under the lock. */
 static bool watch(generation *g) {
-    bool held = false;
     EACH_RESERVATION(g, r)
-        if (has_views(load_counted(&r->views)) && has_views(or_counted(&r->views, RESERVATION_WATCHED))) held = true;
-    return held;
+        if (has_views(load_counted(&r->views)) && has_views(or_counted(&r->views, RESERVATION_WATCHED))) return true;
+    return false;
 }
-
-/* It keeps nothing, so its views may be dropped without the lock again. Under the lock. */
-static void unwatch(generation *g) { EACH_RESERVATION(g, r) and_counted(&r->views, ~RESERVATION_WATCHED); }
 
 /* ---- the heap of what a generation keeps, the youngest on top ---- */
 
@@ -77,27 +76,6 @@ static retained *meld(retained *a, retained *b) {
     retained *top = born(a) < born(b) ? b : a, *other = top == a ? b : a;
     set_sibling(other, top->link);
     top->link = other;
-    return top;
-}
-
-/* The siblings from `first` on become one heap: pair by pair, then all pairs from the last to the first. */
-static retained *meld_siblings(retained *first) {
-    retained *pairs = NULL, *top = NULL;
-    while (first != NULL) {
-        retained *a = first, *b = sibling(a);
-        first = b == NULL ? NULL : sibling(b);
-        set_sibling(a, NULL);
-        if (b != NULL) set_sibling(b, NULL);
-        retained *pair = meld(a, b);
-        set_sibling(pair, pairs);
-        pairs = pair;
-    }
-    while (pairs != NULL) {
-        retained *next = sibling(pairs);
-        set_sibling(pairs, NULL);
-        top = meld(top, pairs);
-        pairs = next;
-    }
     return top;
 }
 
@@ -121,45 +99,31 @@ static epoch_node *flatten(retained *heap) {
 
 /* ---- what is kept, and by whom; all under the lock ---- */
 
-static void move_amount(epoch_amount *from, epoch_amount *to, epoch_amount amount) {
-    from->nodes -= amount.nodes;
-    from->bytes -= amount.bytes;
-    if (to == NULL) return;
-    to->nodes += amount.nodes;
-    to->bytes += amount.bytes;
-}
-
-static void keep(generation *g, epoch_node *node) {
-    size_t bytes = node->kind->bytes(node);
-    retained *r = reg_container(node, retained, node);
-    r->link = NULL;
-    set_sibling(r, NULL);
-    g->kept = meld(g->kept, r);
-    g->amount.nodes++;
-    g->amount.bytes += bytes;
-    g->of->kept.nodes++;
-    g->of->kept.bytes += bytes;
-}
+static void keep(generation *g, retained *heap) { g->kept = meld(g->kept, heap); }
 
 static generation *first_with_views(generation *g) {
     while (g != NULL && !watch(g)) g = g->older;
     return g;
 }
 
-/* Whether a view may show the node; then it is kept. `keeper` is the newest generation with views of the registry
- * `of`, for as long as the lock is held: a watched generation does not lose its last view meanwhile. */
+/* Whether a view may show the node; then it is kept. `keeper` is the newest generation with views of the registry `of`, for
+ * as long as the lock is held: the last drop of its watched reservation needs the lock. */
 static bool is_kept(epoch_node *node, uint32_t birth, generations **of, generation **keeper) {
-    generations *its = reg_container(node, retained, node)->generations;
-    if (its != *of) {
-        *of = its;
-        *keeper = first_with_views(its->newest);
+    retained *r = reg_container(node, retained, node);
+    if (r->generations != *of) {
+        *of = r->generations;
+        *keeper = first_with_views((*of)->newest);
     }
     if (*keeper == NULL || (*keeper)->number < birth) return false;
-    keep(*keeper, node);
+    (*of)->kept.nodes++;
+    (*of)->kept.bytes += node->kind->bytes(node);
+    r->link = NULL;
+    set_sibling(r, NULL);
+    keep(*keeper, r);
     return true;
 }
 
-epoch_node *reservation_sift(epoch_node *list) {
+static epoch_node *sift(epoch_node *list) {
     epoch_node *unused = NULL, **end = &unused;
     generations *of = NULL;
     generation *keeper = NULL;
@@ -188,35 +152,52 @@ epoch_node *reservation_sift(epoch_node *list) {
     return unused;
 }
 
-/* Takes out what no older generation has to keep, a chunk at most, and hands the rest on. `more`: it is not
- * finished. */
-static epoch_node *take_unneeded(generation *g, bool *more) {
-    generation *heir = first_with_views(g->older);
-    epoch_node *list = NULL;
-    *more = false;
-    if (heir == NULL) {
-        list = flatten(g->kept);
-        g->kept = NULL;
-        move_amount(&g->of->kept, NULL, g->amount);
-        g->amount = (epoch_amount){0};
-        return list;
+/* ---- L: a generation without views lets go of what it keeps ---- */
+
+/* A heap that L has taken off. Its nodes are opened from the top: a node that nobody needs waits in `opened`, linked by
+ * `next`, until its children have been looked at; a subtree whose top is needed goes to the heir as a whole. */
+typedef struct departure {
+    retained *opened;
+    retained *carry; /* a subtree that waits for another one, so that the heir gets pairs */
+} departure;
+
+static void hand_on(departure *d, retained *heap, generation *heir) {
+    if (d->carry == NULL) {
+        d->carry = heap;
+        return;
     }
-    for (int taken = 0; g->kept != NULL && born(g->kept) > heir->number; taken++) {
-        if (taken == RESERVATION_CHUNK) {
-            *more = true;
-            return list;
+    keep(heir, meld(d->carry, heap));
+    d->carry = NULL;
+}
+
+static void open_or_hand_on(departure *d, retained *heap, generation *heir) {
+    set_sibling(heap, NULL);
+    if (heir != NULL && born(heap) <= heir->number) {
+        hand_on(d, heap, heir);
+    } else {
+        set_sibling(heap, d->opened);
+        d->opened = heap;
+    }
+}
+
+/* One hold of the lock's worth; returns what nobody needs. */
+static epoch_node *depart(departure *d, generations *of, generation *heir) {
+    epoch_node *list = NULL;
+    for (int steps = 0; d->opened != NULL && steps < RESERVATION_CHUNK; steps++) {
+        retained *top = d->opened, *child = top->link;
+        if (child != NULL) {
+            top->link = sibling(child);
+            open_or_hand_on(d, child, heir);
+            continue;
         }
-        retained *top = g->kept;
-        epoch_amount amount = {1, top->node.kind->bytes(&top->node)};
-        g->kept = meld_siblings(top->link);
-        move_amount(&g->amount, NULL, amount);
-        move_amount(&g->of->kept, NULL, amount);
+        d->opened = sibling(top);
+        of->kept.nodes--;
+        of->kept.bytes -= top->node.kind->bytes(&top->node);
         top->node.next = list;
         list = &top->node;
     }
-    heir->kept = meld(heir->kept, g->kept);
-    g->kept = NULL;
-    move_amount(&g->amount, &heir->amount, g->amount);
+    if (d->carry != NULL) keep(heir, d->carry);
+    d->carry = NULL;
     return list;
 }
 
@@ -227,50 +208,87 @@ static void unlink_generation(generation *g) {
         g->newer->older = g->older;
     else
         of->newest = g->older;
-    if (of->newest != NULL || !of->is_closed) return;
+    /* One whose numbers have run out is not used again. */
+    if (of->newest != NULL || !of->is_closed || of->last_number == LAST_NUMBER) return;
     of->next_free = free_generations;
     free_generations = of;
 }
 
 static void free_generation(generation *g) {
+    generations *of = g->of;
     reservation *r = load_own(&g->reservations);
     while (r != NULL) {
         reservation *next = r->next;
         memory_free(r);
+        sub_counted(&of->bytes, sizeof *r);
         r = next;
     }
     memory_free(g);
+    sub_counted(&of->bytes, sizeof *g);
 }
 
-/* L: where the generation has no view left, what it keeps goes, and it goes itself if it is sealed. Gives the lock
- * back, and holds it for a chunk at a time. */
+/* Without views, when it is sealed and nobody is in L with it. Then the lock is given back and it is freed. */
+static bool end_generation(generation *g) {
+    if (!g->is_sealed || g->leaving != 0 || watch(g)) return false;
+    unlink_generation(g);
+    reservations_unlock();
+    free_generation(g);
+    return true;
+}
+
+/* Where nothing older has views, all of the heap goes. */
+static epoch_node *depart_at_once(generations *of, retained *heap) {
+    epoch_node *list = flatten(heap);
+    epoch_amount amount = {0};
+    for (const epoch_node *node = list; node != NULL; node = node->next) {
+        amount.nodes++;
+        amount.bytes += node->kind->bytes(node);
+    }
+    reservations_lock();
+    of->kept.nodes -= amount.nodes;
+    of->kept.bytes -= amount.bytes;
+    return list;
+}
+
+/* With the lock, which it gives back. */
 static void let_go(generation *g, epoch_release release) {
-    bool more = !g->is_busy && !watch(g);
-    g->is_busy = g->is_busy || more;
-    while (more) {
-        epoch_node *list = take_unneeded(g, &more);
-        bool is_over = !more && g->is_sealed;
-        if (is_over)
-            unlink_generation(g);
-        else if (!more)
-            unwatch(g);
-        g->is_busy = more;
+    if (watch(g)) {
+        reservations_unlock();
+        return;
+    }
+    generations *of = g->of;
+    retained *heap = g->kept;
+    generation *heir = first_with_views(g->older);
+    departure d = {0};
+    epoch_node *list = NULL;
+    g->kept = NULL;
+    g->leaving++;
+    if (heap != NULL && heir == NULL) {
+        reservations_unlock();
+        list = depart_at_once(of, heap);
+    } else if (heap != NULL) {
+        open_or_hand_on(&d, heap, heir);
+        list = depart(&d, of, heir);
+    }
+    while (d.opened != NULL) {
         reservations_unlock();
         epoch_destroy_each(list, release);
-        if (is_over) free_generation(g);
-        if (!more) return;
         reservations_lock();
-        if (watch(g)) more = g->is_busy = false;
+        list = depart(&d, of, first_with_views(g->older));
     }
-    reservations_unlock();
+    g->leaving--;
+    if (!end_generation(g)) reservations_unlock();
+    epoch_destroy_each(list, release);
 }
 
 void reservation_drop_last(reservation *r, size_t views, epoch_release release) {
     reservations_lock();
-    if (has_views(sub_counted(&r->views, views) - views))
+    if (has_views(sub_counted(&r->views, views) - views)) {
         reservations_unlock(); /* its thread has made others meanwhile */
-    else
-        let_go(r->generation, release);
+        return;
+    }
+    and_counted(&r->views, ~RESERVATION_WATCHED); /* views that its thread makes from now on do not show what is kept */
+    let_go(r->generation, release);
 }
 
 epoch_amount generations_kept(generations *of) {
@@ -279,6 +297,8 @@ epoch_amount generations_kept(generations *of) {
     reservations_unlock();
     return kept;
 }
+
+size_t generations_bytes(generations *of) { return sizeof *of + load_counted(&of->bytes); }
 
 /* ---- opening and closing ---- */
 
@@ -293,12 +313,31 @@ static size_t generation_bytes(const epoch_node *node) { return sizeof *reg_cont
 
 static const epoch_kind generation_kind = {.bytes = generation_bytes, .destroy = destroy_generation};
 
-/* Numbers go on where those of an earlier registry ended, so that no thread's memo is right by chance. */
+/* The generations of a list, sealed, in their order; returns the others, in theirs. */
+static epoch_node *seal_all(epoch_node *list, epoch_release release) {
+    epoch_node *others = NULL, **end = &others;
+    while (list != NULL) {
+        epoch_node *node = list;
+        list = node->next;
+        if (node->kind == &generation_kind) {
+            destroy_generation(node, release);
+            continue;
+        }
+        *end = node;
+        end = &node->next;
+    }
+    *end = NULL;
+    return others;
+}
+
+epoch_node *reservation_sift(epoch_node *list, epoch_release release) { return sift(seal_all(list, release)); }
+
 static generation *new_generation(generations *of, uint32_t number) {
     generation *g = memory_alloc(sizeof *g);
     if (g == NULL) return NULL;
     g->of = of;
     g->number = number;
+    add_counted(&of->bytes, sizeof *g);
     return g;
 }
 
@@ -327,6 +366,7 @@ static void give_back(generations *of) {
     reservations_unlock();
 }
 
+/* Numbers go on where those of an earlier registry ended, so that no thread's memo is right by chance. */
 generations *generations_new(void) {
     static _Atomic uint32_t places;
     generations *of = take_free();
@@ -352,7 +392,8 @@ static bool has_any_views(generation *g) {
 
 void generations_advance(generations *of, epoch_limbo *limbo) {
     generation *old = load_own(&of->current);
-    if (!has_any_views(old)) return;
+    /* The last one stays: it keeps more than it need. */
+    if (of->last_number == LAST_NUMBER || !has_any_views(old)) return;
     generation *fresh = new_generation(of, of->last_number + 1);
     if (fresh == NULL) return;
     of->last_number++;

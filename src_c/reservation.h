@@ -17,11 +17,13 @@
  *     generation         number; reservations; a heap of what it keeps, the youngest on top
  *       reservation      one thread's count of views, on a cache line of its own
  *
- * Cost. Making and dropping a view: one atomic addition each on the thread's own line. Destroying an object:
- * O(1), and O(threads) once for each batch. Dropping the last view of a generation: O(threads), then O(1) to hand
- * on what it keeps, or amortised O(log n) for each object that is freed (a pairing heap: Fredman, Sedgewick,
- * Sleator, Tarjan, The pairing heap, Algorithmica 1986). None depends on how many views were made or are kept,
- * nor on other registries. LOCK is one for the process; nobody holds it for more than RESERVATION_CHUNK objects.
+ * Cost. Making views: one atomic addition on the thread's own line; the first ones in a generation O(threads), and an
+ * allocation. Dropping views: a compare and swap on that line, or LOCK for the last views of a watched reservation, of which
+ * a generation has one at a time. Destroying an object: O(1), and O(threads) once for each chunk. A generation that
+ * loses its last view: O(threads), then O(1) to hand on what it keeps, or, where some of it goes, amortised O(log n) for each
+ * object that does (a pairing heap: Fredman, Sedgewick, Sleator, Tarjan, The pairing heap, Algorithmica 1986). None of this
+ * depends on how many views were made or are kept. While a reader stalls, closed generations cannot be sealed: then K1
+ * goes past one for each batch. LOCK is one for the process; it is held for RESERVATION_CHUNK steps at most.
  *
  * The proof, which continues that of epoch.h
  * ------------------------------------------
@@ -31,34 +33,38 @@
  *             V1  G = load CURRENT (acquire), after R4
  *             V2  its reservation of G: found in G's list, or pushed to it
  *             V3  VIEWS += n (sequentially consistent)
- *   destroys N, after W5, under LOCK
- *             K1  from the newest generation down to born(N): one that has views. K2 looks at each reservation
- *             K2  where VIEWS is not 0, set the bit WATCHED in it; it has views if the old value had
- *             K3  the generation found keeps N; without one, N is freed
  *   destroys G, after W5, under LOCK
- *             S   G is sealed: no reader can do V3 on it any more. It is freed once it has no view
- *   drops     D   if VIEWS is WATCHED and these are the last views: subtract under LOCK, then L where G has none left
+ *             S   G is sealed: no reader can do V3 on it any more. It is unlinked once it has no view, and then freed
+ *   destroys N, after W5, under LOCK
+ *             K1  from the newest generation on: the first that has views (K2)
+ *             K2  in the first reservation with VIEWS other than 0, set the bit WATCHED; it counts if the old value did
+ *             K3  if the generation found is not older than born(N), it keeps N; otherwise N is freed
+ *   drops     D   if VIEWS is WATCHED and these are the last views: subtract and clear the bit, under LOCK, then L
  *                 otherwise compare and swap VIEWS -= n
- *             L   P = the next older generation with views (K2). Free what was born after P, hand the rest to P
+ *             L   unless G has views (K2): take off all that it keeps. P = the next older generation with views (K2). Free
+ *                 what was born after P, hand the rest to P. This may take several holds of LOCK, each with its own P
  *
  * Claim 1: N is not freed while a view of it exists.
  *   a. G >= born(N): B happens before the publication of N, which happens before V1, and numbers only grow.
  *   b. K1 comes after R5 of the view's reader (epoch.h, a. to c.), so it sees V2 and V3. And G is in the list: it
- *      was linked before it was published, and it leaves only when it is sealed and has no view. By c. of epoch.h
- *      S comes after R5 of every reader that loaded G in V1.
+ *      was linked before it was published, and it is unlinked only when it is sealed and has no view. By a. to c. of
+ *      epoch.h S comes after R5 of every reader that loaded G in V1.
  *   c. So K1 finds the view's generation H, or a newer one, K. N moves only in L, from K to a P which has views.
  *      While the view exists H has views, so P >= H >= born(N), and L does not free N.
  * Claim 2: once no view of its time exists, N is freed.
- *   d. What a generation keeps is kept together with a WATCHED reservation that has views: K2 sets the bit before
- *      K3, in the word that D changes. So the last drop finds the bit, or K2 finds no view. Under LOCK that drop runs
- *      L, which frees, hands on by K2 again, or finds another reservation with views, and has set its bit.
+ *   d. A generation that keeps something has a WATCHED reservation with views: K2 sets the bit before K3, in the word that D
+ *      changes, so the last drop finds the bit, or K2 finds no view. Under LOCK that drop runs L, which takes off all that
+ *      is kept, or has K2 find other views. Views of another reservation that K2 did not find were made after K1: they
+ *      do not show N. Whatever L has taken off, L frees or hands to a P with views.
  * Claim 3: no freed generation or reservation is used.
- *   e. A reservation with views is not freed. The last drop either touches nothing after its compare and swap, or
- *      takes place under LOCK. Frees happen under LOCK too, after S. A thread's memo of its reservation is used only
- *      if registry and number are those of CURRENT, which is not freed during a read; no pair comes twice.
+ *   e. A reservation with views is not freed. The last drop either touches nothing after its compare and swap, or takes
+ *      place under LOCK. A generation is freed after S, without views and unlinked, and when nobody is in L with it:
+ *      then nobody can reach it. A thread's memo of its reservation is used only if registry and number are those of
+ *      CURRENT, which is not freed during a read; no such pair comes twice.
  *
- * Views of the current generation that were made after N was retired may be taken for views of N in K1. That keeps
- * N longer than need be, and never less.
+ * Views of the current generation that were made after N was retired may be taken for views of N in K1. That keeps N
+ * longer than need be, and never less. So it is with the last state of a removed record that a lease still holds: the
+ * views that exist when the lease is dropped keep it, even those of a later registry that has taken over the `generations`.
  *
  * The child of a fork keeps what other threads were about to make views of or to let go of.
  */
@@ -94,18 +100,18 @@ struct generation {
     /* Under LOCK. */
     generation *older, *newer;
     retained *kept;
-    epoch_amount amount; /* of what it keeps */
     bool is_sealed;
-    bool is_busy; /* somebody is in L, between two chunks */
+    uint32_t leaving; /* how many threads are in L with it */
 };
 
 struct generations {
     _Atomic(generation *) current;
+    _Atomic size_t bytes; /* of its generations and reservations */
     uint32_t place;       /* in the threads' memos */
     uint32_t last_number; /* of a generation; under the registry's lock */
     /* Under LOCK. */
     generation *newest;
-    epoch_amount kept; /* by all of them */
+    epoch_amount kept; /* by all of them, and by whoever is in L */
     bool is_closed;    /* the registry is gone */
     generations *next_free;
 };
@@ -120,6 +126,8 @@ void generations_end(generations *of, epoch_limbo *limbo);
 void generations_advance(generations *of, epoch_limbo *limbo);
 /* How much they keep. */
 epoch_amount generations_kept(generations *of);
+/* Without what they keep. */
+size_t generations_bytes(generations *of);
 
 /* The number of the current one. Under the registry's lock. */
 static inline uint32_t generation_now(generations *of) { return load_own(&of->current)->number; }
@@ -129,7 +137,8 @@ reservation *reservation_find(epoch_slot *reader, generation *g);
 /* From now on the next reservation_take of this thread cannot fail. False when memory is out. */
 bool reservation_prepare(epoch_slot *reader);
 
-/* Counts `views` of what this read has found. Inside an epoch, after the finding. NULL when memory is out. Wait-free. */
+/* Counts `views` of what this read has found. Inside an epoch, after the finding. NULL when memory is out. Wait-free and
+ * O(1); lock-free and O(threads) for the first views in a generation. */
 static inline reservation *reservation_take(epoch_slot *reader, generations *of, size_t views) {
     generation *g = load_published(&of->current);
     const reservation_memo *memo = &reader->memos[of->place];
@@ -154,9 +163,9 @@ static inline void reservation_drop(reservation *r, size_t views, epoch_release 
     } while (reg_unlikely(!swap_counted(&r->views, &seen, seen - views)));
 }
 
-/* Of a list of retired nodes that no reader can find any more, those that no view shows; the others are kept.
- * Outside of every lock. */
-epoch_node *reservation_sift(epoch_node *list);
+/* Of a list of retired nodes that no reader can find any more, those that no view shows; the others are kept. Generations
+ * are sealed first, so that none of them is in the way. Outside of every lock. */
+epoch_node *reservation_sift(epoch_node *list, epoch_release release);
 
 /* Around a fork, so that no list is copied half written. */
 void reservations_lock(void);

@@ -25,7 +25,8 @@ reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage) {
     stats.waiting_bytes = reg->limbo.waiting.bytes;
     epoch_amount kept = generations_kept(reg->generations);
     stats.kept = kept.nodes;
-    stats.bytes = sizeof *reg + stats.waiting_bytes + kept.bytes + member_list_bytes(&reg->roster) + records_bytes(&reg->records) +
+    stats.bytes = sizeof *reg + stats.waiting_bytes + kept.bytes + generations_bytes(reg->generations) +
+                  member_list_bytes(&reg->roster) + records_bytes(&reg->records) +
                   aliases_bytes(&reg->urls) + aliases_bytes(&reg->instances) + model_index_bytes(&reg->models, &stats.index_entries);
     if (stats.waiting != 0) *garbage = collect_now(reg);
     unlock_writer(reg, garbage);

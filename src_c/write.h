@@ -16,9 +16,11 @@
 
 static inline void lock_writer(reg_registry *reg) { pthread_mutex_lock(&reg->writer); }
 
-/* What can be reclaimed of all that waits. Under the lock. */
+/* What can be reclaimed of all that waits. Opens a new generation where something was retired in this one, but not in a
+ * full limbo, for it would be one thing more that waits. Under the lock. */
 static inline reg_garbage *collect_now(reg_registry *reg) {
-    generations_advance(reg->generations, &reg->limbo);
+    bool may_advance = reg->limbo.unstamped != NULL && !epoch_is_crowded(&reg->limbo);
+    if (may_advance) generations_advance(reg->generations, &reg->limbo);
     return epoch_collect_now(&reg->limbo);
 }
 
@@ -42,7 +44,7 @@ static inline bool begin_write(reg_registry *reg, reg_garbage **garbage) {
     *garbage = NULL;
     lock_writer(reg);
     if (reg_likely(!epoch_is_crowded(&reg->limbo))) return true;
-    *garbage = epoch_collect_now(&reg->limbo); /* no new generation, which would be one thing more that waits */
+    *garbage = collect_now(reg);
     if (!epoch_is_crowded(&reg->limbo)) return true;
     unlock_writer(reg, garbage);
     return false;

@@ -26,7 +26,7 @@ static void destroy_thing(epoch_node *node, epoch_release release) {
 
 static uint32_t birth_of_thing(const epoch_node *node) { return thing_of(node)->born; }
 
-static const epoch_kind thing_kind = {thing_bytes, destroy_thing, birth_of_thing};
+static const epoch_kind thing_kind = {.bytes = thing_bytes, .destroy = destroy_thing, .born = birth_of_thing};
 
 static epoch_limbo limbo;
 static generations *ours, *theirs;
@@ -187,6 +187,45 @@ static long a_read_that_goes_on_keeps_what_came_meanwhile(void) {
     reservation_drop(before, 1, NULL);
     close_both();
     return 3;
+}
+
+static pthread_barrier_t barrier;
+
+/* All at one time, so that each has a slot of its own. */
+static void *read_two(void *unused) {
+    reservation *r = read_for(2);
+    pthread_barrier_wait(&barrier);
+    return unused == NULL ? r : NULL;
+}
+
+static bool is_watched(reservation *r) { return (load_counted(&r->views) & RESERVATION_WATCHED) != 0; }
+
+/* What is kept makes the last view of one reservation go by the lock, and leaves all other threads alone. */
+static long one_reservation_is_watched(void) {
+    enum { THREADS = 8 };
+    open_both();
+    thing t = born_now();
+    reservation *held[THREADS + 1] = {read_for(2)};
+    pthread_t threads[THREADS];
+    CHECK(pthread_barrier_init(&barrier, NULL, THREADS) == 0);
+    for (int i = 0; i < THREADS; i++) CHECK(pthread_create(&threads[i], NULL, read_two, NULL) == 0);
+    for (int i = 0; i < THREADS; i++) {
+        void *taken;
+        CHECK(pthread_join(threads[i], &taken) == 0);
+        held[i + 1] = taken;
+    }
+    pthread_barrier_destroy(&barrier);
+    retire(&t);
+    collect();
+    for (int left = 2; left > 0; left--) {
+        int watched = 0;
+        for (int i = 0; i <= THREADS; i++) watched += is_watched(held[i]);
+        CHECK(watched == 1 && !t.is_gone);
+        for (int i = 0; i <= THREADS; i++) reservation_drop(held[i], 1, NULL);
+    }
+    CHECK(t.is_gone);
+    close_both();
+    return THREADS;
 }
 
 static long what_two_generations_show_goes_with_the_last(void) {
@@ -416,7 +455,7 @@ static void reclaim(epoch_node *node, epoch_release release) {
 
 static uint32_t birth_of_element(const epoch_node *node) { return element_of(node)->born; }
 
-static const epoch_kind element_kind = {element_bytes, reclaim, birth_of_element};
+static const epoch_kind element_kind = {.bytes = element_bytes, .destroy = reclaim, .born = birth_of_element};
 
 static element *take_free(void) {
     pthread_mutex_lock(&freeing);
@@ -514,6 +553,7 @@ const test reservation_tests[] = {
     {"reservation: what came later is not kept", what_came_later_is_not_kept},
     {"reservation: generations pass", generations_pass_only_where_views_are_kept},
     {"reservation: a read that goes on", a_read_that_goes_on_keeps_what_came_meanwhile},
+    {"reservation: one is watched", one_reservation_is_watched},
     {"reservation: what two generations show", what_two_generations_show_goes_with_the_last},
     {"reservation: generations end", generations_end_with_their_last_view},
     {"reservation: any order", what_many_generations_show_goes_in_any_order},
