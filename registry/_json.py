@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from registry import _checks
+
 T = TypeVar("T")
 
 # The dataclasses' own messages begin with the field: `url must be ...`, `models[3].id must ...`.
@@ -29,15 +31,26 @@ def problem_and_place(error: msgspec.MsgspecError) -> tuple[str, str]:
     return problem, locate(problem, place)
 
 
+def _utf8(text: str | bytes) -> bytes:
+    """The document in UTF-8, all of it valid: msgspec looks only at the texts that it keeps."""
+    try:
+        if _checks.is_a(text, str):
+            return str.encode(text)
+        if not _checks.is_a(text, bytes):
+            raise _checks.type_error("text", "a str or bytes", text)
+        if not bytes.isascii(text):
+            bytes.decode(text)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"$: not UTF-8: {error.reason} at character {error.start}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"$: not UTF-8: {error.reason} at byte {error.start}") from None
+    return text
+
+
 def decode(text: str | bytes, form: type[T]) -> T:
     """The document as an instance of `form`; ValueError that says where it does not fit."""
-    if not isinstance(text, (str, bytes)):
-        raise TypeError(f"text must be str or bytes, not {type(text).__name__}")
     try:
-        data = str.encode(text) if isinstance(text, str) else text
-        return msgspec.json.decode(data, type=form)
-    except (UnicodeEncodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"$: not UTF-8: {error.reason} at {error.start}") from None
+        return msgspec.json.decode(_utf8(text), type=form)
     except RecursionError:
         raise ValueError("$: nested too deeply") from None
     except msgspec.MsgspecError as error:

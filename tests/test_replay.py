@@ -130,7 +130,7 @@ EXPECTED = "expected a model catalogue in JSON"
         ),
         (b'{"a": {"provider": "p"}, "x/m": {"provider": 1}}', "'x/m': provider: Expected `str`, got `int`"),
         (b'{"x/m": {"provider": ""}}', "'x/m': expected a key that ends in a model id, and a provider"),
-        (b'{"x/m": {"provider": "\xff"}}', "'x/m': not UTF-8"),
+        (b'{"x/m": {"provider": "\xff"}}', f"{EXPECTED}: not UTF-8: invalid start byte at byte 22"),
         (b'{"x/\xff": {"provider": "p"}}', f"{EXPECTED}: not UTF-8"),
         (b"[1]", f"{EXPECTED}: Expected `object`, got `array` {inputs.FORMATS}"),
         (b'{"x/m": []}', "'x/m': Expected `object`, got `array`"),

@@ -91,8 +91,12 @@ FIRST = [
     "metadata",
 ]
 # Those that came after the first fourteen: older documents do not have them.
-LATER = ["max_pending", "weight"]
+LATER = [name for name in Backend.__dataclass_fields__ if name not in FIRST]
 FIELDS = [*FIRST, *LATER]
+
+
+def test_the_fields_that_came_later_stay_in_their_order() -> None:
+    assert LATER[:2] == ["max_pending", "weight"]
 
 
 def test_a_view_is_a_real_dataclass(view: BackendView) -> None:
@@ -297,6 +301,33 @@ def test_malformed_json_is_a_value_error_that_says_where(read: Any, text: str | 
 def test_a_malformed_view(view: BackendView, name: str, wrong: Any) -> None:
     with pytest.raises(ValueError, match=rf"^\$\.{name}: "):
         BackendView.from_json(json.dumps({**json.loads(view.to_json()), name: wrong}))
+
+
+BAD_UTF8 = [
+    (b'{"id": "m", "later": "\xff"}', 22),
+    (b'{"id": "m", "\xc3(": 1}', 13),
+    ('{"id": "m", "later": {"deep": ["\u00e4", "'.encode() + b'\xed\xa0\x80"]}}', 38),
+    (b'{"id": "a\xe2\x82"}', 9),
+    (b'{"id": "m"}\xff', 11),
+    (b"\xff\xfe", 0),
+]
+
+
+@pytest.mark.parametrize(("text", "offset"), BAD_UTF8)
+@pytest.mark.parametrize("read", [Model, Backend, BackendView])
+def test_bytes_that_are_not_utf8_are_refused_wherever_they_stand(read: Any, text: bytes, offset: int) -> None:
+    """Under keys that are ignored, too; and the offset is that within the document."""
+    with pytest.raises(ValueError, match=rf"^\$: not UTF-8: .* at byte {offset}$"):
+        read.from_json(text)
+
+
+def test_a_str_with_a_lone_surrogate_is_refused_wherever_it_stands() -> None:
+    with pytest.raises(ValueError, match=r"^\$: not UTF-8: .* at character 23$"):
+        Model.from_json('{"id": "m", "later": "\u00e4\ud800"}')
+
+
+def test_utf8_under_keys_that_are_ignored_is_read_over() -> None:
+    assert Model.from_json('{"id": "\u00e4", "later": "\u65e5\U0001d51e"}'.encode()) == Model("\u00e4")
 
 
 def test_json_that_is_nested_too_deeply() -> None:
