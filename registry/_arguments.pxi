@@ -3,16 +3,13 @@
 # ---- the dataclasses, made known once by `bind`
 
 cdef struct BackendSlots:
-    PyMemberDef *id
-    PyMemberDef *name
-    PyMemberDef *url
-    PyMemberDef *backend_type
+    PyMemberDef *id  # those that the core itself reads
     PyMemberDef *models
-    PyMemberDef *discovery_source
-    PyMemberDef *metadata
     PyMemberDef *priority
     PyMemberDef *max_pending
     PyMemberDef *weight
+    PyMemberDef **all  # every field, in order
+    size_t count
 
 cdef struct ModelSlots:
     PyMemberDef *id
@@ -29,19 +26,36 @@ cdef type backend_class, model_class, view_class
 cdef tuple statuses
 
 
-def bind(type backend, type model, type view, tuple status_members):
+def bind(type backend, type model, type view, tuple status_members, /):
     """Makes the dataclasses known to the core; called once, while the package is imported. `status_members` are those of
-    `BackendStatus` in the order healthy, unhealthy, unknown, draining."""
+    `BackendStatus` in the order healthy, unhealthy, unknown, draining.
+
+    The view gets a property for each field of a backend. A second call is an ImportError and
+    changes nothing."""
     global backend_slots, model_slots, backend_class, model_class, view_class, statuses
+    if is_bound():
+        raise _once.second_import_error()
+    cdef tuple names = tuple(backend.__dataclass_fields__)
+    # The slots and the properties live as long as the process, as the classes do.
+    cdef PyMemberDef **slots = <PyMemberDef **>PyMem_Calloc(len(names), sizeof(PyMemberDef *))
+    if slots == NULL:
+        raise MemoryError
+    for i, name in enumerate(names):
+        slots[i] = slot_of(backend, name)
+        setattr(view, name, property_for(<PyTypeObject *>view, slots[i], field_of_view))
     backend_slots = BackendSlots(
-        slot_of(backend, "id"), slot_of(backend, "name"), slot_of(backend, "url"), slot_of(backend, "backend_type"),
-        slot_of(backend, "models"), slot_of(backend, "discovery_source"), slot_of(backend, "metadata"),
-        slot_of(backend, "priority"), slot_of(backend, "max_pending"), slot_of(backend, "weight"))
+        slot_of(backend, "id"), slot_of(backend, "models"), slot_of(backend, "priority"),
+        slot_of(backend, "max_pending"), slot_of(backend, "weight"), slots, len(names))
     model_slots = ModelSlots(
         slot_of(model, "id"), slot_of(model, "name"), slot_of(model, "context_length"),
         slot_of(model, "supports_vision"), slot_of(model, "supports_tools"), slot_of(model, "supports_json_mode"),
         slot_of(model, "max_output_tokens"))
     backend_class, model_class, view_class, statuses = backend, model, view, status_members
+
+
+def is_bound():
+    """Whether `bind` was called; see `_once`."""
+    return backend_class is not None
 
 
 def immortalize(*singletons):
@@ -50,7 +64,7 @@ def immortalize(*singletons):
         make_immortal(singleton)
 
 
-def adopt_methods(type cls):
+def adopt_methods(type cls, /):
     """Gives `cls`, a subclass of RegistryCore, the core's methods as its own: calls of inherited ones cost 15 ns more."""
     cdef PyObject *method
     if not issubclass(cls, RegistryCore):
@@ -107,15 +121,13 @@ cdef int warn_at_zero(backend_id) except -1:
 
 cdef str exact_text(text, str argument):
     """The text itself, or an exact copy of a str subclass: none of its own methods is called."""
-    if isinstance(text, str):
-        return PyUnicode_FromObject(text)
-    raise TypeError(f"{argument} must be str, not {type(text).__name__}")
+    return PyUnicode_FromObject(text) if isinstance(text, str) else _checks.exact_text(text, argument)
 
 
 cdef inline int exactly(value, type kind, str argument) except -1:
     """Before slots are read: an object of any other type has something else there. A frozen dataclass can be made to hold one."""
     if type(value) is not kind:
-        raise TypeError(f"{argument} must be exactly a {kind.__name__}, not {type(value).__name__}")
+        raise _checks.type_error(argument, f"exactly a {kind.__name__}", value)
     return 0
 
 
@@ -146,18 +158,11 @@ cdef inline bint is_plain_sample(PyObject *value, uint32_t *sample) noexcept:
 cdef inline uint32_t sample_of(value, str argument) except? 0xFFFFFFFF:
     """A latency sample in ms, 0 to 2**32-1."""
     cdef uint32_t sample
-    return sample if is_plain_sample(<PyObject *>value, &sample) else odd_sample(value, argument)
+    return sample if is_plain_sample(<PyObject *>value, &sample) else convert_sample(value, argument)
 
 
-cdef uint32_t odd_sample(value, str argument) except? 0xFFFFFFFF:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{argument} must be an int, in ms, not {type(value).__name__}")
-    value = int.__index__(value)
-    if not 0 <= value <= UINT32_LIMIT:
-        # Python refuses to spell out an int of more than some thousand digits.
-        given = str(value) if value.bit_length() <= 256 else f"an int of {value.bit_length()} bits"
-        raise ValueError(f"{argument} must be from 0 to {UINT32_LIMIT} ms, not {given}")
-    return value
+cdef uint32_t convert_sample(value, str argument) except? 0xFFFFFFFF:
+    return _checks.integer(value, argument, 0, UINT32_LIMIT)
 
 
 # ---- garbage

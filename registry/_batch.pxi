@@ -34,13 +34,13 @@ cdef class Batch:
         return 0
 
     cdef int take_samples(self, samples) except -1:
-        cdef list values = list_of(samples, "samples")
+        cdef list values = list_of(samples, "samples", "int")
         cdef size_t i
         if <size_t>len(values) != self.batch.count:
             raise ValueError(f"samples must be as many as ids: {len(values)} for {self.batch.count}")
         for i in range(self.batch.count):
             if not is_plain_sample(PyList_GET_ITEM(values, i), &self.samples[i]):
-                self.samples[i] = odd_sample(values[i], f"samples[{i}]")
+                self.samples[i] = convert_sample(values[i], f"samples[{i}]")
         return 0
 
     cdef list result(self, reg_status status):
@@ -61,20 +61,13 @@ cdef class Batch:
         return values
 
 
-cdef list list_of(values, str argument):
-    if type(values) is list or type(values) is tuple:
-        return list(values)
-    if isinstance(values, (str, bytes)):
-        raise TypeError(f"{argument} must be an iterable of values, not {type(values).__name__}")
-    try:
-        iterator = iter(values)
-    except TypeError:
-        raise TypeError(f"{argument} must be an iterable, not {type(values).__name__}") from None
-    return list(iterator)
+cdef list list_of(values, str argument, str kind):
+    """A new list of what an iterable of `kind` gives."""
+    return list(values) if type(values) is list or type(values) is tuple else _checks.items(values, argument, kind)
 
 
 cdef list texts_of(ids):
-    cdef list texts = list_of(ids, "ids")
+    cdef list texts = list_of(ids, "ids", "str")
     cdef Py_ssize_t i
     for i in range(len(texts)):
         if not PyUnicode_CheckExact(PyList_GET_ITEM(texts, i)):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
-
-if TYPE_CHECKING:
-    from registry.backend import Model
+from typing import Any, TypeGuard, TypeVar, cast
 
 UINT32_MAX = 2**32 - 1
 UINT64_MAX = 2**64 - 1
@@ -15,6 +12,7 @@ INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
 Member = TypeVar("Member", bound=StrEnum)
 T = TypeVar("T")
+Check = Callable[[Any, str], Any]
 
 
 def is_a(value: object, kind: type[T]) -> TypeGuard[T]:
@@ -25,6 +23,38 @@ def is_a(value: object, kind: type[T]) -> TypeGuard[T]:
 def type_error(argument: str, expected: str, value: object) -> TypeError:
     """The error for an argument of a wrong type."""
     return TypeError(f"{argument} must be {expected}, not {type(value).__name__}")
+
+
+def optional(check: Check, expected: str) -> Check:
+    """The same check, which lets None pass; `expected` names the type, such as `an int`."""
+
+    def checked(value: object, argument: str) -> Any:
+        if value is None:
+            return None
+        try:
+            return check(value, argument)
+        except TypeError:
+            raise type_error(argument, f"{expected} or None", value) from None
+
+    return checked
+
+
+def within(low: int, high: int) -> Check:
+    """The check for an int from `low` to `high`."""
+
+    def checked(value: object, argument: str) -> int:
+        return value if type(value) is int and low <= value <= high else integer(value, argument, low, high)
+
+    return checked
+
+
+def items(value: object, argument: str, kind: str) -> list[Any]:
+    """A new list of what an iterable gives; a text is none, and `kind` is what it should be of."""
+    kind_given = type(value)
+    iterate = getattr(kind_given, "__iter__", getattr(kind_given, "__getitem__", None))
+    if iterate is None or issubclass(kind_given, (str, bytes)):
+        raise type_error(argument, f"an iterable of {kind}", value)
+    return list(cast("Iterable[Any]", value))
 
 
 def exact_text(value: object, argument: str) -> str:
@@ -57,13 +87,7 @@ def text(value: object, argument: str) -> str:
     return checked
 
 
-def optional_text(value: object, argument: str) -> str | None:
-    """A str without lone surrogates, or None."""
-    if value is None:
-        return None
-    if not is_a(value, str):
-        raise type_error(argument, "a str or None", value)
-    return encodable(value, argument)
+optional_text = optional(encodable, "a str")
 
 
 def integer(value: object, argument: str, low: int, high: int) -> int:
@@ -96,43 +120,3 @@ def enum_member(choices: type[Member], value: object, argument: str) -> Member:
         if member.value == exact:
             return member
     raise ValueError(f"{argument} must be one of {', '.join(repr(m.value) for m in choices)}, not {exact!r}")
-
-
-def models(value: object, argument: str) -> tuple[Model, ...]:
-    """An exact tuple of exact models with distinct ids, of any iterable of them."""
-    from registry.backend import Model
-
-    # The usual types first: a check against an abstract class takes a lock, which a fork may copy while it is held.
-    if type(value) not in (tuple, list) and (
-        isinstance(value, (str, bytes, Mapping, Model)) or not isinstance(value, Iterable)
-    ):
-        raise type_error(argument, "an iterable of Model", value)
-    checked: tuple[Any, ...] = tuple(value)  # type: ignore[arg-type]
-    for index, model in enumerate(checked):
-        if type(model) is not Model:
-            if not is_a(model, Model):
-                raise type_error(f"{argument}[{index}]", "a Model", model)
-            return models([_exact(Model, item) if is_a(item, Model) else item for item in checked], argument)
-    if len(checked) > 1:
-        seen: set[str] = set()
-        for index, model in enumerate(checked):
-            if model.id in seen:
-                raise ValueError(f"{argument}[{index}].id must be unique in the list, but {model.id!r} comes twice")
-            seen.add(model.id)
-    return checked
-
-
-def _exact(cls: type[Any], value: Any) -> Any:
-    """An instance of the class itself with the fields of an instance of a subclass."""
-    return cls(**{name: getattr(value, name) for name in cls.__dataclass_fields__})
-
-
-def backend(value: object, argument: str = "backend") -> Any:
-    """An exact `Backend`; of a subclass a copy without what the subclass adds."""
-    from registry.backend import Backend
-
-    if type(value) is Backend:
-        return value
-    if is_a(value, Backend):
-        return _exact(Backend, value)
-    raise type_error(argument, "a Backend", value)

@@ -200,6 +200,7 @@ cdef extern from "_python.h":
     void slot_fill(object owner, PyMemberDef *slot, PyObject *value)
     object allocate(PyTypeObject *type)
     object allocate_untracked(PyTypeObject *type)
+    object property_for(PyTypeObject *type, PyMemberDef *slot, object (*get)(object, void *))
     PyObject *method_for(object descriptor, PyTypeObject *type) except? NULL
     object acquire_for(object descriptor, PyTypeObject *type, tuple names, policy,
                        object (*choose)(object, object, object, object, object, object))

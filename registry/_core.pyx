@@ -23,7 +23,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from registry import _checks
+from registry import _checks, _once
 from registry.errors import BackendNotFoundError, DuplicateBackendError, NoBackendAvailableError
 from registry.selection import Candidate, Policy, Requirements
 
@@ -183,6 +183,16 @@ cdef class RegistryCore:
         """How many distinct model ids the backends serve. Never waits; O(1). Thread safety: atomic."""
         return reg_model_count(self.reg)
 
+    def __bool__(self):
+        """Always: an empty registry is a registry, and `registry or Registry()` keeps it."""
+        return True
+
+    def __reduce__(self):
+        raise TypeError(
+            f"a {type(self).__name__} can't be copied, pickled or sent to another process: its "
+            "counters and leases are of this one. Make one in each process, fork after it is filled, "
+            "or send ids or to_json()")
+
     def __len__(self):
         return reg_backend_count(self.reg)
 
@@ -316,7 +326,7 @@ cdef class RegistryCore:
 
     # ---- choosing
 
-    def acquire(self, model_id, /, *, policy=LEAST_PENDING, require=None, exclude=(), allow_unknown=False):
+    def acquire(self, model_id, /, *, policy="least_pending", require=None, exclude=(), allow_unknown=False):
         """Chooses a backend that serves the model, and counts one request in flight on it, in one step; returns the `Lease`.
 
         Only HEALTHY backends are chosen (UNKNOWN ones too with `allow_unknown`), none that is at its `max_pending`, none whose id
@@ -328,7 +338,7 @@ cdef class RegistryCore:
         """
         return lease_of(self, model_id, policy, require, exclude, allow_unknown)
 
-    def select(self, model_id, /, *, policy=LEAST_PENDING, require=None, exclude=(), allow_unknown=False):
+    def select(self, model_id, /, *, policy="least_pending", require=None, exclude=(), allow_unknown=False):
         """The `Backend` that `acquire` would choose, without the count; whatever takes turns moves on. All else as `acquire`."""
         cdef reg_request request
         cdef reg_status status = REG_NONE_AVAILABLE
@@ -353,7 +363,7 @@ cdef class RegistryCore:
                 check(status, None)
             refuse(self.reg if can_exist else NULL, &request, model_id)
 
-    def explain(self, model_id, /, *, policy=LEAST_PENDING, require=None, exclude=(), allow_unknown=False):
+    def explain(self, model_id, /, *, policy="least_pending", require=None, exclude=(), allow_unknown=False):
         """Every backend of the model as `acquire` sees it now, as a list of `Candidate`: the next choice first, then those that
         would follow, then those that can't be chosen, with the reason. [] where no backend lists the model.
 

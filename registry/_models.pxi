@@ -84,17 +84,11 @@ cdef add_field(target, PyMemberDef *slot, value):
 
 cdef with_models(definition, tuple models):
     """The definition with equal models in the place of its own."""
+    cdef size_t i
     fresh = allocate_untracked(<PyTypeObject *>backend_class)
-    add_field(fresh, backend_slots.id, slot_get(definition, backend_slots.id))
-    add_field(fresh, backend_slots.name, slot_get(definition, backend_slots.name))
-    add_field(fresh, backend_slots.url, slot_get(definition, backend_slots.url))
-    add_field(fresh, backend_slots.backend_type, slot_get(definition, backend_slots.backend_type))
-    add_field(fresh, backend_slots.models, models)
-    add_field(fresh, backend_slots.discovery_source, slot_get(definition, backend_slots.discovery_source))
-    add_field(fresh, backend_slots.metadata, slot_get(definition, backend_slots.metadata))
-    add_field(fresh, backend_slots.priority, slot_get(definition, backend_slots.priority))
-    add_field(fresh, backend_slots.max_pending, slot_get(definition, backend_slots.max_pending))
-    add_field(fresh, backend_slots.weight, slot_get(definition, backend_slots.weight))
+    for i in range(backend_slots.count):
+        slot = backend_slots.all[i]
+        add_field(fresh, slot, models if slot == backend_slots.models else slot_get(definition, slot))
     return fresh
 
 

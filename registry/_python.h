@@ -76,6 +76,17 @@ static inline void slot_fill(PyObject *object, PyMemberDef *slot, PyObject *valu
     *(PyObject **)((char *)object + slot->offset) = value;
 }
 
+/* A read-only property of `type`, named like a slot of another class; `get` is given the slot.
+ * The definition is never freed: the type keeps a pointer to it. */
+static inline PyObject *property_for(PyTypeObject *type, PyMemberDef *slot, getter get) {
+    PyGetSetDef *property = PyMem_Calloc(1, sizeof *property);
+    if (property == NULL) return PyErr_NoMemory();
+    property->name = slot->name;
+    property->get = get;
+    property->closure = slot;
+    return PyDescr_NewGetSet(type, property);
+}
+
 /* An object without its fields. */
 static inline PyObject *allocate(PyTypeObject *type) { return type->tp_alloc(type, 0); }
 

@@ -9,9 +9,19 @@ from os import PathLike
 from typing import Self
 
 from registry import _checks, _core
+from registry._fields import exactly
 from registry._json import encode_views
 from registry._url import normalize_url
-from registry.backend import INSTANCE_KEY, Backend, BackendStatus, BackendType, BackendView, DiscoverySource, Model
+from registry.backend import (
+    INSTANCE_KEY,
+    Backend,
+    BackendStatus,
+    BackendType,
+    BackendView,
+    DiscoverySource,
+    Model,
+    check_models,
+)
 from registry.fleet import load_fleet
 from registry.metadata import EMPTY
 from registry.selection import Policy
@@ -36,6 +46,10 @@ class Registry(_core.RegistryCore):
 
     Every method is linearizable and may be called from any thread at any time (thread safety: atomic). Reads and
     counters never wait; writers wait for writers only. A query over many backends is one instant of all of them.
+
+    A registry is always true, even when it is empty. It belongs to its process: it can't be copied
+    or pickled. Free-threaded builds count its references lazily, so only the garbage collector
+    frees a dropped one: under `gc.disable()`, call `gc.collect()`.
     """
 
     __slots__ = ()
@@ -59,7 +73,7 @@ class Registry(_core.RegistryCore):
         Raises `DuplicateBackendError` if its id is registered, `ValueError` if another backend holds its mDNS instance.
         Expected O(models of the backend), amortised.
         """
-        backend = _checks.backend(backend)
+        backend = exactly(Backend, backend, "backend")
         self._add(backend, _url_key(backend), _instance_of(backend))
         _warn_of_long_ids(backend.models, ())
 
@@ -87,18 +101,23 @@ class Registry(_core.RegistryCore):
 
     def update_models(self, backend_id: str, /, models: Iterable[Model]) -> None:
         """Replaces the whole list of models; a model that stays is found by it at every moment.
+        An equal list changes nothing.
 
         Raises `BackendNotFoundError`; `ValueError` if a model id comes twice. O(models of both lists), amortised.
         """
-        fresh = _checks.models(models, "models")
-        self._change(backend_id, lambda backend: replace(backend, models=fresh))
+        fresh = check_models(models, "models")
+
+        def with_models(backend: Backend) -> Backend | None:
+            return None if backend.models == fresh else replace(backend, models=fresh)
+
+        self._change(backend_id, with_models)
 
     def add_model(self, backend_id: str, /, model: Model) -> bool:
         """Adds a model at the end of the list; False, and nothing changes, if its id is there already.
 
         Raises `BackendNotFoundError`. O(models of the backend).
         """
-        (added,) = _checks.models((model,), "model")
+        added = exactly(Model, model, "model")
 
         def with_model(backend: Backend) -> Backend | None:
             if any(there.id == added.id for there in backend.models):

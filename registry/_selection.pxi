@@ -15,6 +15,8 @@ cdef object requirements_class = Requirements
 cdef tuple policies = tuple(Policy)
 cdef dict policy_numbers = {member.value: number for number, member in enumerate(Policy)}
 cdef object LEAST_PENDING = Policy.LEAST_PENDING
+# The methods' default, which inspect can show. Interned, so it is the same object there and here.
+cdef object LEAST_PENDING_VALUE = "least_pending"
 cdef tuple reasons = (None, "excluded", "unhealthy", "draining", "unknown", "no vision", "no tools", "no json mode", None, "full")
 
 
@@ -28,7 +30,7 @@ cdef class Exclusion:
     cdef size_t count
 
     def __cinit__(self, exclude):
-        self.ids = list_of(exclude, "exclude")
+        self.ids = list_of(exclude, "exclude", "str")
         self.keys = <reg_key *>PyMem_Calloc(len(self.ids) + 1, sizeof(reg_key))
         if self.keys == NULL:
             raise MemoryError
@@ -52,7 +54,7 @@ cdef int policy_number(policy) except -1:
 cdef int require_into(reg_request *request, require) except -1:
     # By the true type, whose slots are read: `__class__` may lie.
     if not issubclass(type(require), requirements_class):
-        raise TypeError(f"require must be a Requirements or None, not {type(require).__name__}")
+        raise _checks.type_error("require", "a Requirements or None", require)
     request.capabilities = ((REG_VISION if slot_get(require, requirement_slots.vision) else 0)
                             | (REG_TOOLS if slot_get(require, requirement_slots.tools) else 0)
                             | (REG_JSON_MODE if slot_get(require, requirement_slots.json_mode) else 0))
@@ -64,7 +66,7 @@ cdef inline Exclusion fill_request(reg_request *request, policy, require, exclud
     """All of a request but the model; what it returns has to outlive it."""
     cdef Exclusion exclusion = None
     memset(request, 0, sizeof(reg_request))
-    if policy is not LEAST_PENDING:
+    if policy is not LEAST_PENDING and policy is not LEAST_PENDING_VALUE:
         request.policy = <reg_policy>policy_number(policy)
     if require is not None:
         require_into(request, require)
@@ -134,7 +136,9 @@ cdef enum:
 @cython.final
 @cython.no_gc
 cdef class Lease:
-    """One request in flight on one backend, from `Registry.acquire` until it is released. Thread safety: atomic.
+    """Lease()\n--\n
+    One request in flight on one backend, from `Registry.acquire` until it is released.
+    Thread safety: atomic.
 
     It is a context manager, synchronous and asynchronous: leaving the block releases it, as failed where an exception leaves it. One that is
     collected unreleased is released then, as failed, with a ResourceWarning. It belongs to one registration: when the
@@ -214,14 +218,19 @@ cdef class Lease:
     def __enter__(self):
         return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(self, kind, error, traceback, /):
         self.end(NULL, kind is not None)
 
     async def __aenter__(self):
         return self
 
-    async def __aexit__(self, kind, error, traceback):
+    async def __aexit__(self, kind, error, traceback, /):
         self.end(NULL, kind is not None)
+
+    def __reduce__(self):
+        raise TypeError(
+            "a Lease can't be copied, pickled or sent to another process: it is one request in "
+            "flight of this one. Send its backend or its model_id, and release it here")
 
     def __repr__(self):
         if self.lease.record == NULL:

@@ -3,6 +3,8 @@
 cdef class ViewBase:
     """What `BackendView` is made of: the definition, and what the registry knew at one instant. Never changes.
 
+    It has properties for what it knows itself; `bind` adds those for the fields of the definition.
+
     The registry keeps definition and error for its views; those made in Python hold references.
     """
 
@@ -26,22 +28,6 @@ cdef class ViewBase:
             Py_XDECREF(self.error)
 
     @property
-    def id(self):
-        return slot_get(<object>self.definition, backend_slots.id)
-
-    @property
-    def name(self):
-        return slot_get(<object>self.definition, backend_slots.name)
-
-    @property
-    def url(self):
-        return slot_get(<object>self.definition, backend_slots.url)
-
-    @property
-    def backend_type(self):
-        return slot_get(<object>self.definition, backend_slots.backend_type)
-
-    @property
     def status(self):
         return statuses[self.health]
 
@@ -52,14 +38,6 @@ cdef class ViewBase:
     @property
     def last_error(self):
         return <object>self.error if self.error != NULL else None
-
-    @property
-    def models(self):
-        return slot_get(<object>self.definition, backend_slots.models)
-
-    @property
-    def priority(self):
-        return slot_get(<object>self.definition, backend_slots.priority)
 
     @property
     def pending_requests(self):
@@ -73,21 +51,10 @@ cdef class ViewBase:
     def avg_latency_ms(self):
         return self.latency
 
-    @property
-    def discovery_source(self):
-        return slot_get(<object>self.definition, backend_slots.discovery_source)
 
-    @property
-    def metadata(self):
-        return slot_get(<object>self.definition, backend_slots.metadata)
-
-    @property
-    def max_pending(self):
-        return slot_get(<object>self.definition, backend_slots.max_pending)
-
-    @property
-    def weight(self):
-        return slot_get(<object>self.definition, backend_slots.weight)
+cdef field_of_view(view, void *slot):
+    """The getter of the properties that `bind` makes: what the definition has in this slot."""
+    return slot_get(<object>(<ViewBase>view).definition, <PyMemberDef *>slot)
 
 
 cdef inline ViewBase empty_view(PyTypeObject *cls):
@@ -96,7 +63,7 @@ cdef inline ViewBase empty_view(PyTypeObject *cls):
 
 
 def new_view(type cls, definition, status, last_health_check, last_error, pending_requests, total_requests,
-             avg_latency_ms):
+             avg_latency_ms, /):
     """A view from Python, of arguments that `BackendView` has checked; the check time is aware."""
     exactly(definition, backend_class, "definition")
     if not issubclass(cls, ViewBase):

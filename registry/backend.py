@@ -1,4 +1,12 @@
-"""The values that a registry takes and gives: what a backend is (`Backend`, `Model`) and what is known of it (`BackendView`)."""
+"""The values that a registry takes and gives: what a backend is (`Backend`, `Model`) and what is
+known of it (`BackendView`).
+
+To add a field to `Backend`, add it at the end of the dataclass, with a default and a type that
+`_CHECKS` or `_fields` knows. Everything else is derived from the dataclass at import: the
+constructor's checks, the views, JSON, fleet files, and the copies that the core makes. Type checkers
+need it spelled out under TYPE_CHECKING, in `Backend.__init__` and twice in `BackendView`;
+tests/test_fields.py fails until those agree with the dataclass.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +14,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Annotated, Any, Self, get_type_hints
 
 import msgspec
 
-from registry import _checks, _core, _json, _url
+from registry import _checks, _core, _fields, _json, _url
+from registry._once import refuse_second_import
 from registry.metadata import EMPTY, Metadata, read_only
 
+refuse_second_import()
+
 UInt32 = Annotated[int, msgspec.Meta(ge=0, le=_checks.UINT32_MAX)]
+UInt64 = Annotated[int, msgspec.Meta(ge=0)]  # msgspec has no limit above 2**63
 Int32 = Annotated[int, msgspec.Meta(ge=_checks.INT32_MIN, le=_checks.INT32_MAX)]
 Cap = Annotated[int, msgspec.Meta(ge=1, le=_checks.UINT32_MAX)]
 WEIGHT_MAX = 1000
@@ -22,6 +35,7 @@ Weight = Annotated[int, msgspec.Meta(ge=1, le=WEIGHT_MAX)]
 INSTANCE_KEY = "mdns_instance"
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
+Url = Annotated[str, msgspec.Meta(min_length=1, description="http(s)://host...")]
 
 
 class BackendType(StrEnum):
@@ -87,16 +101,9 @@ class Model:
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        store = object.__setattr__
-        store(self, "id", _checks.text(self.id, "id"))
-        store(self, "name", self.id if self.name is None else _checks.text(self.name, "name"))
-        store(self, "context_length", _checks.integer(self.context_length, "context_length", 0, _checks.UINT32_MAX))
-        _checks.boolean(self.supports_vision, "supports_vision")
-        _checks.boolean(self.supports_tools, "supports_tools")
-        _checks.boolean(self.supports_json_mode, "supports_json_mode")
-        if self.max_output_tokens is not None:
-            limit = _checks.integer(self.max_output_tokens, "max_output_tokens", 0, _checks.UINT32_MAX)
-            store(self, "max_output_tokens", limit)
+        if self.name is None:
+            object.__setattr__(self, "name", self.id)
+        _fields.check_fields(self, _MODEL_CHECKS)
 
     def to_json(self) -> str:
         """JSON with the field names as keys. O(size)."""
@@ -120,7 +127,7 @@ class Backend:
 
     id: Text
     name: Text
-    url: Text
+    url: Url
     backend_type: BackendType = BackendType.GENERIC
     models: tuple[Model, ...] = ()
     discovery_source: DiscoverySource = DiscoverySource.STATIC
@@ -146,19 +153,7 @@ class Backend:
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        store = object.__setattr__
-        store(self, "id", _checks.text(self.id, "id"))
-        store(self, "name", _checks.text(self.name, "name"))
-        store(self, "url", _url.check_url(_checks.text(self.url, "url"), "url"))
-        store(self, "backend_type", _checks.enum_member(BackendType, self.backend_type, "backend_type"))
-        store(self, "models", _checks.models(self.models, "models"))
-        source = _checks.enum_member(DiscoverySource, self.discovery_source, "discovery_source")
-        store(self, "discovery_source", source)
-        store(self, "metadata", read_only(self.metadata))
-        store(self, "priority", _checks.integer(self.priority, "priority", _checks.INT32_MIN, _checks.INT32_MAX))
-        if self.max_pending is not None:
-            store(self, "max_pending", _checks.integer(self.max_pending, "max_pending", 1, _checks.UINT32_MAX))
-        store(self, "weight", _checks.integer(self.weight, "weight", 1, WEIGHT_MAX))
+        _fields.check_fields(self, _BACKEND_CHECKS)
 
     def to_json(self) -> str:
         """JSON with the field names as keys, enums as their values. O(size)."""
@@ -170,25 +165,85 @@ class Backend:
         return _json.decode(text, cls)
 
 
-class _ViewFields(msgspec.Struct):
-    """A `BackendView` as JSON: every field is required, but for those that older versions did not have."""
+# ---- what follows from the fields
 
-    id: Text
-    name: Text
-    url: Text
-    backend_type: BackendType
-    status: BackendStatus
-    last_health_check: Annotated[datetime, msgspec.Meta(tz=True)]
-    last_error: str | None
-    models: tuple[Model, ...]
-    priority: Int32
-    pending_requests: UInt32
-    total_requests: Annotated[int, msgspec.Meta(ge=0)]
-    avg_latency_ms: UInt32
-    discovery_source: DiscoverySource
-    metadata: dict[str, str]
-    max_pending: Cap | None = None
-    weight: Weight = 1
+
+def check_models(value: object, argument: str) -> tuple[Model, ...]:
+    """An exact tuple of exact models with distinct ids, of any iterable of them."""
+    # The usual types first, as in `metadata.read_only`.
+    if type(value) not in (tuple, list) and isinstance(value, Mapping):
+        raise _checks.type_error(argument, "an iterable of Model", value)
+    checked: tuple[Any, ...] = value if type(value) is tuple else tuple(_checks.items(value, argument, "Model"))
+    for model in checked:
+        if type(model) is not Model:
+            exact = [_fields.exactly(Model, given, f"{argument}[{index}]") for index, given in enumerate(checked)]
+            return check_models(exact, argument)
+    if len(checked) > 1:
+        seen: set[str] = set()
+        for index, model in enumerate(checked):
+            if model.id in seen:
+                raise ValueError(f"{argument}[{index}].id must be unique in the list, but {model.id!r} comes twice")
+            seen.add(model.id)
+    return checked
+
+
+def _utc(value: object, argument: str) -> datetime:
+    if not _checks.is_a(value, datetime):
+        raise _checks.type_error(argument, "a datetime", value)
+    if value.utcoffset() is None:
+        raise ValueError(f"{argument} must be aware: give it a tzinfo, such as datetime.UTC")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{argument} must be in the years 1 to 9999 in UTC too, but is {value}") from None
+
+
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+_CHECKS: dict[Any, _checks.Check] = {
+    str: _checks.encodable,
+    Text: _checks.text,
+    Url: lambda value, argument: _url.check_url(_checks.text(value, argument), argument),
+    bool: _checks.boolean,
+    UInt64: _checks.within(0, _checks.UINT64_MAX),
+    Time: _utc,
+    tuple[Model, ...]: check_models,
+    Mapping[str, str]: read_only,
+}
+_DEFINITION = get_type_hints(Backend, include_extras=True)
+_BACKEND_CHECKS = _fields.field_checks(Backend, _CHECKS)
+_MODEL_CHECKS = _fields.field_checks(Model, _CHECKS)
+
+
+# ---- views
+
+# What a view shows beside the definition.
+_STATE: dict[str, Any] = {
+    "status": BackendStatus,
+    "last_health_check": Time,
+    "last_error": str | None,
+    "pending_requests": UInt32,
+    "total_requests": UInt64,
+    "avg_latency_ms": UInt32,
+}
+_STATE_CHECKS = _fields.checks_of(_STATE, _CHECKS)
+# The contract's order. Every document has these; fields that `Backend` got later come after them,
+# and may be missing.
+_FIRST = (
+    *("id", "name", "url", "backend_type", "status", "last_health_check", "last_error", "models", "priority"),
+    *("pending_requests", "total_requests", "avg_latency_ms", "discovery_source", "metadata"),
+)
+_DEFAULTS = {field.name: field.default for field in fields(Backend) if field.name not in _FIRST}
+_VIEW = {name: {**_DEFINITION, **_STATE}[name] for name in (*_FIRST, *_DEFAULTS)}
+# The arguments of a view's constructor, and its JSON.
+_ViewFields = msgspec.defstruct(
+    "_ViewFields",
+    [
+        *((name, _VIEW[name]) for name in _FIRST),
+        *((name, _VIEW[name], default) for name, default in _DEFAULTS.items()),
+    ],
+    module=__name__,
+)
 
 
 @dataclass(frozen=True, init=False)
@@ -202,55 +257,60 @@ class BackendView(_core.ViewBase):
 
     __slots__ = ()
 
-    id: str
-    name: str
-    url: str
-    backend_type: BackendType
-    status: BackendStatus
-    last_health_check: datetime
-    last_error: str | None
-    models: tuple[Model, ...]
-    priority: int
-    pending_requests: int
-    total_requests: int
-    avg_latency_ms: int
-    discovery_source: DiscoverySource
-    metadata: Metadata
-    max_pending: int | None
-    weight: int
+    if TYPE_CHECKING:
+        id: str
+        name: str
+        url: str
+        backend_type: BackendType
+        status: BackendStatus
+        last_health_check: datetime
+        last_error: str | None
+        models: tuple[Model, ...]
+        priority: int
+        pending_requests: int
+        total_requests: int
+        avg_latency_ms: int
+        discovery_source: DiscoverySource
+        metadata: Metadata
+        max_pending: int | None
+        weight: int
 
-    def __new__(
-        cls,
-        id: str,
-        name: str,
-        url: str,
-        backend_type: BackendType | str,
-        status: BackendStatus | str,
-        last_health_check: datetime,
-        last_error: str | None,
-        models: Iterable[Model],
-        priority: int,
-        pending_requests: int,
-        total_requests: int,
-        avg_latency_ms: int,
-        discovery_source: DiscoverySource | str,
-        metadata: Mapping[str, str],
-        max_pending: int | None = None,
-        weight: int = 1,
-    ) -> Self:
-        return _core.new_view(
+        def __new__(
             cls,
-            Backend(id, name, url, backend_type, models, discovery_source, metadata, priority, max_pending, weight),
-            _checks.enum_member(BackendStatus, status, "status"),
-            _utc(last_health_check),
-            _checks.optional_text(last_error, "last_error"),
-            _checks.integer(pending_requests, "pending_requests", 0, _checks.UINT32_MAX),
-            _checks.integer(total_requests, "total_requests", 0, _checks.UINT64_MAX),
-            _checks.integer(avg_latency_ms, "avg_latency_ms", 0, _checks.UINT32_MAX),
+            id: str,
+            name: str,
+            url: str,
+            backend_type: BackendType | str,
+            status: BackendStatus | str,
+            last_health_check: datetime,
+            last_error: str | None,
+            models: Iterable[Model],
+            priority: int,
+            pending_requests: int,
+            total_requests: int,
+            avg_latency_ms: int,
+            discovery_source: DiscoverySource | str,
+            metadata: Mapping[str, str],
+            max_pending: int | None = None,
+            weight: int = 1,
+        ) -> Self: ...
+
+    else:
+        __annotations__ = _VIEW
+
+        def __new__(cls, *arguments: Any, **named: Any) -> Self:
+            given = _ViewFields(*arguments, **named)
+            definition = Backend(**{name: getattr(given, name) for name in _DEFINITION})
+            state = (check(getattr(given, name), name) for name, check in _STATE_CHECKS.items())
+            return _core.new_view(cls, definition, *state)
+
+        __new__.__signature__ = Signature(
+            Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=_DEFAULTS.get(name, Parameter.empty))
+            for name in ("cls", *_VIEW)
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), tuple(getattr(self, field.name) for field in fields(self))
+        return type(self), tuple(getattr(self, name) for name in _VIEW)
 
     def to_json(self) -> str:
         """JSON with the field names as keys, enums as their values, the time as RFC 3339 in UTC. O(size)."""
@@ -258,20 +318,16 @@ class BackendView(_core.ViewBase):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The view that `to_json` wrote; only `max_pending` and `weight` may be missing. ValueError that says where. O(size)."""
+        """The view that `to_json` wrote; only `max_pending` and the fields after it may be missing.
+        ValueError that says where. O(size)."""
         read = _json.decode(text, _ViewFields)
         try:
-            return cls(**{name: getattr(read, name) for name in _ViewFields.__struct_fields__})
+            return cls(*msgspec.structs.astuple(read))
         except ValueError as error:
             raise ValueError(f"{_json.locate(str(error))}: {error}") from None
 
 
-def _utc(value: object) -> datetime:
-    if not isinstance(value, datetime):
-        raise TypeError(f"last_health_check must be a datetime, not {type(value).__name__}")
-    if value.utcoffset() is None:
-        raise ValueError("last_health_check must be aware: give it a tzinfo, such as datetime.UTC")
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(f"last_health_check must be in the years 1 to 9999 in UTC too, but is {value}") from None
+# msgspec resolves the types of fields on first use, through sys.modules. Do it now, so that it finds
+# this module even if sys.modules is purged later.
+for _form in (Model, Backend, _ViewFields):
+    msgspec.json.Decoder(_form)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import islice
 
+from registry._once import refuse_second_import
 from registry._text import printable
+
+refuse_second_import()
 
 # How many backends a message names.
 TOLD = 10
@@ -13,6 +16,9 @@ TOLD = 10
 
 class RegistryError(Exception):
     """Base of all errors that this package defines."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # for its signature: older interpreters tell none of BaseException
 
 
 class _BackendError(RegistryError):

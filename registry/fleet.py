@@ -5,38 +5,48 @@ from __future__ import annotations
 import logging
 import re
 import tomllib
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from os import PathLike, fsdecode
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
 from registry import _json
 from registry._text import near, printable
-from registry.backend import INSTANCE_KEY, Backend, BackendType, Cap, Int32, Model, Text, Weight
+from registry.backend import INSTANCE_KEY, Backend, Model, Text
 from registry.errors import FleetFileError
 
 logger = logging.getLogger("registry")
 
 
-class _BackendTable(msgspec.Struct):
-    """A `[[backends]]` table. A model is a table of `Model`'s fields, or its id alone."""
+# Where a table differs from `Backend`: in a key's name, in a type (`Backend` checks the rest, with
+# messages of its own), and in what may be missing.
+_RENAMED = {"backend_type": "type"}
+_TYPES: dict[str, Any] = {
+    "id": Text | None,
+    "backend_type": str,
+    "metadata": dict[str, Any],
+    "models": list[Model | Text],
+}
+_DEFAULTS: dict[str, Any] = {"id": None, "metadata": {}, "models": []}
+_ABSENT = ("discovery_source",)
 
-    name: Text
-    url: Text
-    type: str = BackendType.GENERIC
-    priority: Int32 = 0
-    max_pending: Cap | None = None
-    weight: Weight = 1
-    id: Text | None = None
-    metadata: dict[str, Any] = {}
-    models: list[Model | Text] = []
+
+def _key(field: Field[Any], kind: Any) -> tuple[Any, ...]:
+    default = _DEFAULTS.get(field.name, field.default)
+    return (field.name, _TYPES.get(field.name, kind), *(() if default is MISSING else (default,)))
 
 
-class _FleetFile(msgspec.Struct):
-    """The part of a file that is about backends; all else is somebody else's."""
-
-    backends: list[_BackendTable] = []
+# A `[[backends]]` table. A model is a table of `Model`'s fields, or its id alone.
+_HINTS = get_type_hints(Backend, include_extras=True)
+_BackendTable = msgspec.defstruct(
+    "_BackendTable",
+    [_key(field, _HINTS[field.name]) for field in fields(Backend) if field.name not in _ABSENT],
+    rename=_RENAMED,
+    kw_only=True,
+)
+# The part of a file that is about backends; all else is somebody else's.
+_FleetFile = msgspec.defstruct("_FleetFile", [("backends", list[_BackendTable], [])])  # type: ignore[valid-type]
 
 
 TABLE = "backends"
@@ -66,7 +76,7 @@ def load_fleet(path: str | PathLike[str]) -> list[Backend]:
     file = fsdecode(path)
     document = _parse(file)
     try:
-        fleet = msgspec.convert(document, _FleetFile)
+        fleet: Any = msgspec.convert(document, _FleetFile)
     except msgspec.ValidationError as error:
         raise _misfit(file, error) from None
     backends = [_backend(file, f"backends[{index}]", table) for index, table in enumerate(fleet.backends)]
@@ -97,24 +107,15 @@ def _misfit(file: str, error: msgspec.ValidationError) -> FleetFileError:
     return FleetFileError(file, place, problem[:1].lower() + problem[1:])
 
 
-def _backend(file: str, place: str, table: _BackendTable) -> Backend:
-    models = [Model(model) if isinstance(model, str) else model for model in table.models]
+def _backend(file: str, place: str, table: Any) -> Backend:
+    given = msgspec.structs.asdict(table)
+    given["id"] = table.name if table.id is None else table.id
+    given["models"] = [Model(model) if isinstance(model, str) else model for model in table.models]
     try:
-        return Backend(
-            id=table.name if table.id is None else table.id,
-            name=table.name,
-            url=table.url,
-            backend_type=table.type,
-            models=models,
-            metadata=table.metadata,
-            priority=table.priority,
-            max_pending=table.max_pending,
-            weight=table.weight,
-        )
+        return Backend(**given)
     except (TypeError, ValueError) as error:
         field, expectation = _PROBLEM.fullmatch(str(error)).groups()  # type: ignore[union-attr]
-        key = "type" if field == "backend_type" else field
-        raise FleetFileError(file, f"{place}.{key}", f"expected {expectation}") from None
+        raise FleetFileError(file, f"{place}.{_RENAMED.get(field, field)}", f"expected {expectation}") from None
 
 
 def _refuse_duplicates(file: str, backends: list[Backend]) -> None:

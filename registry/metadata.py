@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from registry import _checks
+from registry._once import refuse_second_import
+
+refuse_second_import()
 
 
 class Metadata(dict[str, str]):
@@ -48,11 +51,12 @@ class Metadata(dict[str, str]):
 EMPTY = Metadata()
 
 
-def read_only(value: object) -> Metadata:
+def read_only(value: object, argument: str) -> Metadata:
     """A read-only copy of a mapping from str to str; all empty ones are one object."""
     if type(value) is Metadata:
         return value
-    # The usual type first, as in `_checks.models`.
+    # The usual type first: a check against an abstract class takes a lock, which a fork may copy
+    # while it is held.
     if type(value) is not dict and not isinstance(value, Mapping):
-        raise _checks.type_error("metadata", "a mapping from str to str", value)
+        raise _checks.type_error(argument, "a mapping from str to str", value)
     return Metadata((key, value[key]) for key in value) or EMPTY

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from registry import _checks
+from registry._once import refuse_second_import
+
+refuse_second_import()
 
 
 class Policy(StrEnum):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from registry._once import refuse_second_import
+
+refuse_second_import()
+
 
 @dataclass(frozen=True, slots=True)
 class RegistryStats:

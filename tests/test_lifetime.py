@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import random
+import sysconfig
 import threading
 import weakref
 
@@ -12,6 +13,8 @@ from conftest import make_backend
 from threads import run_threads
 
 from registry import Backend, BackendView, Model, Registry
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 def live_backends() -> int:
@@ -30,6 +33,24 @@ def test_a_registry_is_freed_with_what_it_holds() -> None:
     gc.collect()
     assert gone() is None
     assert live_backends() <= before
+
+
+def test_without_automatic_collection_a_dropped_registry_is_freed_by_hand() -> None:
+    """As the docstring of `Registry` says: references are counted lazily where there is no GIL."""
+    assert "gc.collect()" in (Registry.__doc__ or "")
+    gc.disable()
+    try:
+        registry = Registry()
+        registry.add_backend(make_backend("a", "m"))
+        registry.increment_pending("a")
+        gone = weakref.ref(registry)
+        del registry
+        if not FREE_THREADED:
+            assert gone() is None
+        gc.collect()
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_registry_in_a_cycle_is_collected() -> None:

@@ -26,7 +26,7 @@ from registry import Backend, BackendStatus, Model, NoBackendAvailableError, Reg
         ({"exclude": "b0"}, TypeError, "exclude must be an iterable"),
         ({"exclude": b"b0"}, TypeError, "exclude must be an iterable"),
         ({"exclude": None}, TypeError, "exclude must be an iterable"),
-        ({"exclude": ["b0", 7]}, TypeError, r"exclude\[1\] must be str, not int"),
+        ({"exclude": ["b0", 7]}, TypeError, r"exclude\[1\] must be a str, not int"),
         ({"allow_unknown": 1}, TypeError, "allow_unknown must be a bool, not int"),
         ({"allow_unknown": None}, TypeError, "allow_unknown must be a bool"),
         ({"model_id": "m"}, TypeError, "model_id"),
@@ -45,7 +45,7 @@ def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], messag
 def test_a_model_id_is_a_str(model_id: Any) -> None:
     registry = make_fleet({})
     for method in (registry.acquire, registry.select, registry.explain):
-        with pytest.raises(TypeError, match="model_id must be str"):
+        with pytest.raises(TypeError, match="model_id must be a str"):
             method(model_id)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+
 import pytest
 from conftest import make_backend
 
-from registry import Registry, RegistryStats
+from registry import Model, Registry, RegistryStats
 
 
 def test_an_empty_registry(registry: Registry) -> None:
@@ -92,3 +95,67 @@ def test_stats_are_frozen(registry: Registry) -> None:
     assert stats == RegistryStats(**{name: getattr(stats, name) for name in RegistryStats.__slots__})
     with pytest.raises(AttributeError):
         stats.backends = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r.update_models("a", [Model("m"), Model("n", context_length=8)]),
+        lambda r: r.update_models("a", r.get_backend("a").models),  # type: ignore[union-attr]
+        lambda r: r.update_models("a", iter([Model("m"), Model("n", context_length=8)])),
+        lambda r: r.add_model("a", Model("m", "another name")),
+        lambda r: r.remove_model("a", "x"),
+        lambda r: r.set_mdns_instance("a", "i"),
+        lambda r: r.set_mdns_instance("b", None),
+    ],
+    ids=["equal", "the same", "an iterator", "add", "remove", "instance", "no instance"],
+)
+def test_a_change_that_changes_nothing_makes_no_new_definition(
+    registry: Registry, change: Callable[[Registry], object]
+) -> None:
+    models = [Model("m"), Model("n", context_length=8)]
+    for backend_id, metadata in (("a", {"mdns_instance": "i"}), ("b", {})):
+        given = make_backend(backend_id, metadata=metadata)
+        registry.add_backend(dataclasses.replace(given, models=models))
+        registry.update_status(backend_id, "healthy")
+    before = [registry.select("m", exclude=[other]) for other in "ba"]
+    stats = registry.stats()
+    for _ in range(100):
+        change(registry)
+    after = [registry.select("m", exclude=[other]) for other in "ba"]
+    assert [one is other for one, other in zip(before, after, strict=True)] == [True, True]
+    assert registry.stats() == stats
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        [Model("n"), Model("m")],
+        [Model("m")],
+        [Model("m"), Model("n"), Model("o")],
+        [Model("m"), Model("n", supports_tools=True)],
+        [Model("m"), Model("n", "another name")],
+    ],
+    ids=["another order", "fewer", "more", "another capability", "another name"],
+)
+def test_a_list_that_differs_in_anything_is_taken(registry: Registry, models: list[Model]) -> None:
+    registry.add_backend(make_backend("a", "m", "n"))
+    registry.update_models("a", models)
+    view = registry.get_backend("a")
+    assert view is not None
+    assert view.models == tuple(models)
+
+
+def test_views_that_are_kept_pin_nothing_while_equal_models_come_in(registry: Registry) -> None:
+    for number in range(50):
+        registry.add_backend(make_backend(f"b{number}", "m", "n"))
+    before = registry.stats()
+    kept = [registry.get_backend("b0") for _ in range(50)]
+    for _ in range(20):
+        for backend_id in registry:
+            registry.update_models(backend_id, [Model("m"), Model("n")])
+        kept.append(registry.get_backend("b0"))
+    after = registry.stats()
+    assert after.kept_for_views == 0
+    assert after.waiting_for_reclamation <= before.waiting_for_reclamation
+    assert len(kept) == 70

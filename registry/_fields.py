@@ -1,0 +1,67 @@
+"""What follows from the type of a dataclass's field: the check that its value has to pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from enum import StrEnum
+from functools import partial
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from registry import _checks
+
+T = TypeVar("T")
+Checks = dict[str, _checks.Check]
+FieldChecks = tuple[tuple[str, _checks.Check, Any], ...]
+
+_NAMES = {str: "a str", int: "an int"}
+
+
+def checks_of(hints: Mapping[str, Any], known: Mapping[Any, _checks.Check]) -> Checks:
+    """By the name of each field, what its value has to pass. `known` are the checks of types; an enum
+    needs none, nor does an int with limits, nor None beside one of those."""
+    return {name: _check_of(hint, known) for name, hint in hints.items()}
+
+
+def field_checks(cls: type[Any], known: Mapping[Any, _checks.Check]) -> FieldChecks:
+    """The same for the fields of a dataclass, with their defaults, which need no check."""
+    checks = checks_of(get_type_hints(cls, include_extras=True), known)
+    return tuple((field.name, checks[field.name], field.default) for field in fields(cls))
+
+
+def _check_of(hint: Any, known: Mapping[Any, _checks.Check]) -> _checks.Check:
+    if hint in known:
+        return known[hint]
+    if get_origin(hint) in (Union, UnionType):
+        (kind,) = (part for part in get_args(hint) if part is not NoneType)
+        base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        return _checks.optional(_check_of(kind, known), _NAMES[base])
+    if get_origin(hint) is Annotated and isinstance(get_args(hint)[1], msgspec.Meta):
+        limits = get_args(hint)[1]
+        return _checks.within(limits.ge, limits.le)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return partial(_checks.enum_member, hint)
+    raise TypeError(f"no check is known for a field of type {hint!r}")
+
+
+def check_fields(made: object, checks: FieldChecks) -> None:
+    """Brings the fields of a frozen instance into their exact form."""
+    for name, check, default in checks:
+        given = getattr(made, name)
+        if given is default:
+            continue
+        exact = check(given, name)
+        if exact is not given:
+            object.__setattr__(made, name, exact)
+
+
+def exactly(cls: type[T], value: object, argument: str) -> T:
+    """An instance of the class itself; of a subclass a copy without what the subclass adds."""
+    if type(value) is cls:
+        return value
+    if _checks.is_a(value, cls):
+        return cls(**{field.name: getattr(value, field.name) for field in fields(cls)})  # type: ignore[arg-type]
+    raise _checks.type_error(argument, f"a {cls.__name__}", value)
