@@ -1,8 +1,20 @@
 """The in-memory source of truth of an LLM gateway: which backends exist, what they serve, how healthy, busy and fast they are."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry._core import Lease
+try:
+    from registry._core import Lease
+except ModuleNotFoundError as error:
+    if error.name != "registry._core":
+        raise
+    raise ImportError(
+        "registry is imported from its sources, but its C extension is not built for this "
+        f"interpreter: run `make` or `pip install -e .` in {Path(__file__).parent.parent}, "
+        "or import it from another directory",
+        name=error.name,
+    ) from None
+
 from registry._registry import Registry
 from registry.backend import Backend, BackendStatus, BackendType, BackendView, DiscoverySource, Model
 from registry.errors import (
