@@ -9,6 +9,7 @@ from os import PathLike
 from typing import Self
 
 from registry import _checks, _core
+from registry._described import Described
 from registry._fields import exactly
 from registry._json import encode_views
 from registry._url import normalize_url
@@ -41,7 +42,7 @@ LONG_MODEL_ID = 1000
 logger = logging.getLogger("registry")
 
 
-class Registry(_core.RegistryCore):
+class Registry(_core.RegistryCore, metaclass=Described):
     """Which inference servers exist, which models they serve, whether they are healthy, and how busy and fast they are.
 
     Every method is linearizable and may be called from any thread at any time (thread safety: atomic). Reads and

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import inspect
 import pydoc
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -113,3 +115,52 @@ def test_help_shows_the_arguments_of_a_choice(name: str) -> None:
     shown = "".join(pydoc.plain(pydoc.render_doc(Registry)).replace("|", "").split())  # however it breaks lines
     assert f"{name}(self,model_id,/,*,policy='least_pending',require=None,exclude=(),allow_unknown=False)" in shown
     assert inspect.signature(getattr(Registry(), name)).parameters["policy"].default == Policy.LEAST_PENDING
+
+
+METHODS = [name for name in dir(Registry) if not name.startswith("_")]
+
+
+def checked_calls(mocked: Any, name: str) -> None:
+    """A call with all that it must have is taken; one with too much, or with a name of nobody, is refused."""
+    parameters = [*inspect.signature(getattr(Registry(), name)).parameters.values()]
+    needed = [one for one in parameters if one.default is inspect.Parameter.empty]
+    method = getattr(mocked, name)
+    method(*[object() for _ in needed])
+    with pytest.raises(TypeError):
+        method(*[object() for _ in range(len(parameters) + 1)])
+    with pytest.raises(TypeError):
+        method(*[object() for _ in needed], of_nobody=1)
+    if needed:
+        with pytest.raises(TypeError):
+            method()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_autospec_checks_calls(name: str) -> None:
+    checked_calls(create_autospec(Registry)(), name)
+    checked_calls(create_autospec(Registry, instance=True, spec_set=True), name)
+
+
+def test_a_method_of_the_class_is_the_method() -> None:
+    made = Registry()
+    assert Registry.get_backend(made, "a") is None
+    assert Registry.get_backend == Registry.get_backend != Registry.acquire
+    assert Registry.get_backend.__get__(made)("a") is None
+    with pytest.raises(TypeError):
+        Registry.get_backend(object(), "a")  # type: ignore[arg-type]
+
+
+def test_a_subclass_may_be_abstract_and_override() -> None:
+    class Base(ABC):
+        @abstractmethod
+        def name(self) -> str: ...
+
+    class Own(Registry, Base):
+        def get_backend(self, backend_id: str, /) -> Any:
+            return backend_id, super().get_backend(backend_id)
+
+    with pytest.raises(TypeError, match="abstract"):
+        Own()  # type: ignore[abstract]
+    named = type("Named", (Own,), {"name": lambda self: "n"})
+    assert named().get_backend("a") == ("a", None)
+    assert named().name() == "n"
