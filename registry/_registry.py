@@ -211,6 +211,9 @@ def _instance_of(backend: Backend) -> str | None:
 
 
 def _warn_of_long_ids(models: tuple[Model, ...], known: tuple[Model, ...]) -> None:
-    for model in models:
-        if len(model.id) > LONG_MODEL_ID and model not in known:
-            logger.warning("model id of %d characters (over %d): %.40r...", len(model.id), LONG_MODEL_ID, model.id)
+    long = [model for model in models if len(model.id) > LONG_MODEL_ID]
+    if long:
+        new = set(long).difference(known)
+        for model in long:
+            if model in new:
+                logger.warning("model id of %d characters (over %d): %.40r...", len(model.id), LONG_MODEL_ID, model.id)

@@ -52,7 +52,7 @@ static uint32_t start_of(const choice *c) {
     if (reg_unlikely(last_chosen == 0)) return (uint32_t)(random_mix(c->model->item.key.hash) % length);
     if (position >= length) position = 0; /* another list since */
     const member *there = c->reading.array->members + position;
-    bool is_there = member_is_in(there, c->reading.tick) && there->traits.order == (last_order & MEMBER_ORDER);
+    bool is_there = member_is_in(there, c->reading.tick) && (uint32_t)there->record->order == last_order;
     return !is_there ? search_start(c, last_order) : position + 1 < length ? position + 1 : 0;
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "memory.h"
+#include "random.h"
 #include "record.h"
 
 static const uint32_t STAYS = UINT32_MAX;
@@ -47,54 +48,84 @@ static void note_weight(member_array *array, const record *r) {
     if (r->weight > top) publish(&array->top_weight, r->weight);
 }
 
-static void copy_those_who_stay(member_array *to, member_array *from) {
+/* Of an array in which all had the same weight, that one: the records' own lines need not be loaded. */
+static void copy_weights(member_array *to, member_array *from) {
+    uint32_t length = load_own(&to->length);
+    if (length != 0 && !load_own(&from->is_uneven)) {
+        store_private(&to->top_weight, load_own(&from->top_weight));
+        return;
+    }
+    for (uint32_t i = 0; i < length; i++) note_weight(to, to->members[i].record);
+}
+
+static void copy_live_members(member_array *to, member_array *from) {
     uint32_t length = load_own(&from->length), count = 0;
     for (uint32_t i = 0; i < length; i++) {
         if (load_own(&from->members[i].removed) != STAYS) continue;
         to->members[count].record = from->members[i].record;
         to->members[count].traits = from->members[i].traits;
-        note_weight(to, from->members[i].record);
         store_private(&to->members[count].removed, STAYS);
         count++;
     }
     store_private(&to->length, count);
     to->newest = from->newest;
     if (load_own(&from->late_from) < length) qsort(to->members, count, sizeof(member), by_order);
+    copy_weights(to, from);
 }
 
 /* A record that left and came back stands in `from` twice, once as removed: that one does not count. */
-static void tell_positions(member_list *list, member_array *to, member_array *from) {
+static void update_positions(member_list *list, member_array *to, member_array *from) {
     uint32_t length = load_own(&to->length);
     for (uint32_t i = 0; i < length; i++) {
-        bool is_at_place = from->members[i].record == to->members[i].record && load_own(&from->members[i].removed) == STAYS;
-        if (!is_at_place) record_moved(to->members[i].record, list, i);
+        const member *m = &to->members[i];
+        bool is_at_place = from->members[i].record == m->record && load_own(&from->members[i].removed) == STAYS;
+        if (!is_at_place) record_moved(m->record, list, member_slot(&m->traits), i);
     }
 }
 
-/* Publishes a fresh array with room for `extra` more. */
+/* ---- when an array is renewed: see member_list.h, Cost ---- */
+
+/* Differs between the lists that one write renews, and between the renewals of one list. Not from random_next: a thread's
+ * choices must not depend on its writes. */
+static uint16_t new_phase(const member_list *list, uint64_t committed) {
+    return (uint16_t)random_mix((uint64_t)(uintptr_t)list ^ committed);
+}
+
+/* Between n / 2**shift and twice that, rounded. */
+static uint32_t by_phase(uint64_t n, unsigned shift, uint16_t phase) {
+    return (uint32_t)((n * (0x10000 + phase) + ((uint64_t)0x8000 << shift)) >> (16 + shift));
+}
+
+static bool is_out_of_order(member_array *array) {
+    uint32_t length = load_own(&array->length), late_from = load_own(&array->late_from);
+    return late_from < length && length - late_from > by_phase(length, 4, array->phase);
+}
+
+static bool has_many_dead(const member_list *list) {
+    return list->dead > 4 && list->dead - 4 > by_phase(list->live, 1, load_own(&((member_list *)list)->array)->phase);
+}
+
+/* Publishes a fresh array of the live members, with room for `extra` more and for an eighth to a quarter of all. */
 static bool renew(member_list *list, uint32_t extra, uint64_t committed, epoch_limbo *limbo) {
     member_array *old = load_own(&list->array);
+    uint16_t phase = new_phase(list, committed);
     uint32_t wanted = list->live + extra;
-    uint32_t capacity = wanted + wanted / 4;
+    uint32_t capacity = wanted + by_phase(wanted, 3, phase);
     member_array *array = memory_alloc(array_bytes(capacity));
     if (array == NULL) return false;
     array->base = committed;
     array->previous = old;
     array->capacity = capacity;
+    array->phase = phase;
     store_private(&array->late_from, NONE_LATE);
     if (old != NULL) {
-        copy_those_who_stay(array, old);
-        tell_positions(list, array, old);
+        copy_live_members(array, old);
+        update_positions(list, array, old);
     }
     list->dead = 0;
     publish(&list->array, array);
     if (old != NULL) epoch_retire(limbo, &old->node, &array_kind);
     return true;
-}
-
-static bool is_out_of_order(member_array *array) {
-    uint32_t length = load_own(&array->length), late_from = load_own(&array->late_from);
-    return late_from < length && length - late_from > length / 8;
 }
 
 bool member_list_reserve(member_list *list, uint32_t extra, uint64_t committed, epoch_limbo *limbo) {
@@ -111,7 +142,6 @@ uint32_t member_list_add(member_list *list, record *added, member_traits traits,
     member *m = &array->members[position];
     m->record = added;
     m->traits = traits;
-    m->traits.order = added->order & MEMBER_ORDER;
     m->added = (uint32_t)(committed + 1 - array->base);
     store_private(&m->removed, STAYS);
     note_weight(array, added);
@@ -124,6 +154,10 @@ uint32_t member_list_add(member_list *list, record *added, member_traits traits,
     return position;
 }
 
+void member_list_set_slot(member_list *list, uint32_t position, uint32_t slot) {
+    member_set_slot(&load_own(&list->array)->members[position].traits, slot);
+}
+
 void member_list_remove(member_list *list, uint32_t position, uint64_t committed) {
     member_array *array = load_own(&list->array);
     publish(&array->members[position].removed, (uint32_t)(committed + 1 - array->base));
@@ -133,7 +167,7 @@ void member_list_remove(member_list *list, uint32_t position, uint64_t committed
 
 void member_list_tidy(member_list *list, uint64_t committed, epoch_limbo *limbo) {
     /* Short of memory, the removed members simply stay until the next time. */
-    if (list->dead > list->live + 4) (void)renew(list, 0, committed, limbo);
+    if (has_many_dead(list)) (void)renew(list, 0, committed, limbo);
 }
 
 void member_list_retire(member_list *list, epoch_limbo *limbo) {

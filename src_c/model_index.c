@@ -139,9 +139,11 @@ void model_index_drop(model_index *index, variant *v, epoch_limbo *limbo) {
     epoch_retire(limbo, &m->node, &model_kind);
 }
 
-uint32_t model_index_add(model_index *index, const variant *v, struct record *added, uint64_t committed) {
+uint32_t model_index_add(model_index *index, const variant *v, uint32_t slot, struct record *added, uint64_t committed) {
+    member_traits traits = v->traits;
+    member_set_slot(&traits, slot);
     if (v->model->members.live == 0) index->served++;
-    return member_list_add(&v->model->members, added, v->traits, committed);
+    return member_list_add(&v->model->members, added, traits, committed);
 }
 
 void model_index_remove(model_index *index, model *m, uint32_t position, uint64_t committed) {

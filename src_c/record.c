@@ -18,14 +18,15 @@ memberships *memberships_new(variant *const *variants, uint32_t count) {
     return m;
 }
 
-void record_moved(record *r, member_list *list, uint32_t position) {
+void record_moved(record *r, member_list *list, uint32_t slot, uint32_t position) {
     memberships *m = r->memberships;
     if (list->is_roster) {
         m->roster_position = position;
         return;
     }
-    for (uint32_t i = 0; i < m->count; i++)
-        if (&m->variants[i]->model->members == list) m->positions[i] = position;
+    if (reg_unlikely(slot == MEMBER_LAST_SLOT))
+        while (&m->variants[slot]->model->members != list) slot++;
+    m->positions[slot] = position;
 }
 
 static state *state_of(const epoch_node *node) { return reg_container(node, state, shown.node); }

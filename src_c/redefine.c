@@ -51,16 +51,20 @@ static bool prepare(reg_registry *reg, const reg_entry *entry, change *c) {
     return ready;
 }
 
-/* A model in both lists keeps its member; one with another definition changes it, and is never out of its index; the others join
- * and leave. */
+/* A model in both lists keeps its member, which gets its new slot. A redefined model swaps members in one write, so a
+ * lookup never misses it. The others join and leave. */
 static void move_between_lists(reg_registry *reg, change *c) {
     uint64_t now = committed(reg);
     c->fresh->roster_position = c->old->roster_position;
     mark_models(c->old, true);
     for (uint32_t i = 0; i < c->fresh->count; i++) {
         const variant *v = c->fresh->variants[i];
-        c->fresh->positions[i] = is_in_both(c->fresh, i, c->old) ? c->old->positions[v->model->mark - 1]
-                                                                 : model_index_add(&reg->models, v, c->record, now);
+        if (is_in_both(c->fresh, i, c->old)) {
+            c->fresh->positions[i] = c->old->positions[v->model->mark - 1];
+            member_list_set_slot(&v->model->members, c->fresh->positions[i], i);
+        } else {
+            c->fresh->positions[i] = model_index_add(&reg->models, v, i, c->record, now);
+        }
     }
     mark_models(c->old, false);
     mark_models(c->fresh, true);

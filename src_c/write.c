@@ -95,7 +95,7 @@ static void enter_lists(reg_registry *reg, record *r) {
     memberships *m = r->memberships;
     m->roster_position = member_list_add(&reg->roster, r, (member_traits){0}, committed(reg));
     for (uint32_t i = 0; i < m->count; i++)
-        m->positions[i] = model_index_add(&reg->models, m->variants[i], r, committed(reg));
+        m->positions[i] = model_index_add(&reg->models, m->variants[i], i, r, committed(reg));
 }
 
 static reg_status add(reg_registry *reg, const reg_entry *entry) {

@@ -1,4 +1,7 @@
+#include <string.h>
+
 #include "check.h"
+#include "client.h"
 #include "memory.h"
 #include "record.h"
 
@@ -72,6 +75,174 @@ static long ticks_run_out(void) {
     return 3;
 }
 
+/* ---- what a move costs ---- */
+
+/* Of 1,000 memberships only the one at the slot is there to be looked at. */
+static long a_move_looks_at_one_slot(void) {
+    enum { COUNT = 1000 };
+    variant *none[COUNT] = {0};
+    member_list list = {0};
+    record *r = memory_alloc_lines(sizeof *r);
+    r->memberships = memberships_new(none, COUNT);
+    for (uint32_t slot = 0; slot < COUNT; slot++) record_moved(r, &list, slot, slot + 7);
+    for (uint32_t slot = 0; slot < COUNT; slot++) CHECK(r->memberships->positions[slot] == slot + 7);
+    memory_free(r->memberships);
+    memory_free(r);
+    return COUNT;
+}
+
+/* More memberships than a slot can count: the last slot stands for itself and all behind it. */
+static long the_last_slot_stands_for_the_rest(void) {
+    const uint32_t count = MEMBER_LAST_SLOT + 3;
+    member_traits traits = {.context_length = 1, .capabilities = 0xFF};
+    for (uint32_t slot = MEMBER_LAST_SLOT - 3; slot < count; slot++) {
+        member_set_slot(&traits, slot);
+        CHECK(member_slot(&traits) == (slot < MEMBER_LAST_SLOT ? slot : MEMBER_LAST_SLOT));
+    }
+    CHECK(traits.context_length == 1 && traits.capabilities == 0xFF);
+    record *r = memory_alloc_lines(sizeof *r);
+    memberships *m = memory_alloc(sizeof *m + count * (sizeof(variant *) + sizeof(uint32_t)));
+    m->count = count;
+    m->positions = (uint32_t *)(m->variants + count);
+    r->memberships = m;
+    for (uint32_t slot = MEMBER_LAST_SLOT; slot < count; slot++) {
+        m->variants[slot] = memory_alloc(sizeof *m->variants[slot]);
+        m->variants[slot]->model = memory_alloc_lines(sizeof(model));
+    }
+    for (uint32_t slot = MEMBER_LAST_SLOT; slot < count; slot++)
+        record_moved(r, &m->variants[slot]->model->members, MEMBER_LAST_SLOT, slot + 7);
+    for (uint32_t slot = MEMBER_LAST_SLOT; slot < count; slot++) {
+        CHECK(m->positions[slot] == slot + 7);
+        memory_free(m->variants[slot]->model);
+        memory_free(m->variants[slot]);
+    }
+    memory_free(m);
+    memory_free(r);
+    return count;
+}
+
+/* Redefinitions renumber the models that stay. Then half of the backends go, the others move in all lists, and go
+ * too: each must be taken off its own places. */
+static long a_redefinition_renumbers(void) {
+    enum { COUNT = 60 };
+    const char *orders[][4] = {{"m", "n", "o", "p"}, {"p", "o", "n", "m"}, {"n", "p", "m", "o"}, {"o", "m", "p", "n"}};
+    reg_registry *reg = reg_new();
+    char id[16];
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < COUNT; i++) {
+            offer o = {.id = id};
+            snprintf(id, sizeof id, "b%d", i);
+            memcpy(o.models, orders[round == 0 ? 0 : i % 4], sizeof o.models);
+            CHECK((round == 0 ? client_add : client_redefine)(reg, &o, i) == REG_OK);
+        }
+    }
+    for (int gone = 0; gone < COUNT; gone++) {
+        snprintf(id, sizeof id, "b%d", gone < COUNT / 2 ? gone * 2 : (gone - COUNT / 2) * 2 + 1);
+        CHECK(client_remove(reg, id, NULL) == REG_OK);
+        int all[COUNT], some[COUNT];
+        size_t left = client_query(reg, NULL, all, COUNT);
+        CHECK(left == (size_t)(COUNT - gone - 1));
+        for (int k = 0; k < 4; k++)
+            CHECK(client_query(reg, orders[0][k], some, COUNT) == left && memcmp(all, some, left * sizeof *all) == 0);
+    }
+    client_free(reg);
+    return COUNT;
+}
+
+/* ---- what one write costs ---- */
+
+enum { LISTS = 200, BACKENDS = 300 };
+
+/* Lists that all backends are on, as those of shared models are. */
+typedef struct fleet {
+    member_list lists[LISTS];
+    record *records[BACKENDS];
+    uint64_t committed, serial;
+    size_t copied; /* by the write at work */
+} fleet;
+
+static member_array *array_of(member_list *list) { return load_own(&list->array); }
+
+/* Counts how many members a step has copied into fresh arrays. */
+#define COUNTING_COPIES(f, list, step)                                        \
+    do {                                                                      \
+        member_array *before = array_of(list);                                \
+        (void)(step);                                                         \
+        if (array_of(list) != before) (f)->copied += load_own(&array_of(list)->length); \
+    } while (0)
+
+static void join_all(fleet *f, int backend) {
+    variant *none[LISTS] = {0};
+    record *r = f->records[backend] = memory_alloc_lines(sizeof *r);
+    r->order = ++f->serial;
+    r->memberships = memberships_new(none, LISTS);
+    for (uint32_t i = 0; i < LISTS; i++) {
+        member_traits traits = {0};
+        member_set_slot(&traits, i);
+        COUNTING_COPIES(f, &f->lists[i], member_list_reserve(&f->lists[i], 1, f->committed, &limbo));
+        r->memberships->positions[i] = member_list_add(&f->lists[i], r, traits, f->committed);
+    }
+    f->committed++;
+}
+
+static void leave_all(fleet *f, int backend) {
+    record *r = f->records[backend];
+    for (uint32_t i = 0; i < LISTS; i++) {
+        COUNTING_COPIES(f, &f->lists[i], member_list_reserve(&f->lists[i], 0, f->committed, &limbo));
+        member_list_remove(&f->lists[i], r->memberships->positions[i], f->committed);
+    }
+    f->committed++;
+    for (uint32_t i = 0; i < LISTS; i++)
+        COUNTING_COPIES(f, &f->lists[i], (member_list_tidy(&f->lists[i], f->committed, &limbo), true));
+    memory_free(r->memberships);
+    memory_free(r);
+}
+
+/* Lists of so few members are cheap to renew, and are renewed every few writes. */
+enum { SMALL = 40 };
+
+/* A write changes each list by one or two members. Where each list is renewed on its own, some five members are copied for
+ * each such change. Lists that are renewed together make the worst write copy hundreds. */
+static void expect_even(const char *what, const size_t *copied, int writes) {
+    size_t sum = 0, worst = 0;
+    for (int i = 0; i < writes; i++) {
+        sum += copied[i];
+        if (copied[i] > worst) worst = copied[i];
+    }
+    printf("    %-10s members copied for each list: %4.1f by a write, %5.1f by the worst\n", what,
+           (double)sum / writes / LISTS, (double)worst / LISTS);
+    CHECK(sum < 10 * (size_t)writes * LISTS && worst < 25 * LISTS);
+}
+
+static long lists_are_renewed_apart(void) {
+    static fleet f;
+    static size_t copied[2 * BACKENDS];
+    f = (fleet){0};
+    for (int i = 0; i < BACKENDS; i++, f.copied = 0) {
+        join_all(&f, i);
+        copied[i] = f.copied;
+    }
+    expect_even("growth", copied + SMALL, BACKENDS - SMALL);
+    for (int i = 0; i < BACKENDS; i++, f.copied = 0) { /* a rolling restart */
+        leave_all(&f, i);
+        join_all(&f, i);
+        copied[i] = f.copied;
+    }
+    expect_even("restart", copied, BACKENDS);
+    for (int i = 0; i < BACKENDS; i++, f.copied = 0) {
+        leave_all(&f, i);
+        copied[i] = f.copied;
+    }
+    expect_even("removal", copied, BACKENDS - SMALL);
+    for (int i = 0; i < LISTS; i++) member_list_retire(&f.lists[i], &limbo);
+    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    return 3L * BACKENDS * LISTS;
+}
+
 const test member_list_tests[] = {{"member list: every version sees its own", every_version_sees_its_own},
                                   {"member list: ticks run out", ticks_run_out},
+                                  {"member list: a move looks at one slot", a_move_looks_at_one_slot},
+                                  {"member list: the last slot stands for the rest", the_last_slot_stands_for_the_rest},
+                                  {"member list: a redefinition renumbers", a_redefinition_renumbers},
+                                  {"member list: lists are renewed apart", lists_are_renewed_apart},
                                   {0}};
