@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
-from Cython.Build import cythonize
-from setuptools import Extension, setup
+# As src_c/platform.h does, but before a compiler is asked, so that pip shows one sentence. And before anything else is imported.
+if os.name != "posix":
+    raise SystemExit("registry needs a Unix system with POSIX threads: Linux or another 64-bit Unix. Windows is not supported.")
+if sys.maxsize < 2**63 - 1:
+    raise SystemExit("registry needs a 64-bit Python on a 64-bit processor. 32-bit platforms are not supported.")
+
+from Cython.Build import cythonize  # noqa: E402
+from setuptools import Extension, setup  # noqa: E402
 
 CORE = sorted(str(path) for path in Path("src_c").glob("*.c"))
 HEADERS = [*map(str, Path("src_c").glob("*.h")), "registry/_python.h"]

@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "platform.h"
+
 /* Between any two shared accesses a thread may be preempted; a torture build does it at random. */
 #ifdef REG_TORTURE
 void torture_point(void);

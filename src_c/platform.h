@@ -1,0 +1,18 @@
+/* What the core needs of a platform, in one place. setup.py checks the same before it compiles. */
+#ifndef REG_PLATFORM_H
+#define REG_PLATFORM_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#if !defined(__GNUC__)
+#error "registry needs gcc or clang: it uses their __int128, attributes and builtins."
+#elif !defined(__unix__) && !defined(__APPLE__)
+#error "registry needs POSIX threads, which this system does not have. Linux and other Unix systems do."
+#elif UINTPTR_MAX != UINT64_MAX || !defined(__SIZEOF_INT128__)
+#error "registry needs a 64-bit target: pointers of 64 bits and __int128. 32-bit targets are not supported."
+#elif ATOMIC_LLONG_LOCK_FREE != 2 || ATOMIC_POINTER_LOCK_FREE != 2
+#error "registry needs lock-free 64-bit atomics, which this target does not have."
+#endif
+
+#endif
