@@ -91,6 +91,7 @@ cdef extern from "registry.h" nogil:
         int32_t priority
         uint16_t weight
 
+    const char *reg_start() noexcept
     reg_registry *reg_new() noexcept
 
     reg_reader *reg_read_begin() noexcept

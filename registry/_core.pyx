@@ -40,6 +40,16 @@ cdef object logger = logging.getLogger("registry")
 cdef object EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 cdef object MICROSECOND = timedelta(microseconds=1)
 
+
+cdef int start() except -1:
+    cdef const char *lacking = reg_start()
+    if lacking == NULL:
+        return 0
+    raise ImportError(f"registry can't work in this process: {lacking.decode()}")
+
+
+start()
+
 include "_arguments.pxi"
 include "_views.pxi"
 include "_models.pxi"

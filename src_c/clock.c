@@ -61,6 +61,8 @@ static void measure(pair now) {
 #define CLOCK_STEADY CLOCK_MONOTONIC
 #endif
 
+uint64_t clock_nanoseconds(void) { return nanoseconds_of(CLOCK_MONOTONIC); }
+
 static void take_a_pair(void) {
     bool nobody = false;
     if (!swap_counted_once(&is_measuring, &nobody, true)) return;
@@ -72,14 +74,14 @@ static void take_a_pair(void) {
 uint64_t clock_moment_measured(void) {
     pthread_once(&look_once, look_what_the_kernel_uses);
     if (is_trusted) take_a_pair();
-    return nanoseconds_of(CLOCK_MONOTONIC);
+    return clock_nanoseconds();
 }
 
 void clock_after_fork_in_child(void) { publish(&is_measuring, false); }
 
 uint32_t clock_milliseconds_since(uint64_t moment) {
     bool is_counted = moment & CLOCK_OF_COUNTER;
-    uint64_t now = is_counted ? clock_counter() | CLOCK_OF_COUNTER : nanoseconds_of(CLOCK_MONOTONIC);
+    uint64_t now = is_counted ? clock_counter() | CLOCK_OF_COUNTER : clock_nanoseconds();
     double scale = is_counted ? load_published(&clock_milliseconds_per_count) : 1e-6;
     double elapsed = now < moment ? 0 : (double)(now - moment) * scale;
     return elapsed < UINT32_MAX ? (uint32_t)elapsed : UINT32_MAX;

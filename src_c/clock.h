@@ -23,6 +23,9 @@
 
 extern _Atomic double clock_milliseconds_per_count; /* 0: not known */
 
+/* CLOCK_MONOTONIC. */
+uint64_t clock_nanoseconds(void);
+
 /* A moment of CLOCK_MONOTONIC, in nanoseconds; and a step towards the counter's rate. */
 uint64_t clock_moment_measured(void);
 

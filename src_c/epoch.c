@@ -4,11 +4,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
 #include "memory.h"
 #include "reservation.h"
 
 #if defined(__linux__)
-#include <linux/membarrier.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -20,31 +20,64 @@
 #endif
 
 _Atomic uint64_t epoch_clock = 1;
-bool epoch_has_heavy_fence;
+_Atomic bool epoch_has_heavy_fence;
 _Thread_local epoch_slot *epoch_own_slot REG_TLS_MODEL;
 
 static _Atomic(epoch_slot *) all_slots;
 static pthread_once_t set_up_once = PTHREAD_ONCE_INIT;
 static pthread_key_t slot_key;
+static bool has_key; /* 0 is a key like any other: it may be another library's */
 
-static bool register_heavy_fence(void) {
+/* ---- fences ---- */
+
+/* As in <linux/membarrier.h>, which not every system has. */
+enum { MEMBARRIER_PRIVATE_EXPEDITED = 1 << 3, MEMBARRIER_REGISTER_PRIVATE_EXPEDITED = 1 << 4 };
+
+static bool call_membarrier(int command) {
 #if defined(__linux__) && defined(SYS_membarrier) && !defined(REG_THREAD_SANITIZER) && !defined(REG_NO_MEMBARRIER)
-    return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+    return syscall(SYS_membarrier, command, 0, 0) == 0;
 #else
+    (void)command;
     return false;
 #endif
 }
 
-static void heavy_fence(void) {
+static bool register_heavy_fence(void) { return call_membarrier(MEMBARRIER_REGISTER_PRIVATE_EXPEDITED); }
+
+/* SETTLED, in ns of CLOCK_MONOTONIC. 0: HEAVY was never cleared; UINT64_MAX: it is being cleared. */
+static _Atomic uint64_t settled;
+static const uint64_t SETTLING = 1000000000;
+
+static void clear_heavy_fence(void) {
+    uint64_t never = 0;
+    if (!swap_counted_once(&settled, &never, UINT64_MAX)) return; /* another thread is at it */
+    atomic_store_explicit(&epoch_has_heavy_fence, false, memory_order_seq_cst);
+    atomic_thread_fence(memory_order_seq_cst); /* the clearing is visible before the delay begins */
+    publish(&settled, clock_nanoseconds() + SETTLING);
+}
+
+static bool is_settled(void) {
+    uint64_t since = load_published(&settled);
+    return since == 0 || (since != UINT64_MAX && clock_nanoseconds() >= since);
+}
+
+/* W3. False where nothing may be freed after it. */
+static bool heavy_fence(void) {
 #ifdef REG_THREAD_SANITIZER
     atomic_fetch_add_explicit(&epoch_clock, 0, memory_order_seq_cst);
+    return true;
 #else
-#if defined(__linux__) && defined(SYS_membarrier)
-    if (epoch_has_heavy_fence && syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0) return;
-#endif
-    atomic_thread_fence(memory_order_seq_cst);
+    if (load_published(&epoch_has_heavy_fence)) {
+        if (call_membarrier(MEMBARRIER_PRIVATE_EXPEDITED)) return true;
+        clear_heavy_fence();
+    }
+    bool may_free = is_settled();
+    atomic_thread_fence(memory_order_seq_cst); /* after the look at the clock, before the scan */
+    return may_free;
 #endif
 }
+
+/* ---- slots ---- */
 
 static void give_slot_back(void *slot_pointer) {
     epoch_slot *slot = slot_pointer;
@@ -54,8 +87,13 @@ static void give_slot_back(void *slot_pointer) {
 }
 
 static void set_up(void) {
-    epoch_has_heavy_fence = register_heavy_fence();
-    pthread_key_create(&slot_key, give_slot_back);
+    atomic_init(&epoch_has_heavy_fence, register_heavy_fence());
+    has_key = pthread_key_create(&slot_key, give_slot_back) == 0;
+}
+
+bool epoch_start(void) {
+    pthread_once(&set_up_once, set_up);
+    return has_key;
 }
 
 static epoch_slot *take_free_slot(void) {
@@ -78,7 +116,7 @@ static epoch_slot *add_slot(void) {
 }
 
 epoch_slot *epoch_take_slot(void) {
-    pthread_once(&set_up_once, set_up);
+    if (!epoch_start()) return NULL;
     epoch_slot *slot = take_free_slot();
     if (slot == NULL) slot = add_slot();
     if (slot == NULL) return NULL;
@@ -151,11 +189,12 @@ bool epoch_is_leftover_due(const epoch_limbo *limbo) {
 epoch_node *epoch_collect_now(epoch_limbo *limbo) {
     limbo->collected_at = milliseconds();
     stamp_all(limbo);
-    heavy_fence();
+    limbo->is_fenced = heavy_fence();
     return epoch_collect_stamped(limbo);
 }
 
 epoch_node *epoch_collect_stamped(epoch_limbo *limbo) {
+    if (!limbo->is_fenced) return NULL;
     uint64_t oldest = oldest_read();
     epoch_node *ripe = limbo->first, *last = NULL;
     while (limbo->first != limbo->unstamped && limbo->first->stamp < oldest) {
@@ -218,5 +257,6 @@ void epoch_after_fork_in_child(void) {
         memset(slot->memos, 0, sizeof slot->memos);
         atomic_store_explicit(&slot->taken, false, memory_order_relaxed);
     }
-    if (epoch_has_heavy_fence) epoch_has_heavy_fence = register_heavy_fence();
+    if (load_own(&epoch_has_heavy_fence)) publish(&epoch_has_heavy_fence, register_heavy_fence());
+    publish(&settled, 0); /* no other thread is left */
 }

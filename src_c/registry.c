@@ -48,7 +48,11 @@ static void after_fork_in_child(void) {
     after_fork();
 }
 
-static void set_up_fork(void) { pthread_atfork(before_fork, after_fork, after_fork_in_child); }
+static bool has_fork_handlers;
+
+static void set_up_fork(void) {
+    has_fork_handlers = pthread_atfork(before_fork, after_fork, after_fork_in_child) == 0;
+}
 
 static void list_registry(reg_registry *reg) {
     pthread_mutex_lock(&all_lock);
@@ -90,8 +94,16 @@ static void free_maps(reg_registry *reg) {
     string_map_free(&reg->records);
 }
 
-reg_registry *reg_new(void) {
+const char *reg_start(void) {
+    if (!epoch_start())
+        return "all thread-specific keys of the process are taken (pthread_key_create). Another library takes them and "
+               "does not give them back: start the registry before it";
     pthread_once(&fork_once, set_up_fork);
+    return has_fork_handlers ? NULL : "memory is out (pthread_atfork)";
+}
+
+reg_registry *reg_new(void) {
+    if (reg_start() != NULL) return NULL;
     reg_registry *reg = memory_alloc_lines(sizeof *reg);
     if (reg == NULL) return NULL;
     if (!init_maps(reg)) {

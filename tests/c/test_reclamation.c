@@ -4,11 +4,28 @@
  * reclaimed. Two things a reader must never see: an element that is not alive, before or after it has looked away for a while; and one
  * that is older than what was current before the read began.
  *
- * What it cannot show: the fences. Without them the window is a few nanoseconds of a store buffer; tests/spin checks these. */
+ * What it cannot show: the fences. Without them the window is a few nanoseconds of a store buffer; tests/spin checks these.
+ *
+ * Then the same where the kernel begins to refuse membarrier: a child process installs a seccomp filter for that. */
+#include <errno.h>
 #include <pthread.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "check.h"
+#include "clock.h"
 #include "epoch.h"
+
+#if defined(__linux__) && defined(__has_include) && !defined(REG_THREAD_SANITIZER)
+#if __has_include(<linux/filter.h>) && __has_include(<linux/seccomp.h>)
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#define HAS_SECCOMP 1
+#endif
+#endif
 
 enum { ELEMENTS = 1024, WRITERS = 2, READERS = 3, READS = 100000 };
 
@@ -64,28 +81,34 @@ static void *write_on(void *unused) {
     return unused;
 }
 
+static void read_one(void) {
+    uint64_t before = load_published(&current_version);
+    epoch_slot *slot = epoch_enter();
+    CHECK(slot != NULL);
+    element *e = load_published(&current);
+    uint64_t version = load_published(&e->version);
+    CHECK(version != 0 && version >= before);
+    CHECK(load_published(&e->version) == version);
+    epoch_leave(slot);
+}
+
 static void *read_on(void *unused) {
-    for (long i = 0; i < READS; i++) {
-        uint64_t before = load_published(&current_version);
-        epoch_slot *slot = epoch_enter();
-        CHECK(slot != NULL);
-        element *e = load_published(&current);
-        uint64_t version = load_published(&e->version);
-        CHECK(version != 0 && version >= before);
-        CHECK(load_published(&e->version) == version);
-        epoch_leave(slot);
-    }
+    for (long i = 0; i < READS; i++) read_one();
     return unused;
 }
 
-static long nothing_is_reclaimed_under_a_reader(void) {
-    pthread_t threads[WRITERS + READERS];
+static void begin_torture(void) {
     limbo = (epoch_limbo){0};
     free_elements = NULL;
     for (int i = 0; i < ELEMENTS; i++) reclaim(&elements[i].node, NULL);
     current = NULL;
     stopped = false;
     replace();
+}
+
+static long nothing_is_reclaimed_under_a_reader(void) {
+    pthread_t threads[WRITERS + READERS];
+    begin_torture();
     for (int i = 0; i < WRITERS + READERS; i++) CHECK(pthread_create(&threads[i], NULL, i < WRITERS ? write_on : read_on, NULL) == 0);
     for (int i = WRITERS + READERS - 1; i >= 0; i--) {
         if (i == WRITERS - 1) stopped = true;
@@ -96,4 +119,169 @@ static long nothing_is_reclaimed_under_a_reader(void) {
     return (long)READERS * READS;
 }
 
-const test reclamation_tests[] = {{"reclamation: nothing is reclaimed under a reader", nothing_is_reclaimed_under_a_reader}, {NULL, NULL}};
+/* ---- a kernel that begins to refuse membarrier ---- */
+
+#ifdef HAS_SECCOMP
+
+enum { SKIPPED = 77 };
+
+/* From now on this thread, and those that it starts, get EPERM. False where the kernel has no such filters. */
+static bool refuse_membarrier(void) {
+    struct sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), /* the number of the system call */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {.len = 4, .filter = program};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+/* Whether readers rely on it; then the filter has something to refuse. */
+static bool uses_membarrier(void) {
+    epoch_slot *slot = epoch_enter();
+    CHECK(slot != NULL);
+    epoch_leave(slot);
+    return load_published(&epoch_has_heavy_fence);
+}
+
+/* A filter stays for good, so it needs a process of its own. 0 where the test was skipped. */
+static long in_child(void (*run)(void), long work) {
+    fflush(stdout);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        epoch_after_fork_in_child(); /* twice where there is a registry: no matter */
+        if (!uses_membarrier()) _exit(SKIPPED);
+        run();
+        _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == SKIPPED);
+    if (WEXITSTATUS(status) == 0) return work;
+    printf("    skipped: this kernel has no membarrier, or no seccomp filters\n");
+    return 0;
+}
+
+static pthread_barrier_t meeting;
+
+static void *read_and_idle(void *reads_long) {
+    epoch_slot *slot = epoch_enter();
+    CHECK(slot != NULL);
+    if (reads_long == NULL) epoch_leave(slot);
+    pthread_barrier_wait(&meeting); /* one is idle, one in the middle of its read */
+    pthread_barrier_wait(&meeting); /* the other test is done */
+    if (reads_long != NULL) epoch_leave(slot);
+    pthread_barrier_wait(&meeting);
+    return NULL;
+}
+
+static bool is_collected(void) {
+    epoch_node *ripe = epoch_collect_now(&limbo);
+    epoch_destroy(ripe, NULL);
+    return ripe != NULL;
+}
+
+static void collect_patiently(void) {
+    while (!is_collected()) nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+}
+
+static void refused_and_settled(void) {
+    static element early, refused, late;
+    pthread_t idle, reader;
+    limbo = (epoch_limbo){0};
+    CHECK(pthread_barrier_init(&meeting, NULL, 3) == 0);
+    epoch_retire(&limbo, &early.node, &element_kind);
+    CHECK(is_collected()); /* with the barrier, at once */
+    CHECK(pthread_create(&idle, NULL, read_and_idle, NULL) == 0);
+    epoch_retire(&limbo, &refused.node, &element_kind);
+    uint64_t before = clock_nanoseconds();
+    if (!refuse_membarrier()) _exit(SKIPPED);
+    CHECK(!is_collected() && !load_published(&epoch_has_heavy_fence) && limbo.waiting.nodes == 1);
+    CHECK(pthread_create(&reader, NULL, read_and_idle, &meeting) == 0);
+    pthread_barrier_wait(&meeting);
+    bool again = is_collected();
+    CHECK(!again || clock_nanoseconds() - before > 1000000000); /* unless this process was held up for so long */
+    if (!again) collect_patiently(); /* the idle one holds up nothing; the reader came later */
+    CHECK(limbo.waiting.nodes == 0);
+    epoch_retire(&limbo, &late.node, &element_kind);
+    CHECK(!is_collected()); /* for the reader may have it */
+    pthread_barrier_wait(&meeting);
+    pthread_barrier_wait(&meeting);
+    CHECK(is_collected() && limbo.waiting.nodes == 0); /* and settled it stays */
+    CHECK(pthread_join(idle, NULL) == 0 && pthread_join(reader, NULL) == 0);
+}
+
+static long nothing_is_freed_before_it_is_settled(void) { return in_child(refused_and_settled, 3); }
+
+/* The grandchild has no other thread, so it need not wait. */
+static void forked_before_it_is_settled(void) {
+    static element one, other;
+    limbo = (epoch_limbo){0};
+    if (!refuse_membarrier()) _exit(SKIPPED);
+    epoch_retire(&limbo, &one.node, &element_kind);
+    CHECK(!is_collected());
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        epoch_after_fork_in_child();
+        epoch_retire(&limbo, &other.node, &element_kind);
+        _exit(is_collected() && limbo.waiting.nodes == 0 ? 0 : 1);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static long a_forked_child_is_settled(void) { return in_child(forked_before_it_is_settled, 2); }
+
+static void *write_refused(void *unused) {
+    for (int i = 0; i < 1000; i++) {
+        pthread_mutex_lock(&writing);
+        if (!replace()) epoch_destroy(epoch_collect_now(&limbo), NULL);
+        pthread_mutex_unlock(&writing);
+    }
+    if (!refuse_membarrier()) _exit(SKIPPED); /* this thread only: the other one learns it from the flag */
+    return write_on(unused);
+}
+
+static void *read_until_stopped(void *unused) {
+    while (!stopped) read_one();
+    return unused;
+}
+
+/* So many elements are not there: the writers go on once it has settled. */
+enum { REPLACED = 100 * ELEMENTS };
+
+static void torture_of_refusal(void) {
+    pthread_t threads[WRITERS + READERS];
+    begin_torture();
+    uint64_t end = last_version + REPLACED;
+    for (int i = 0; i < WRITERS + READERS; i++)
+        CHECK(pthread_create(&threads[i], NULL, i < WRITERS ? write_refused : read_until_stopped, NULL) == 0);
+    while (load_published(&current_version) < end) nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    CHECK(!load_published(&epoch_has_heavy_fence));
+    stopped = true;
+    for (int i = 0; i < WRITERS + READERS; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+}
+
+static long nothing_is_reclaimed_where_it_is_refused(void) { return in_child(torture_of_refusal, REPLACED); }
+
+#else
+
+static long skip(void) {
+    printf("    skipped: no seccomp here, or no membarrier to refuse\n");
+    return 0;
+}
+#define nothing_is_freed_before_it_is_settled skip
+#define a_forked_child_is_settled skip
+#define nothing_is_reclaimed_where_it_is_refused skip
+
+#endif
+
+const test reclamation_tests[] = {
+    {"reclamation: nothing is reclaimed under a reader", nothing_is_reclaimed_under_a_reader},
+    {"reclamation: refused, nothing before it is settled", nothing_is_freed_before_it_is_settled},
+    {"reclamation: refused, a forked child is settled", a_forked_child_is_settled},
+    {"reclamation: refused, nothing under a reader", nothing_is_reclaimed_where_it_is_refused},
+    {NULL, NULL}};
