@@ -63,18 +63,18 @@ static bool is_settled(void) {
 
 /* W3. False where nothing may be freed after it. */
 static bool heavy_fence(void) {
-#ifdef REG_THREAD_SANITIZER
-    atomic_fetch_add_explicit(&epoch_clock, 0, memory_order_seq_cst);
-    return true;
-#else
     if (load_published(&epoch_has_heavy_fence)) {
         if (call_membarrier(MEMBARRIER_PRIVATE_EXPEDITED)) return true;
         clear_heavy_fence();
     }
     bool may_free = is_settled();
-    atomic_thread_fence(memory_order_seq_cst); /* after the look at the clock, before the scan */
-    return may_free;
+    /* After the look at the clock, before the scan. */
+#ifdef REG_THREAD_SANITIZER
+    atomic_fetch_add_explicit(&epoch_clock, 0, memory_order_seq_cst);
+#else
+    atomic_thread_fence(memory_order_seq_cst);
 #endif
+    return may_free;
 }
 
 /* ---- slots ---- */

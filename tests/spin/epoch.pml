@@ -8,6 +8,12 @@
  *   EARLY_EPOCH    the stamp W2 is read before the unlinking W1
  *   EARLY_FREE     a node is freed one epoch early: t <= m
  *   EARLY_LOAD     a reader loads the pointer before it enters
+ *
+ * With REFUSAL the kernel may refuse a writer the heavy fence at any moment, and does so from then on. The delay is modelled by what it
+ * is for: each reader's store buffer has been empty at some moment since HEAVY was cleared. The bugs here:
+ *   NO_DELAY       writers free on, behind a fence of their own
+ *   EARLY_FLAG     a reader loads HEAVY before it stores its slot
+ *   NO_SWITCH      HEAVY stays set, so readers go on without a full fence
  */
 #define READERS 2
 #define WRITERS 2
@@ -19,6 +25,17 @@
 #endif
 #define NODES (WRITES + 1) /* of each registry: the first one, and one for each write */
 #define NOTHING 255
+#ifndef REFUSAL
+#define HAS_BARRIER true
+#define IS_SETTLED false
+#else
+#define HAS_BARRIER drains
+#ifdef NO_DELAY
+#define IS_SETTLED true
+#else
+#define IS_SETTLED settled
+#endif
+#endif
 
 byte clock = 1;
 byte root[WRITERS];       /* two registries, for one lock would hold their writers apart; the clock and the slots they share */
@@ -26,6 +43,7 @@ byte slot[READERS];       /* as memory has it; 0: not reading */
 byte buffer[READERS] = 255; /* a store on its way to the slot */
 bool freed[WRITERS * NODES];
 byte stamp[WRITERS * NODES];            /* of the retired; 0: not retired */
+bool heavy = true, cleared, settled;
 
 /* A reader's own store goes behind the one that is still waiting. */
 inline store(me, value) {
@@ -45,8 +63,28 @@ end: do
     od
 }
 
+/* R3b and R3c: a full fence where HEAVY is clear. */
+inline light_fence(me, is_heavy) {
+    if
+    :: is_heavy
+    :: else -> atomic { drain(me) }
+    fi
+}
+
+/* The delay. */
+proctype patience() {
+    byte one;
+end: cleared;
+    do
+    :: one < READERS -> buffer[one] == NOTHING; one++
+    :: else -> break
+    od;
+    settled = true
+}
+
 proctype reader(byte me) {
     byte now, node, reads, which;
+    bool is_heavy;
     do
     :: reads < READS ->
         if :: which = 0 :: which = 1 fi;
@@ -54,7 +92,16 @@ proctype reader(byte me) {
 #ifdef EARLY_LOAD
         node = which * NODES + root[which];
 #endif
-        store(me, now);                          /* R2; R3 is the compiler's fence alone */
+#ifdef EARLY_FLAG
+        is_heavy = heavy;
+#endif
+        store(me, now);                          /* R2 */
+#ifdef REFUSAL
+#ifndef EARLY_FLAG
+        is_heavy = heavy;                        /* R3b */
+#endif
+        light_fence(me, is_heavy);               /* R3c; without REFUSAL the compiler's fence alone */
+#endif
 #ifndef EARLY_LOAD
         node = which * NODES + root[which];      /* R4 */
 #endif
@@ -68,6 +115,7 @@ proctype reader(byte me) {
 
 proctype writer(byte me) {
     byte least, one, now, writes;
+    bool drains, granted = true;
     do
     :: writes < WRITES ->
 #ifdef EARLY_EPOCH
@@ -78,17 +126,35 @@ proctype writer(byte me) {
         root[me] = writes + 1;                   /* W1 */
         atomic { stamp[me * NODES + writes] = clock; clock++ } /* W2 */
 #endif
+#ifdef REFUSAL
+        drains = heavy;                          /* HEAVY, and whether the kernel still grants the barrier to this writer */
+        if
+        :: drains && granted
+        :: drains ->
+            atomic {
+                granted = false;
+                drains = false;
+                cleared = true;
+#ifndef NO_SWITCH
+                heavy = false
+#endif
+            }
+        :: else
+        fi;
+#endif
 #ifndef NO_FENCE
-        atomic {                                 /* W3 */
-            one = 0;
+        atomic {                                 /* W3; a writer's own fence is nothing here */
+            one = (HAS_BARRIER -> 0 : READERS);
             do
             :: one < READERS -> drain(one); one++
             :: else -> break
             od
         }
 #endif
-        least = NOTHING;                         /* W4: one slot after the other */
-        one = 0;
+        atomic {                                 /* W4: one slot after the other; none where nothing may be freed */
+            least = (HAS_BARRIER || IS_SETTLED -> NOTHING : 0);
+            one = (least == 0 -> READERS : 0)
+        }
         do
         :: one < READERS ->
             atomic {
@@ -112,7 +178,7 @@ proctype writer(byte me) {
                 one++
             :: else -> break
             od;
-            now = 0; one = 0; least = 0
+            now = 0; one = 0; least = 0; drains = false
         }
         writes++
     :: else -> break
@@ -123,6 +189,9 @@ init {
     atomic {
         run reader(0); run reader(1);
         run drainer(0); run drainer(1);
-        run writer(0); run writer(1)
+        run writer(0); run writer(1);
+#ifdef REFUSAL
+        run patience()
+#endif
     }
 }
