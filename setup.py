@@ -6,14 +6,14 @@ import os
 import sys
 from pathlib import Path
 
-# As src_c/platform.h does, but before a compiler is asked, so that pip shows one sentence. And before anything else is imported.
+# As src_c/platform.h does, but before a compiler is asked: so pip shows one sentence.
 if os.name != "posix":
-    raise SystemExit("registry needs a Unix system with POSIX threads: Linux or another 64-bit Unix. Windows is not supported.")
+    raise SystemExit("registry needs a Unix system with POSIX threads. Windows is not supported.")
 if sys.maxsize < 2**63 - 1:
-    raise SystemExit("registry needs a 64-bit Python on a 64-bit processor. 32-bit platforms are not supported.")
+    raise SystemExit("registry needs a 64-bit Python. 32-bit platforms are not supported.")
 
-from Cython.Build import cythonize  # noqa: E402
-from setuptools import Extension, setup  # noqa: E402
+from Cython.Build import cythonize
+from setuptools import Extension, setup
 
 CORE = sorted(str(path) for path in Path("src_c").glob("*.c"))
 HEADERS = [*map(str, Path("src_c").glob("*.h")), "registry/_python.h"]

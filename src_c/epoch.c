@@ -42,7 +42,9 @@ static bool call_membarrier(int command) {
 #endif
 }
 
-static bool register_heavy_fence(void) { return call_membarrier(MEMBARRIER_REGISTER_PRIVATE_EXPEDITED); }
+static bool register_heavy_fence(void) {
+    return call_membarrier(MEMBARRIER_REGISTER_PRIVATE_EXPEDITED);
+}
 
 /* SETTLED, in ns of CLOCK_MONOTONIC. 0: HEAVY was never cleared; UINT64_MAX: it is being cleared. */
 static _Atomic uint64_t settled;

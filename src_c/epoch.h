@@ -26,28 +26,35 @@
  *      acquires, so every use of N happens before W5.
  * A reader that stalls between R1 and R2 stores an old e: that only delays reclamation. m is infinite when all slots are 0.
  *
- * The fences. On Linux the heavy one is membarrier(2), which runs a full barrier on every processor that runs a thread of this
- * process, and the light one is only the compiler's. Elsewhere, or where the kernel refuses membarrier, both are sequentially
- * consistent fences: full ones. The flag HEAVY says which. It is set before the first slot is handed out.
+ * The fences. On Linux the heavy one is membarrier(2), which runs a full barrier on every processor
+ * that runs a thread of this process, and the light one is only the compiler's. Elsewhere, or where
+ * the kernel refuses membarrier, both are sequentially consistent fences: full ones. The flag HEAVY
+ * says which. It is set before the first slot is handed out.
  *
- * A refusal later. A process may install a seccomp(2) filter at any time, and membarrier fails from then on. The writer that meets
- * this clears HEAVY, and frees nothing before SETTLED, one second later. Until then all that is retired waits. R3 is, in full:
+ * A refusal later. A process may install a seccomp(2) filter at any time, and membarrier fails from
+ * then on. The writer that meets this clears HEAVY, and frees nothing before SETTLED, one second
+ * later. Until then all that is retired waits. R3 is, in full:
  *            R3a compiler's fence
  *            R3b h = load HEAVY (relaxed)
  *            R3c compiler's fence if h, else full fence
- * b. still has to hold when W3 is a full fence of the writer alone. The scan of W4 comes after SETTLED.
- *   - The reader found HEAVY clear: R3c is a full fence between R2 and R4, and b. holds as it stands.
- *   - It found HEAVY set. R3b follows R2 in program order, and was performed before the clearing became visible. So at that
- *     moment R2 was at most in flight in its processor, which makes stores visible within microseconds, and at the latest
- *     when it switches to another thread (C11 7.17.3p16 asks for 'a reasonable amount of time'). A second later W4 sees R2,
- *     or a later store of the same thread: case a. or c.
- * This is why R3b comes after R2: a reader that loaded HEAVY first could stall between the two for longer than any delay. No
- * slot is waited for, so an idle thread holds up nothing. A writer whose own membarrier succeeds is right by b. even while
- * another thread clears HEAVY, for filters may differ from thread to thread. The child of a fork has one thread, which finds its own
- * stores, so it is settled at once. A filter that lets membarrier fail but report success cannot be noticed.
+ * b. still has to hold when W3 is a full fence of the writer alone. The scan of W4 comes after
+ * SETTLED.
+ *   - The reader found HEAVY clear: R3c is a full fence between R2 and R4, and b. holds as it
+ *     stands.
+ *   - It found HEAVY set. R3b follows R2 in program order, and was performed before the clearing
+ *     became visible. So at that moment R2 was at most in flight in its processor, which makes
+ *     stores visible within microseconds, and at the latest when it switches to another thread (C11
+ *     7.17.3p16 asks for 'a reasonable amount of time'). A second later W4 sees R2, or a later
+ *     store of the same thread: case a. or c.
+ * This is why R3b comes after R2: a reader that loaded HEAVY first could stall between the two for
+ * longer than any delay. No slot is waited for, so an idle thread holds up nothing. A writer whose
+ * own membarrier succeeds is right by b. even while another thread clears HEAVY, for filters may
+ * differ from thread to thread. The child of a fork has one thread, which finds its own stores, so
+ * it is settled at once. A filter that lets membarrier fail but report success cannot be noticed.
  *
- * ThreadSanitizer models no stand-alone fence: under it R2 is a sequentially consistent exchange, a full
- * barrier on the processors that it runs on; a. and c. rest on acquire and release alone, so what it checks is the real protocol.
+ * ThreadSanitizer models no stand-alone fence: under it R2 is a sequentially consistent exchange, a
+ * full barrier on the processors that it runs on; a. and c. rest on acquire and release alone, so
+ * what it checks is the real protocol.
  */
 #ifndef REG_EPOCH_H
 #define REG_EPOCH_H
@@ -125,8 +132,8 @@ extern _Atomic bool epoch_has_heavy_fence; /* HEAVY */
 
 extern _Thread_local epoch_slot *epoch_own_slot REG_TLS_MODEL;
 
-/* Before all else, any number of times. False where all of the process's thread-specific keys are taken: then nobody gets a
- * slot, as if memory were out. */
+/* Before all else, any number of times. False where all of the process's thread-specific keys are
+ * taken: then nobody gets a slot, as if memory were out. */
 bool epoch_start(void);
 
 /* This thread's slot, taken at its first read and given back when the thread ends. NULL when memory is out. */

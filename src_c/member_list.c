@@ -48,7 +48,7 @@ static void note_weight(member_array *array, const record *r) {
     if (r->weight > top) publish(&array->top_weight, r->weight);
 }
 
-/* Of an array in which all had the same weight, that one: the records' own lines need not be loaded. */
+/* Where all had the same weight, it is that one, and the records' own lines need not be loaded. */
 static void copy_weights(member_array *to, member_array *from) {
     uint32_t length = load_own(&to->length);
     if (length != 0 && !load_own(&from->is_uneven)) {
@@ -78,15 +78,16 @@ static void update_positions(member_list *list, member_array *to, member_array *
     uint32_t length = load_own(&to->length);
     for (uint32_t i = 0; i < length; i++) {
         const member *m = &to->members[i];
-        bool is_at_place = from->members[i].record == m->record && load_own(&from->members[i].removed) == STAYS;
+        bool is_there = from->members[i].record == m->record;
+        bool is_at_place = is_there && load_own(&from->members[i].removed) == STAYS;
         if (!is_at_place) record_moved(m->record, list, member_slot(&m->traits), i);
     }
 }
 
 /* ---- when an array is renewed: see member_list.h, Cost ---- */
 
-/* Differs between the lists that one write renews, and between the renewals of one list. Not from random_next: a thread's
- * choices must not depend on its writes. */
+/* Differs between the lists that one write renews, and between the renewals of one list. Not from
+ * random_next: a thread's choices must not depend on its writes. */
 static uint16_t new_phase(const member_list *list, uint64_t committed) {
     return (uint16_t)random_mix((uint64_t)(uintptr_t)list ^ committed);
 }
@@ -102,10 +103,12 @@ static bool is_out_of_order(member_array *array) {
 }
 
 static bool has_many_dead(const member_list *list) {
-    return list->dead > 4 && list->dead - 4 > by_phase(list->live, 1, load_own(&((member_list *)list)->array)->phase);
+    uint16_t phase = load_own(&((member_list *)list)->array)->phase;
+    return list->dead > 4 && list->dead - 4 > by_phase(list->live, 1, phase);
 }
 
-/* Publishes a fresh array of the live members, with room for `extra` more and for an eighth to a quarter of all. */
+/* Publishes a fresh array of the live members, with room for `extra` more and for an eighth to a
+ * quarter of all. */
 static bool renew(member_list *list, uint32_t extra, uint64_t committed, epoch_limbo *limbo) {
     member_array *old = load_own(&list->array);
     uint16_t phase = new_phase(list, committed);

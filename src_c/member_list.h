@@ -4,26 +4,29 @@
  * writer does meanwhile. Versions are kept as ticks, 32-bit distances from the array's `base`:
  *
  *   array   | base | length | previous | phase | member 0 | member 1 | ...
- *   member  | record (64) | added (32) | removed (32) | context length (32) | capabilities (8) | slot (24) |
- *             a member where added <= tick < removed
+ *   member  | record (64) | added (32) | removed (32) | context length (32) | capabilities (8) |
+ *           | slot (24) |                                        added <= tick < removed: a member
  *
- * The traits are those of the model as this record serves it. What choices read of them never changes: a record whose
- * definition of the model does leaves the list and joins it again in one write. The slot tells where this list stands
- * among the record's own memberships, so a member that moves finds its position there in O(1). A redefinition changes
- * slots, so only the lock's holder reads them, and they are bytes of their own: readers load the byte beside them.
+ * The traits are those of the model as this record serves it. What choices read of them never
+ * changes: a record whose definition of the model does leaves the list and joins it again in one
+ * write. The slot tells where this list stands among the record's own memberships, so a member that
+ * moves finds its position there in O(1). A redefinition changes slots, so only the lock's holder
+ * reads them, and they are bytes of their own: readers load the byte beside them.
  *
  * `added` is non-decreasing, so the members of a version are a prefix of the array, minus removals.
  *
- * Who writes what: the writer lock's holder appends behind `length` and then publishes it, marks removals in place, and
- * now and then renews the array: it publishes a fresh one without the removed members, which knows all versions from its
- * base on; a reader at an older version follows `previous`. Members that joined out of order (a model added to an old
- * backend) stand at the end; a reader sorts that tail, a writer merges it once it is long.
+ * Who writes what: the writer lock's holder appends behind `length` and then publishes it, marks
+ * removals in place, and now and then renews the array: it publishes a fresh one without the removed
+ * members, which knows all versions from its base on; a reader at an older version follows
+ * `previous`. Members that joined out of order (a model added to an old backend) stand at the end; a
+ * reader sorts that tail, a writer merges it once it is long.
  *
- * Cost. A renewal is O(members), and happens when the array is full, when the removed members are about as many as the
- * others, or when the tail is long: each time after changes in proportion to the members, so a change is O(1) amortised.
- * Backends that share their models change all of these lists together. If the lists renewed together too, one write
- * would renew thousands. So each array has a random phase, which shifts all three limits (member_list.c): of lists with
- * n members each, about one in n / 6 is renewed in any one write.
+ * Cost. A renewal is O(members), O(members * log) with a tail. It happens when the array is full,
+ * when the removed members are about as many as the others, or when the tail is long: each time
+ * after changes in proportion to the members, so a change is O(1) amortised, O(log) in a tail.
+ * Backends that share their models change all of these lists together. If the lists were renewed
+ * together too, one write would renew thousands. So each array has a random phase, which shifts all
+ * three limits: of lists with n members each, about 6 in n are renewed in any one write.
  */
 #ifndef REG_MEMBER_LIST_H
 #define REG_MEMBER_LIST_H
@@ -38,7 +41,7 @@ typedef struct member_traits {
     uint8_t slot[3];         /* see member_slot; under the lock */
 } member_traits;
 
-/* Where the list stands among the record's memberships. The highest slot means this one or a later one. */
+/* Where the list stands among the record's memberships. The last slot means this or a later one. */
 #define MEMBER_LAST_SLOT (((uint32_t)1 << 24) - 1)
 
 static inline uint32_t member_slot(const member_traits *t) {

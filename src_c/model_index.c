@@ -139,7 +139,8 @@ void model_index_drop(model_index *index, variant *v, epoch_limbo *limbo) {
     epoch_retire(limbo, &m->node, &model_kind);
 }
 
-uint32_t model_index_add(model_index *index, const variant *v, uint32_t slot, struct record *added, uint64_t committed) {
+uint32_t model_index_add(model_index *index, const variant *v, uint32_t slot, struct record *added,
+                         uint64_t committed) {
     member_traits traits = v->traits;
     member_set_slot(&traits, slot);
     if (v->model->members.live == 0) index->served++;

@@ -59,9 +59,10 @@ variant *model_index_hold(model_index *index, const reg_model *definition, bool 
 /* A hold less. Without holds the variant goes, and the last one takes its model along; after the commit. */
 void model_index_drop(model_index *index, variant *v, epoch_limbo *limbo);
 
-/* Adds a record, whose memberships have the variant at `slot`, to the list of its model, or takes it out, as a part of the
- * write at work; the list has been reserved. */
-uint32_t model_index_add(model_index *index, const variant *v, uint32_t slot, struct record *added, uint64_t committed);
+/* Adds a record, whose memberships have the variant at `slot`, to the list of its model, or takes it
+ * out, as a part of the write at work; the list has been reserved. */
+uint32_t model_index_add(model_index *index, const variant *v, uint32_t slot, struct record *added,
+                         uint64_t committed);
 void model_index_remove(model_index *index, model *m, uint32_t position, uint64_t committed);
 
 /* With everything in it; adds to `entries` how many members all lists have. O(models); the turns' lock is held, too. */

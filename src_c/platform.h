@@ -8,9 +8,9 @@
 #if !defined(__GNUC__)
 #error "registry needs gcc or clang: it uses their __int128, attributes and builtins."
 #elif !defined(__unix__) && !defined(__APPLE__)
-#error "registry needs POSIX threads, which this system does not have. Linux and other Unix systems do."
+#error "registry needs a Unix system with POSIX threads. Windows is not supported."
 #elif UINTPTR_MAX != UINT64_MAX || !defined(__SIZEOF_INT128__)
-#error "registry needs a 64-bit target: pointers of 64 bits and __int128. 32-bit targets are not supported."
+#error "registry needs a 64-bit target, with __int128. 32-bit targets are not supported."
 #elif ATOMIC_LLONG_LOCK_FREE != 2 || ATOMIC_POINTER_LOCK_FREE != 2
 #error "registry needs lock-free 64-bit atomics, which this target does not have."
 #endif

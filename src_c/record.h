@@ -45,8 +45,8 @@ static inline state *state_previous(const state *s) {
 /* How much an object takes, as far as a caller knows, for a field of 31 bits. */
 static inline uint32_t known_bytes(size_t bytes) { return bytes < INT32_MAX ? (uint32_t)bytes : INT32_MAX; }
 
-/* The models of a record and its place in each of their lists. An index into both is a slot (member_list.h). Only the
- * lock's holder reads it. */
+/* The models of a record and its place in each of their lists. An index into both is a slot
+ * (member_list.h). Only the lock's holder reads it. */
 typedef struct memberships {
     uint32_t count;
     uint32_t roster_position;
@@ -113,7 +113,8 @@ static inline void record_set_state(record *r, state *s) {
 /* NULL when memory is out. The variants' holds pass to the memberships. */
 memberships *memberships_new(variant *const *variants, uint32_t count);
 
-/* `r` stands at `position` of `list` now, which has `slot` among its memberships. Under the lock; O(1). */
+/* `r` stands at `position` of `list` now, which has `slot` among its memberships. Under the lock;
+ * O(1). */
 void record_moved(record *r, member_list *list, uint32_t slot, uint32_t position);
 
 /* To the limbo, once the write that replaced or removed it is committed. */

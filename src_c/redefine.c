@@ -51,8 +51,8 @@ static bool prepare(reg_registry *reg, const reg_entry *entry, change *c) {
     return ready;
 }
 
-/* A model in both lists keeps its member, which gets its new slot. A redefined model swaps members in one write, so a
- * lookup never misses it. The others join and leave. */
+/* A model in both lists keeps its member, which gets its new slot. A redefined model swaps members
+ * in one write, so a lookup never misses it. The others join and leave. */
 static void move_between_lists(reg_registry *reg, change *c) {
     uint64_t now = committed(reg);
     c->fresh->roster_position = c->old->roster_position;

@@ -96,8 +96,8 @@ static void free_maps(reg_registry *reg) {
 
 const char *reg_start(void) {
     if (!epoch_start())
-        return "all thread-specific keys of the process are taken (pthread_key_create). Another library takes them and "
-               "does not give them back: start the registry before it";
+        return "all thread-specific keys of the process are taken (pthread_key_create). Another "
+               "library takes them and does not give them back: start the registry before it";
     pthread_once(&fork_once, set_up_fork);
     return has_fork_handlers ? NULL : "memory is out (pthread_atfork)";
 }

@@ -69,7 +69,8 @@ typedef struct reg_views {
 
 /* ---- life ---- */
 
-/* Prepares the process; once before all else. NULL, or a sentence that says what the process lacks: then reg_new fails. */
+/* Prepares the process; once before all else. NULL, or a sentence that says what the process lacks:
+ * then reg_new fails. */
 const char *reg_start(void);
 /* NULL when memory is out. */
 reg_registry *reg_new(void);

@@ -1,4 +1,4 @@
-"""Surroundings that take away what the core relies on: system calls, thread-specific keys, a 64-bit target."""
+"""Surroundings that lack what the core needs: system calls, thread-specific keys, a 64-bit target."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from children import run_clean_child
 ROOT = Path(__file__).parent.parent
 MEMBARRIER = {"x86_64": 324, "aarch64": 283}
 
-# A service that installs its seccomp filter after its imports, as sandboxes do. From then on membarrier fails.
+# A service that installs its seccomp filter after its imports. From then on membarrier fails.
 REFUSES = """
 import ctypes, errno, threading, time
 from registry import Backend, BackendStatus, Model, Registry
 
 class Instruction(ctypes.Structure):
-    _fields_ = [("code", ctypes.c_uint16), ("jt", ctypes.c_uint8), ("jf", ctypes.c_uint8), ("k", ctypes.c_uint32)]
+    _fields_ = [("code", ctypes.c_uint16), ("jt", ctypes.c_uint8), ("jf", ctypes.c_uint8),
+                ("k", ctypes.c_uint32)]
 
 class Program(ctypes.Structure):
     _fields_ = [("len", ctypes.c_uint16), ("filter", ctypes.POINTER(Instruction))]
@@ -30,11 +31,13 @@ def refuse(call):
     load_number, equal, give_back = 0x20, 0x15, 0x06
     instructions = (Instruction * 4)(
         Instruction(load_number, 0, 0, 0), Instruction(equal, 0, 1, call),
-        Instruction(give_back, 0, 0, 0x00050000 | errno.EPERM), Instruction(give_back, 0, 0, 0x7FFF0000))
+        Instruction(give_back, 0, 0, 0x00050000 | errno.EPERM),
+        Instruction(give_back, 0, 0, 0x7FFF0000))
     program = Program(4, instructions)
     libc = ctypes.CDLL(None, use_errno=True)
     no_new_privileges, set_seccomp, filter_mode = 38, 22, 2
-    return libc.prctl(no_new_privileges, 1, 0, 0, 0) == 0 and libc.prctl(set_seccomp, filter_mode, ctypes.byref(program), 0, 0) == 0
+    return (libc.prctl(no_new_privileges, 1, 0, 0, 0) == 0
+            and libc.prctl(set_seccomp, filter_mode, ctypes.byref(program), 0, 0) == 0)
 
 registry = Registry()
 for i in range(50):
@@ -93,12 +96,13 @@ def test_memory_is_reclaimed_again_after_membarrier_is_refused() -> None:
     if told == ["skip"]:
         pytest.skip("this kernel has no seccomp filters")
     most, least_later, at_last = map(int, told)
-    # Nobody reads at last: less than two batches of 256 wait, of the 22,000 and more that were replaced.
+    # Nobody reads at last: less than two batches of 256 wait, of more than 22,000 replaced ones.
     assert least_later < 5000
     assert at_last < 600, (most, least_later, at_last)
 
 
-# `import registry` takes one of the process's thread-specific keys. Without it readers would use key 0, which is another's.
+# `import registry` takes one of the process's thread-specific keys. Without one of its own, readers
+# would use key 0, which is another library's.
 EXHAUSTED = """
 import ctypes
 libc = ctypes.CDLL(None)
@@ -122,7 +126,7 @@ called_back()
 def test_import_fails_where_all_thread_specific_keys_are_taken() -> None:
     first, second, alive = run_clean_child(EXHAUSTED).splitlines()
     assert first == second
-    assert first.startswith("registry can't work in this process: all thread-specific keys of the process are taken")
+    assert first.startswith("registry can't work in this process: all thread-specific keys")
     assert "start the registry before it" in first
     assert alive == "alive"
 
