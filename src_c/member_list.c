@@ -87,9 +87,9 @@ static void update_positions(member_list *list, member_array *to, member_array *
 /* ---- when an array is renewed: see member_list.h, Cost ---- */
 
 /* Differs between the lists that one write renews, and between the renewals of one list. Not from
- * random_next: a thread's choices must not depend on its writes. */
+ * random_next: equal histories take equal memory, and a thread's choices do not depend on its writes. */
 static uint16_t new_phase(const member_list *list, uint64_t committed) {
-    return (uint16_t)random_mix((uint64_t)(uintptr_t)list ^ committed);
+    return (uint16_t)random_mix((uint64_t)list->seed << 32 ^ committed);
 }
 
 /* Between n / 2**shift and twice that, rounded. */

@@ -82,6 +82,7 @@ typedef struct member_list {
     _Atomic(member_array *) array; /* NULL until the first reserve */
     uint32_t live;
     uint32_t dead; /* removed, but still in the array */
+    uint32_t seed; /* of its arrays' phases, different in every list */
     bool is_roster;
 } member_list;
 

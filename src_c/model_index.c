@@ -86,6 +86,7 @@ static model *new_model(const reg_key *id) {
     if (m == NULL) return NULL;
     memcpy(m->id, id->data, id->length);
     m->item.key = (reg_key){id->hash, m->id, id->length};
+    m->members.seed = (uint32_t)id->hash;
     return m;
 }
 

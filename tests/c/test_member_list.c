@@ -153,9 +153,11 @@ static long a_redefinition_renumbers(void) {
 
 enum { LISTS = 200, BACKENDS = 300 };
 
-/* Lists that all backends are on, as those of shared models are. */
+/* Models that all backends share. */
 typedef struct fleet {
-    member_list lists[LISTS];
+    model_index models;
+    variant *variants[LISTS];
+    member_list *lists[LISTS];
     record *records[BACKENDS];
     uint64_t committed, serial;
     size_t copied; /* by the write at work */
@@ -171,6 +173,20 @@ static member_array *array_of(member_list *list) { return load_own(&list->array)
         if (array_of(list) != before) (f)->copied += load_own(&array_of(list)->length); \
     } while (0)
 
+static void begin_fleet(fleet *f) {
+    *f = (fleet){0};
+    CHECK(model_index_init(&f->models));
+    for (int i = 0; i < LISTS; i++) {
+        char id[16];
+        bool is_new;
+        snprintf(id, sizeof id, "model-%d", i);
+        reg_model definition = {.id = key_of(id), .name = key_of("name"), .object = object_new(i)};
+        f->variants[i] = model_index_hold(&f->models, &definition, &is_new, &limbo);
+        CHECK(f->variants[i] != NULL && is_new);
+        f->lists[i] = &f->variants[i]->model->members;
+    }
+}
+
 static void join_all(fleet *f, int backend) {
     variant *none[LISTS] = {0};
     record *r = f->records[backend] = memory_alloc_lines(sizeof *r);
@@ -179,8 +195,8 @@ static void join_all(fleet *f, int backend) {
     for (uint32_t i = 0; i < LISTS; i++) {
         member_traits traits = {0};
         member_set_slot(&traits, i);
-        COUNTING_COPIES(f, &f->lists[i], member_list_reserve(&f->lists[i], 1, f->committed, &limbo));
-        r->memberships->positions[i] = member_list_add(&f->lists[i], r, traits, f->committed);
+        COUNTING_COPIES(f, f->lists[i], member_list_reserve(f->lists[i], 1, f->committed, &limbo));
+        r->memberships->positions[i] = member_list_add(f->lists[i], r, traits, f->committed);
     }
     f->committed++;
 }
@@ -188,12 +204,12 @@ static void join_all(fleet *f, int backend) {
 static void leave_all(fleet *f, int backend) {
     record *r = f->records[backend];
     for (uint32_t i = 0; i < LISTS; i++) {
-        COUNTING_COPIES(f, &f->lists[i], member_list_reserve(&f->lists[i], 0, f->committed, &limbo));
-        member_list_remove(&f->lists[i], r->memberships->positions[i], f->committed);
+        COUNTING_COPIES(f, f->lists[i], member_list_reserve(f->lists[i], 0, f->committed, &limbo));
+        member_list_remove(f->lists[i], r->memberships->positions[i], f->committed);
     }
     f->committed++;
     for (uint32_t i = 0; i < LISTS; i++)
-        COUNTING_COPIES(f, &f->lists[i], (member_list_tidy(&f->lists[i], f->committed, &limbo), true));
+        COUNTING_COPIES(f, f->lists[i], (member_list_tidy(f->lists[i], f->committed, &limbo), true));
     memory_free(r->memberships);
     memory_free(r);
 }
@@ -217,7 +233,7 @@ static void expect_even(const char *what, const size_t *copied, int writes) {
 static long lists_are_renewed_apart(void) {
     static fleet f;
     static size_t copied[2 * BACKENDS];
-    f = (fleet){0};
+    begin_fleet(&f);
     for (int i = 0; i < BACKENDS; i++, f.copied = 0) {
         join_all(&f, i);
         copied[i] = f.copied;
@@ -234,8 +250,9 @@ static long lists_are_renewed_apart(void) {
         copied[i] = f.copied;
     }
     expect_even("removal", copied, BACKENDS - SMALL);
-    for (int i = 0; i < LISTS; i++) member_list_retire(&f.lists[i], &limbo);
-    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    for (int i = 0; i < LISTS; i++) model_index_drop(&f.models, f.variants[i], &limbo);
+    epoch_destroy(epoch_collect_now(&limbo), object_release);
+    model_index_free(&f.models);
     return 3L * BACKENDS * LISTS;
 }
 
