@@ -53,8 +53,7 @@ static const uint64_t SETTLING = 1000000000;
 static void clear_heavy_fence(void) {
     uint64_t never = 0;
     if (!swap_counted_once(&settled, &never, UINT64_MAX)) return; /* another thread is at it */
-    atomic_store_explicit(&epoch_has_heavy_fence, false, memory_order_seq_cst);
-    atomic_thread_fence(memory_order_seq_cst); /* the clearing is visible before the delay begins */
+    exchange_counted(&epoch_has_heavy_fence, false); /* visible before the delay begins */
     publish(&settled, clock_nanoseconds() + SETTLING);
 }
 
