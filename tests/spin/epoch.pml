@@ -15,7 +15,9 @@
  *   EARLY_FLAG     a reader loads HEAVY before it stores its slot
  *   NO_SWITCH      HEAVY stays set, so readers go on without a full fence
  */
+#ifndef READERS
 #define READERS 2
+#endif
 #define WRITERS 2
 #ifndef READS
 #define READS 2 /* of each reader */
@@ -187,8 +189,10 @@ proctype writer(byte me) {
 
 init {
     atomic {
-        run reader(0); run reader(1);
-        run drainer(0); run drainer(1);
+        run reader(0); run drainer(0);
+#if READERS > 1
+        run reader(1); run drainer(1);
+#endif
         run writer(0); run writer(1);
 #ifdef REFUSAL
         run patience()
