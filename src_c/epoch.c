@@ -190,12 +190,12 @@ bool epoch_is_leftover_due(const epoch_limbo *limbo) {
 epoch_node *epoch_collect_now(epoch_limbo *limbo) {
     limbo->collected_at = milliseconds();
     stamp_all(limbo);
-    limbo->is_fenced = heavy_fence();
+    limbo->is_fenced = false;
     return epoch_collect_stamped(limbo);
 }
 
 epoch_node *epoch_collect_stamped(epoch_limbo *limbo) {
-    if (!limbo->is_fenced) return NULL;
+    if (!limbo->is_fenced && !(limbo->is_fenced = heavy_fence())) return NULL;
     uint64_t oldest = oldest_read();
     epoch_node *ripe = limbo->first, *last = NULL;
     while (limbo->first != limbo->unstamped && limbo->first->stamp < oldest) {

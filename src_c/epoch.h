@@ -180,8 +180,8 @@ bool epoch_is_leftover_due(const epoch_limbo *limbo);
 /* Takes out what no reader can hold any more, as a list for `epoch_destroy`. Under the limbo's lock; never waits. */
 epoch_node *epoch_collect_now(epoch_limbo *limbo);
 
-/* The same for what an earlier collection found in use: without a fence of its own, so it costs a look at each slot.
- * W3 comes before every later W4 of the nodes that were stamped before it. */
+/* The same for what an earlier collection found in use. Where the fence of that one was not refused, it costs a look at each
+ * slot and no other fence: W3 comes before every later W4 of the nodes that were stamped before it. */
 epoch_node *epoch_collect_stamped(epoch_limbo *limbo);
 
 /* Both lists as one. O(nodes of the first). */

@@ -26,7 +26,7 @@ static void use_without_a_key(void) {
 }
 
 static long without_a_key(void) {
-    if (epoch_slots() != NULL) {
+    if (test_round != 0) {
         printf("    skipped: this process has its key already\n");
         return 0;
     }
