@@ -157,11 +157,21 @@ cdef extern from "registry.h" nogil:
         reg_candidate *items
         size_t count
 
+    ctypedef struct reg_obstacle:
+        void *definition
+        uint32_t context_length
+        uint8_t reason
+
+    ctypedef struct reg_refusal:
+        reg_obstacle *items
+        size_t count
+
     ctypedef struct reg_lease:
         void *record
 
-    reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease) noexcept
-    reg_status reg_select(reg_registry *reg, reg_request *request, void **definition) noexcept
+    reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease, reg_refusal *refusal) noexcept
+    reg_status reg_select(reg_registry *reg, reg_reader *reader, reg_request *request, void **definition,
+                          reg_refusal *refusal) noexcept
     reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *candidates) noexcept
     void reg_candidates_free(reg_candidates *candidates) noexcept
     c_bool reg_lease_release(reg_lease *lease, const uint32_t *sample, c_bool failed, c_bool *at_zero) noexcept
@@ -187,6 +197,7 @@ cdef extern from "registry.h":  # these call back into Python: with the thread s
     void reg_destroy(reg_garbage *garbage, reg_release release) noexcept
     void reg_keep_drop(reg_kept *kept, size_t count, reg_release release) noexcept
     void reg_lease_drop(reg_lease *lease, reg_release release) noexcept
+    void reg_refusal_drop(reg_refusal *refusal, reg_release release) noexcept
 
 
 cdef extern from "_python.h":

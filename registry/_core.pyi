@@ -46,6 +46,13 @@ class ViewBase:
     @property
     def avg_latency_ms(self) -> int: ...
 
+class Refusal:
+    """What a refusal tells, until somebody asks for it."""
+
+    def __len__(self) -> int: ...
+    def first(self, count: int, /) -> dict[str, str]:
+        """The reasons of so many, by backend id."""
+
 def seed_random(seed: int, /) -> None:
     """The calling thread's choices at random repeat from here. For tests."""
 

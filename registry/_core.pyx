@@ -61,25 +61,24 @@ cdef object lease_of(registry, model_id, policy, require, exclude, allow_unknown
     """`RegistryCore.acquire`."""
     cdef reg_registry *reg = (<RegistryCore>registry).reg
     cdef reg_request request
-    cdef reg_status status = REG_NONE_AVAILABLE
+    cdef reg_refusal refusal
+    cdef reg_status status
     if type(model_id) is not str:
         return lease_of(registry, exact_text(model_id, "model_id"), policy, require, exclude, allow_unknown)
     exclusion = fill_request(&request, policy, require, exclude, allow_unknown)
-    cdef bint can_exist = has_key(model_id, &request.model_id)
+    if not has_key(model_id, &request.model_id):
+        raise NoBackendAvailableError(model_id)
     cdef Lease lease = Lease.__new__(Lease)
-    while True:
-        if can_exist:
-            status = reg_acquire(reg, &request, &lease.lease)
-        if status == REG_UNHURRIED_ONLY:
-            request.unhurried = True
-            with nogil:
-                status = reg_acquire(reg, &request, &lease.lease)
-        if status == REG_OK:
-            lease.keep_id(model_id, &request.model_id)
-            return lease
-        if status != REG_NONE_AVAILABLE:
-            check(status, None)
-        refuse(reg if can_exist else NULL, &request, model_id)
+    status = reg_acquire(reg, &request, &lease.lease, &refusal)
+    if status == REG_UNHURRIED_ONLY:
+        request.unhurried = True
+        with nogil:
+            status = reg_acquire(reg, &request, &lease.lease, &refusal)
+    if status == REG_NONE_AVAILABLE:
+        raise_refusal(&refusal, &request, model_id)
+    check(status, None)
+    lease.keep_id(model_id, &request.model_id)
+    return lease
 
 
 cdef class RegistryCore:
@@ -351,27 +350,26 @@ cdef class RegistryCore:
     def select(self, model_id, /, *, policy="least_pending", require=None, exclude=(), allow_unknown=False):
         """The `Backend` that `acquire` would choose, without the count; whatever takes turns moves on. All else as `acquire`."""
         cdef reg_request request
-        cdef reg_status status = REG_NONE_AVAILABLE
+        cdef reg_refusal refusal
+        cdef reg_status status
         cdef void *definition = NULL
         cdef reg_reader *reader
         model_id = exact_text(model_id, "model_id")
         exclusion = fill_request(&request, policy, require, exclude, allow_unknown)
         request.unhurried = True
-        cdef bint can_exist = has_key(model_id, &request.model_id)
-        while True:
-            if can_exist:
-                reader = begin_read()
-                with nogil:
-                    status = reg_select(self.reg, &request, &definition)
-                Py_XINCREF(<PyObject *>definition)
-                reg_read_end(reader)
-            if status == REG_OK:
-                chosen = <object>definition
-                Py_DECREF(chosen)
-                return chosen
-            if status != REG_NONE_AVAILABLE:
-                check(status, None)
-            refuse(self.reg if can_exist else NULL, &request, model_id)
+        if not has_key(model_id, &request.model_id):
+            raise NoBackendAvailableError(model_id)
+        reader = begin_read()
+        with nogil:
+            status = reg_select(self.reg, reader, &request, &definition, &refusal)
+        Py_XINCREF(<PyObject *>definition)
+        reg_read_end(reader)
+        if status == REG_NONE_AVAILABLE:
+            raise_refusal(&refusal, &request, model_id)
+        check(status, None)
+        chosen = <object>definition
+        Py_DECREF(chosen)
+        return chosen
 
     def explain(self, model_id, /, *, policy="least_pending", require=None, exclude=(), allow_unknown=False):
         """Every backend of the model as `acquire` sees it now, as a list of `Candidate`: the next choice first, then those that

@@ -87,15 +87,14 @@ def seed_random(uint64_t seed, /):
 
 # ---- explanations
 
-cdef object reason_text(const reg_candidate *candidate, const reg_request *request):
-    if candidate.reason == REG_SHORT_CONTEXT:
-        return f"context {candidate.context_length} < {request.min_context}"
-    return reasons[candidate.reason]
+cdef object reason_text(uint8_t reason, uint32_t context_length, uint32_t min_context):
+    return f"context {context_length} < {min_context}" if reason == REG_SHORT_CONTEXT else reasons[reason]
 
 
 cdef object candidate_from(const reg_candidate *candidate, const reg_request *request, size_t place):
     return Candidate(
-        slot_get(<object>candidate.definition, backend_slots.id), reason_text(candidate, request),
+        slot_get(<object>candidate.definition, backend_slots.id),
+        reason_text(candidate.reason, candidate.context_length, request.min_context),
         place + 1 if candidate.reason == REG_ELIGIBLE else None, candidate.pending, candidate.latency, candidate.weight,
         candidate.priority)
 
@@ -119,12 +118,45 @@ cdef list explained(reg_registry *reg, reg_request *request):
         reg_candidates_free(&found)
 
 
-cdef int refuse(reg_registry *reg, reg_request *request, model_id) except -1:
-    """Raises NoBackendAvailableError with the reasons; returns where one has become available meanwhile."""
-    candidates = explained(reg, request) if reg != NULL else []
-    if any([candidate.reason is None for candidate in candidates]):
-        return 0
-    raise NoBackendAvailableError(model_id, {candidate.backend_id: candidate.reason for candidate in candidates})
+# ---- refusals
+
+@cython.final
+cdef class Refusal:
+    """What a refusal tells, until somebody asks for it: every candidate and what stood in its way. The core keeps the definitions."""
+
+    cdef reg_refusal refusal
+    cdef uint32_t min_context
+
+    def __dealloc__(self):
+        reg_refusal_drop(&self.refusal, release_object)
+
+    def __len__(self):
+        return self.refusal.count
+
+    def first(self, size_t count, /):
+        """The reasons of so many, by backend id."""
+        cdef const reg_obstacle *it
+        cdef size_t i
+        told = {}
+        for i in range(min(count, self.refusal.count)):
+            it = &self.refusal.items[i]
+            told[slot_get(<object>it.definition, backend_slots.id)] = reason_text(it.reason, it.context_length, self.min_context)
+        return told
+
+
+cdef int raise_refusal(reg_refusal *refusal, const reg_request *request, model_id) except -1:
+    """Raises NoBackendAvailableError, which takes the refusal over."""
+    cdef Refusal owner
+    try:
+        owner = Refusal.__new__(Refusal)
+    except BaseException:
+        reg_refusal_drop(refusal, release_object)
+        raise
+    owner.refusal = refusal[0]
+    owner.min_context = request.min_context
+    error = NoBackendAvailableError(model_id)
+    error._refusal = owner
+    raise error
 
 
 # ---- leases

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from registry._core import Refusal
 
 from registry._once import refuse_second_import
 from registry._text import printable
@@ -47,23 +51,57 @@ class BackendNotFoundError(_BackendError, KeyError):
 
 
 class NoBackendAvailableError(RegistryError, LookupError):
-    """No backend may be chosen for a model. `reasons` says why, by backend id; it is empty where no backend lists the model."""
+    """No backend may be chosen for a model. `reasons` says why, by backend id, as of the instant of the refusal; it is
+    empty where no backend lists the model. It is made when it is first asked for, O(backends of the model)."""
 
     def __init__(self, model_id: str, reasons: Mapping[str, str] | None = None) -> None:
         self.model_id = model_id
-        self.reasons = dict(reasons or {})
-        super().__init__(model_id, self.reasons)
+        self._reasons = dict(reasons or {})
+        self._refusal: Refusal | None = None  # set by the core: what `_reasons` lacks
+        super().__init__(model_id, self._reasons)
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why each backend of the model could not be chosen, by id."""
+        refusal = self._refusal
+        if refusal is not None:
+            # Threads that ask at once put the same into the same dictionary, which is also in `args`.
+            self._reasons.update(refusal.first(len(refusal)))
+            self._refusal = None
+        return self._reasons
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The model id and `reasons`."""
+        _ = self.reasons
+        return super().args
+
+    @args.setter
+    def args(self, args: tuple[Any, ...]) -> None:
+        vars(BaseException)["args"].__set__(self, args)
 
     @property
     def unknown_model(self) -> bool:
         """Whether no backend lists the model."""
-        return not self.reasons
+        refusal = self._refusal
+        return len(self._reasons if refusal is None else refusal) == 0
 
     def __str__(self) -> str:
-        told = [f"{backend_id!r} {reason}" for backend_id, reason in islice(self.reasons.items(), TOLD)]
-        if len(self.reasons) > TOLD:
-            told.append(f"and {len(self.reasons) - TOLD} more")
+        refusal = self._refusal
+        count = len(self._reasons if refusal is None else refusal)
+        first = dict(islice(self._reasons.items(), TOLD)) if refusal is None else refusal.first(TOLD)
+        told = [f"{backend_id!r} {reason}" for backend_id, reason in first.items()]
+        if count > TOLD:
+            told.append(f"and {count - TOLD} more")
         return f"no backend available for {self.model_id!r}: {', '.join(told) or 'no backend lists it'}"
+
+    def __repr__(self) -> str:
+        _ = self.reasons
+        return super().__repr__()
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        _ = self.reasons
+        return super().__reduce__()
 
 
 class FleetFileError(RegistryError, ValueError):

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "random.h"
+#include "rounds.h"
 
 /* ---- excluded ids ---- */
 
@@ -30,45 +30,17 @@ static bool is_excluded(const reg_request *request, const reg_key *id) {
     return false;
 }
 
-/* ---- where ties go on ---- */
-
-/* A registration is known by its order: its place may have changed since it was chosen, or it may have gone. */
-static uint32_t search_start(const choice *c, uint32_t last_order) {
-    uint32_t nearest = UINT32_MAX, start = 0;
-    EACH_LISTED(c, 0, c->reading.length, m) {
-        uint32_t distance = (uint32_t)m->record->order - last_order - 1; /* wraps: a round */
-        if (distance >= nearest) continue;
-        nearest = distance;
-        start = (uint32_t)(m - c->reading.array->members);
-    }
-    return start;
-}
-
-/* Behind the last chosen, whoever came or went since. Where nobody has been chosen yet, a place that differs from model to model and
- * from process to process (the hash is keyed): else the first backend of all would get the first request for each. */
-static uint32_t start_of(const choice *c) {
-    uint64_t last_chosen = load_hint(&c->model->last_chosen);
-    uint32_t position = (uint32_t)(last_chosen >> 32), last_order = (uint32_t)last_chosen, length = c->reading.length;
-    if (reg_unlikely(last_chosen == 0)) return (uint32_t)(random_mix(c->model->item.key.hash) % length);
-    if (position >= length) position = 0; /* another list since */
-    const member *there = c->reading.array->members + position;
-    bool is_there = member_is_in(there, c->reading.tick) && (uint32_t)there->record->order == last_order;
-    return !is_there ? search_start(c, last_order) : position + 1 < length ? position + 1 : 0;
-}
-
-void choice_move_on(const choice *c, const candidate *chosen) {
-    store_private(&c->model->last_chosen, (uint64_t)place_number(c, chosen) << 32 | (uint32_t)chosen->record->order);
-}
+/* ---- the choice ---- */
 
 bool choice_begin(choice *c, reg_registry *reg, const reg_request *request) {
-    *c = (choice){.request = request, .version = load_committed(&reg->committed), .best_average = 1};
+    *c = (choice){.request = request, .version = load_committed(&reg->committed), .best_average = 1, .round_age = NOBODY_IS_OLDER};
     c->model = model_index_get(&reg->models, &request->model_id);
     if (c->model == NULL) return false;
     c->reading = member_list_read(&c->model->members, c->version);
     if (c->reading.length == 0) return false;
-    if (request->policy != REG_POWER_OF_TWO && request->policy != REG_RANDOM) c->start = start_of(c);
     c->is_plain =
         request->exclude_count == 0 && !request->allow_unknown && request->capabilities == 0 && request->min_context == 0;
+    if (request->policy != REG_POWER_OF_TWO && request->policy != REG_RANDOM) round_join(c, reg);
     return true;
 }
 

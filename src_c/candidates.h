@@ -10,7 +10,11 @@ typedef struct choice {
     model *model;
     member_reading reading;
     uint64_t version;
-    uint32_t start;        /* where the round through the list begins: ties go to whom it meets first */
+    uint32_t start;        /* the position where a pass begins; this and the next three: see rounds.h */
+    uint32_t now;          /* the tick to come: stamps are older */
+    uint32_t round_age;    /* a member that is older is unserved in this round */
+    uint32_t disorder;     /* how many choices in a row have to be in order until a pass may stop */
+    bool is_own_round;     /* of this kind of request */
     uint32_t best_average; /* ms; see policy.h */
     bool is_plain;         /* every healthy backend that is not full will do */
     bool is_searched;      /* REG_POWER_OF_TWO: drawing met nobody, so the whole list was read */
@@ -52,8 +56,5 @@ static inline bool candidate_is_eligible(const choice *c, const candidate *x, bo
     if (reg_likely(is_plain && record_is_plainly_healthy(x->record, c->version))) return true;
     return candidate_obstacle(c, x->place) == REG_ELIGIBLE;
 }
-
-/* After a choice: ties go on behind the one that was chosen. */
-void choice_move_on(const choice *c, const candidate *chosen);
 
 #endif

@@ -1,8 +1,8 @@
 /* What a choice looks like from outside: every candidate, what stands in its way, and who would be next. Reads, and never chooses. */
 #include <stdlib.h>
 
-#include "candidates.h"
 #include "memory.h"
+#include "rounds.h"
 
 /* A candidate beside what is told of it, so that both are sorted at once. */
 typedef struct explained {
@@ -11,27 +11,35 @@ typedef struct explained {
     const choice *choice;
 } explained;
 
-/* Of equal ones, whom a round through the list meets first. */
-static uint32_t place_in_round(const explained *e) {
+/* How far from where a pass starts. */
+static uint32_t distance_of(const explained *e) {
     uint32_t position = place_number(e->choice, &e->seen), start = e->choice->start;
     return position >= start ? position - start : position + e->choice->reading.length - start;
+}
+
+/* Of equals: the unserved ones as a pass meets them, then the others by age. See rounds.h. */
+static int by_turn(const explained *a, const explained *b) {
+    bool a_is_unserved = is_unserved(a->choice, &a->seen), b_is_unserved = is_unserved(b->choice, &b->seen);
+    if (a_is_unserved != b_is_unserved) return a_is_unserved ? -1 : 1;
+    if (!a_is_unserved && a->seen.age != b->seen.age) return compare(b->seen.age, a->seen.age);
+    return compare(distance_of(a), distance_of(b));
 }
 
 static int by_rank(const void *left, const void *right) {
     const explained *a = left, *b = right;
     bool a_is_out = a->told.reason != REG_ELIGIBLE, b_is_out = b->told.reason != REG_ELIGIBLE;
     if (a_is_out != b_is_out) return a_is_out ? 1 : -1;
-    if (a_is_out) return (a->told.order > b->told.order) - (a->told.order < b->told.order);
+    if (a_is_out) return compare(a->told.order, b->told.order);
     const choice *c = a->choice;
-    if (is_preferred(c->request->policy, &a->seen, &b->seen, c->best_average)) return -1;
-    if (is_preferred(c->request->policy, &b->seen, &a->seen, c->best_average)) return 1;
-    return place_in_round(a) < place_in_round(b) ? -1 : 1;
+    int by_policy = preference(c->request->policy, &a->seen, &b->seen, c->best_average);
+    return by_policy != 0 ? by_policy : by_turn(a, b);
 }
 
 static explained explain_one(const choice *c, const member *place) {
     candidate x = candidate_at(place, true);
     record *r = x.record;
     x.pending = counter_value(&r->counters.pending);
+    x.age = age_of(c, r);
     reg_reason reason = candidate_obstacle(c, place);
     if (reason == REG_ELIGIBLE && candidate_is_full(&x)) reason = REG_FULL;
     if (c->request->policy == REG_ROUND_ROBIN) x.credit = turns_credit(&c->model->turns, r->order) + r->weight;

@@ -15,11 +15,14 @@ enum { CENSUS_VERSIONS = 16 };
 struct reg_registry {
     string_map records;          /* id -> record */
     _Atomic uint64_t committed;  /* version.h */
+    _Atomic uint64_t choices_changed; /* the version of the last write that changed what choices depend on; see select.c */
     member_list roster;
     model_index models;
     string_map urls;             /* normalized url -> alias */
     string_map instances;        /* mDNS instance -> alias */
     _Atomic uint64_t census[CENSUS_VERSIONS]; /* of version V at V % CENSUS_VERSIONS: backends << 32 | models */
+
+    _Alignas(REG_CACHE_LINE) _Atomic uint32_t tick; /* a hint: counts choices; never 0. See candidates.h */
 
     _Alignas(REG_CACHE_LINE) pthread_mutex_t writer; /* guards all that is not published, and every write */
     epoch_limbo limbo;

@@ -1,6 +1,6 @@
 /* The models that a fleet serves: model id -> the records that serve it, and every distinct definition of a model kept once.
  *
- *   model     one per model id     its published list of records, and whose turn it is
+ *   model     one per model id     its published list of records, and where rounds and turns stand
  *   variant   one per definition   (id, name, limits, capabilities), shared by all records that define it so
  *
  * Readers find models by id inside an epoch, without a lock. Everything else is under the writer lock. A variant lives while something
@@ -21,7 +21,9 @@ typedef struct model {
     uint32_t variants;
     uint32_t mark; /* scratch of the write at work; 0 between writes */
     /* Written by every choice, so on a line of its own. */
-    _Alignas(REG_CACHE_LINE) _Atomic uint64_t last_chosen; /* a hint: its place in the list << 32 | the low half of its order; 0: none yet */
+    _Alignas(REG_CACHE_LINE) _Atomic uint64_t round; /* see round_word in candidates.h */
+    _Atomic uint64_t own_kind;                       /* the kind of request that has a round of its own; 0: none */
+    _Atomic uint64_t own_round;
     turns turns; /* under the registry's lock of that name */
     char id[];
 } model;

@@ -2,7 +2,7 @@
  *
  *   line 0   for look-ups: read by every operation, written by     item  life  state  memberships  url  instance
  *            the writer lock's holder
- *   line 1   for counting and choosing: written by every thread    counters  health  order  id  holds  max_pending  priority  weight
+ *   line 1   for counting and choosing: written by every thread    counters  health  order  weight  id  holds  max_pending  priority  chosen_at
  *
  * Two records never share a line, and counting on one does not disturb the look-up of it. What a choice wants to know of a
  * candidate is on one line.
@@ -68,13 +68,15 @@ typedef struct record {
     };
 
     _Alignas(REG_CACHE_LINE) counters counters;
-    _Atomic uint64_t health; /* health << 62 | version: those of the newest state */
-    uint64_t order; /* of registration, from 1; this and the rest are immutable */
-    void *id;       /* the object that item.key.data lies in */
+    _Atomic uint64_t health; /* health << 62 | version: that of the newest state, and since when choices see no change */
+    /* Immutable, but for `holds` and `chosen_at`. */
+    uint64_t order : 48; /* of registration, from 1 */
+    uint64_t weight : 16;
+    void *id; /* the object that item.key.data lies in */
     _Atomic uint32_t holds;
     uint32_t max_pending;
     int32_t priority;
-    uint16_t weight;
+    _Atomic uint32_t chosen_at; /* a hint: the registry's tick at its last choice; 0: never chosen */
 } record;
 
 _Static_assert(sizeof(record) == 2 * REG_CACHE_LINE, "a record is two lines");
@@ -88,15 +90,16 @@ static inline state *record_state_at(record *r, uint64_t version) {
 
 #define RECORD_VERSION (((uint64_t)1 << 62) - 1)
 
-/* Whether the record is healthy at `version` and has not changed since; one comparison, as REG_HEALTHY is 0. */
+/* Whether the record is healthy at `version` and nothing that choices depend on has changed since; one comparison, as REG_HEALTHY is 0. */
 static inline bool record_is_plainly_healthy(record *r, uint64_t version) { return load_published(&r->health) <= version; }
 
 static inline bool record_has_changed_since(record *r, uint64_t version) {
     return (load_published(&r->health) & RECORD_VERSION) > version;
 }
 
-/* The health at `version`. What the record's own line tells is right unless it is newer; a write puts it there before it commits, so
- * a reader at `version` never finds an older one. */
+/* The health at `version`. The record's own line holds the health since its version W, of the last write that changed health or
+ * definition. If W is not newer than `version`, it is right: a write puts it there before it commits, so a reader at `version` sees that of
+ * each write up to its own, and those after W, up to `version` and beyond, left the health as it was. If W is newer, the states tell. */
 static inline uint8_t record_health_at(record *r, uint64_t version) {
     uint64_t newest = load_published(&r->health);
     return reg_likely((newest & RECORD_VERSION) <= version) ? (uint8_t)(newest >> 62) : record_state_at(r, version)->health;
@@ -104,10 +107,13 @@ static inline uint8_t record_health_at(record *r, uint64_t version) {
 
 static inline uint64_t record_health_word(const state *s) { return (uint64_t)s->health << 62 | s->version; }
 
-/* Makes `s` the newest state, as a part of the write at work. Under the lock. */
-static inline void record_set_state(record *r, state *s) {
+/* Makes `s` the newest state, as a part of the write at work; whether that changes anything that choices depend on. Under the lock. */
+static inline bool record_set_state(record *r, state *s) {
+    const state *old = load_own(&r->state);
+    bool changes_choices = s->health != old->health || s->definition != old->definition;
     publish(&r->state, s);
-    publish(&r->health, record_health_word(s));
+    if (changes_choices) publish(&r->health, record_health_word(s));
+    return changes_choices;
 }
 
 /* NULL when memory is out. The variants' holds pass to the memberships. */

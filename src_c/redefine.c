@@ -81,6 +81,7 @@ static void apply(reg_registry *reg, const reg_entry *entry, change *c) {
     state *old = load_own(&r->state);
     alias *old_instance = r->instance;
     move_between_lists(reg, c);
+    note_choices_changed(reg);
     r->instance = c->instance;
     if (old_instance != NULL) alias_drop(old_instance, committed(reg));
     *c->state = (state){.shown.generations = reg->generations,

@@ -117,6 +117,7 @@ reg_registry *reg_new(void) {
         return NULL;
     }
     reg->roster.is_roster = true;
+    store_private(&reg->tick, 1);
     pthread_mutex_init(&reg->writer, NULL);
     pthread_mutex_init(&reg->turns, NULL);
     list_registry(reg);

@@ -85,9 +85,9 @@ void reg_destroy(reg_garbage *garbage, void (*release)(void *object));
 struct epoch_slot *reg_read_begin(void);
 void reg_read_end(struct epoch_slot *reader);
 
-/* Keeps the objects of `count` views that were found in this read; each is given back by reg_keep_drop. NULL when memory is
- * out. Between reg_read_begin and reg_read_end, once they are found. O(1), whatever the count, except for the first in a
- * generation: see reservation.h. */
+/* Keeps the objects of `count` views, or refusals, that were found in this read; each is given back by reg_keep_drop. NULL
+ * when memory is out. Between reg_read_begin and reg_read_end, once they are found. O(1), whatever the count, except for the
+ * first in a generation: see reservation.h. */
 reg_kept *reg_read_keep(reg_registry *reg, struct epoch_slot *reader, size_t count);
 /* From now on the next reg_read_keep in this read cannot fail. False when memory is out. */
 bool reg_read_prepare(struct epoch_slot *reader);
@@ -203,6 +203,21 @@ typedef struct reg_candidates {
     size_t count;
 } reg_candidates;
 
+/* One backend that could not be chosen. */
+typedef struct reg_obstacle {
+    void *definition;
+    uint64_t order;
+    uint32_t context_length;
+    uint8_t reason;
+} reg_obstacle;
+
+/* All of them, as they were when it was refused: see select.c. */
+typedef struct reg_refusal {
+    reg_obstacle *items; /* in the list's order; NULL where no backend lists the model */
+    size_t count;
+    reg_kept *kept; /* what keeps their definitions */
+} reg_refusal;
+
 /* One request in flight. All zero is none. */
 typedef struct reg_lease {
     struct record *record;
@@ -210,11 +225,12 @@ typedef struct reg_lease {
     _Atomic bool is_active;
 } reg_lease;
 
-/* Chooses a backend and counts one more in flight on it, in one step. REG_OK, REG_NONE_AVAILABLE, REG_UNHURRIED_ONLY or REG_NO_MEMORY.
- * O(backends of the model), REG_POWER_OF_TWO expected O(1). */
-reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease);
+/* Chooses a backend and counts one more in flight on it, in one step. REG_OK, REG_UNHURRIED_ONLY, REG_NO_MEMORY, or REG_NONE_AVAILABLE and
+ * then `refusal` is set. O(backends of the model), REG_POWER_OF_TWO expected O(1 / share of those that may be chosen). */
+reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease, reg_refusal *refusal);
 /* The choice without the count; the definition is borrowed. Between reg_read_begin and reg_read_end. As reg_acquire. */
-reg_status reg_select(reg_registry *reg, reg_request *request, void **definition);
+reg_status reg_select(reg_registry *reg, struct epoch_slot *reader, reg_request *request, void **definition, reg_refusal *refusal);
+void reg_refusal_drop(reg_refusal *refusal, void (*release)(void *object));
 /* Every backend of the model; for a model that none lists, none. Between reg_read_begin and reg_read_end. REG_OK or REG_NO_MEMORY. */
 reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *candidates);
 void reg_candidates_free(reg_candidates *candidates);

@@ -1,4 +1,5 @@
 /* Choosing a backend, and counting on it, in one step: the instant at which a choice is the right one is also that at which it counts.
+ * Which of equal ones it is: rounds.h.
  *
  * An attempt
  * ----------
@@ -13,8 +14,10 @@
  * The proof that a choice takes effect at T, for LEAST_PENDING
  * -------------------------------------------------------------
  * Counts, claims and the committed version are sequentially consistent: there is one order of all of them, called time here.
- *   a. At T the candidates are those of V. If the clock stands at V, by the argument of version.h. Else 5 has found at the new
- *      version the same members of the same array, and no health that is younger than V.
+ *   a. At T the candidates are those of V. If the clock stands at V, by the argument of version.h. Else, if CHOICES_CHANGED,
+ *      loaded after T, is not above V, for then no write after V has changed a list, a health or a definition: one that had would
+ *      have stored its version there before its commit, and T has seen the commits of all writes up to its own. Else 5 has found at
+ *      the new version the same members of the same array, and no health or definition that is younger than V.
  *   b. At T each of the others has at least as many in flight as 2 saw. 5 finds the same number of decrements on it as 2 (their sum does, and
  *      they only grow), so between the two, and T lies between, it was at most counted up. Who has been claimed by another choice has
  *      one more than its word says, once that one takes effect: that is more, too.
@@ -23,23 +26,26 @@
  *   d. Preferences are monotonic (policy.h), so by a., b. and c. the chosen one is the best at T, and it is below its cap. By c. the count that
  *      6 makes is there for everyone from T on.
  * `select` makes no claim and counts nothing: after 5 it reads w once more, and where that is the same, c. holds for it too.
- * A refusal takes effect at T likewise: who was full has not been decremented, so it is full at T. The same holds for PRIORITY's passing on from
+ * A refusal takes effect at T likewise: who was full has not been decremented, so it is full at T. So its reasons are those of T: an
+ * obstacle as of V, or else full; no count is read again for them. The same holds for PRIORITY's passing on from
  * full ones, for SMART and LOWEST_LATENCY with the versions of the averages in 5, and for POWER_OF_TWO with the two that were drawn. What
  * RANDOM promises depends on nobody else's load, nor does whose turn it is by ROUND_ROBIN where nobody was passed over: there the chosen one
- * alone is looked at again. So it is where LEAST_PENDING meets one that is idle and of the greatest weight: none can be better, so the
- * pass ends there, and in a fleet that is not busy it is short. (Where the greatest weight has risen since, 5 looks at all of them: then what the pass
- * has summed up is less than all, and if it is the same by chance, the chosen one was still unbeatable at V.)
+ * alone is looked at again. So it is where LEAST_PENDING has chosen one that is idle and of the greatest weight: none can be better, so the
+ * pass may end there, and in a fleet that is not busy it is short. (Where the greatest weight has risen since, 5 looks at all of them: then what
+ * the pass has summed up is less than all, and if it is the same by chance, the chosen one was still unbeatable at V.)
  *
- * Progress. An attempt fails only because another thread's operation took effect on one of the candidates: lock-free. So that
- * nobody starves, after MANY_ATTEMPTS (fewer in a long list) it holds the writer lock, which keeps the version, and leaves out 5: then the chosen one is still
- * eligible, below its cap and counted exactly, but the best only of what the pass saw, all of it within the call.
+ * Progress. An attempt fails only because another thread's operation took effect on one of the candidates: lock-free. So that nobody
+ * starves, after MANY_ATTEMPTS (fewer in a long list) it holds the writer lock, which keeps the version, and leaves out 5. Then the
+ * chosen one is still eligible, below its cap and counted exactly, but the best only of what the pass saw, all of it within the
+ * call. If the pass finds nobody, it is a refusal: each candidate was full when it was passed, though not all at one instant.
  *
- * Turns. `last_chosen` is a hint to where ties go on: it is stored after the choice, and two choices at one time may read the same. ROUND_ROBIN's
- * turns are exact, and taken under the registry's lock of that name, which is never held by anybody who waits for a reader.
+ * ROUND_ROBIN's turns are exact, and taken under the registry's lock of that name, which is never held by anybody who waits for a
+ * reader.
  */
-#include "candidates.h"
 #include "lease.h"
 #include "random.h"
+#include "refusal.h"
+#include "rounds.h"
 
 #define always_inline inline __attribute__((always_inline))
 
@@ -47,8 +53,9 @@
 enum { QUICK_LENGTH = 64 };
 /* A choice is tried so often, but where that would read more than so many candidates, less often, though some times in any case. */
 enum { MANY_ATTEMPTS = 256, MANY_CANDIDATES = 1 << 18, SOME_ATTEMPTS = 8 };
-/* How often POWER_OF_TWO draws one that is not eligible before it looks at all of them. */
-enum { MANY_DRAWS = 16 };
+/* How often POWER_OF_TWO draws, for each of its two, before it looks at all; in a long list more often, for one draw in so many members
+ * costs little beside that. */
+enum { MANY_DRAWS = 16, MEMBERS_PER_DRAW = 64 };
 
 typedef enum verdict { CHOSEN, NONE_LEFT, TRY_AGAIN, NO_MEMORY, TOO_LONG } verdict;
 
@@ -58,6 +65,7 @@ typedef struct picks {
     uint32_t count;
     uint64_t tally; /* of everything that may not have changed; see tally_of */
     bool passed_over; /* REG_ROUND_ROBIN: somebody who was full or not eligible */
+    bool leaves_unserved; /* REG_LEAST_PENDING: see rounds.h */
 } picks;
 
 /* ---- the pass ---- */
@@ -87,9 +95,17 @@ static void find_best_average(choice *c, picks *p) {
     for (int half = 0; half < 2; half++)        \
         EACH_LISTED((c), half == 0 ? (c)->start : 0, half == 0 ? (c)->reading.length : (c)->start, m)
 
-/* Idle, and of the greatest weight: whatever happens to the others, none is preferred to it. */
-static always_inline bool is_unbeatable(const choice *c, const candidate *x) {
-    return counter_in_flight(x->pending) == 0 && x->weight >= load_published(&c->reading.array->top_weight);
+/* Of one that would be the best, were it eligible for this request: whether others will want it in this round. */
+static bool is_left_unserved(const choice *c, candidate x) {
+    x.age = age_of(c, x.record);
+    return is_unserved(c, &x) && record_is_plainly_healthy(x.record, c->version) && !candidate_is_full(&x);
+}
+
+/* Whether `x` goes before the best so far. */
+static always_inline bool goes_before(const choice *c, reg_policy policy, const candidate *x, const candidate *best) {
+    int order = preference(policy, x, best, c->best_average);
+    if (reg_likely(order > 0)) return false;
+    return order < 0 || (age_of(c, x->record) > best->age && !is_unserved(c, best));
 }
 
 static always_inline void pass_by(const choice *shared, reg_policy policy, bool is_plain, picks *p) {
@@ -101,15 +117,19 @@ static always_inline void pass_by(const choice *shared, reg_policy policy, bool 
         candidate x = candidate_at(m, depends_on_latency(policy));
         if (policy != REG_LOWEST_LATENCY) tally += tally_of(&x);
         /* Last what is seldom asked: most candidates are none that would be preferred. */
-        if (policy != REG_RANDOM && reg_likely(found && !is_preferred(policy, &x, &best, c->best_average))) continue;
-        if (!candidate_is_eligible(c, &x, is_plain) || candidate_is_full(&x)) continue;
+        if (policy != REG_RANDOM && reg_likely(found && !goes_before(c, policy, &x, &best))) continue;
+        if (!candidate_is_eligible(c, &x, is_plain) || candidate_is_full(&x)) {
+            if (policy == REG_LEAST_PENDING && !is_plain && is_left_unserved(c, x)) p->leaves_unserved = true;
+            continue;
+        }
         /* A weighted reservoir of one (Chao, 1982). */
         if (policy == REG_RANDOM && random_below(weights += x.weight) >= x.weight) continue;
         /* Keeps the compiler from moving conditionally: then each candidate would wait for the one before. */
         atomic_signal_fence(memory_order_relaxed);
         best = x;
+        best.age = age_of(c, x.record);
         found = true;
-        if (policy == REG_LEAST_PENDING && is_unbeatable(c, &x)) goto done;
+        if (policy == REG_LEAST_PENDING && is_unserved(c, &best) && is_unbeatable(c, &best)) goto done;
     }
 done:
     p->tally = tally;
@@ -117,16 +137,25 @@ done:
     if (found) p->best = best;
 }
 
-/* The first member from `m` on that has fewer than `limit` in flight, with its word; or `end`. Adds up the tallies of all that it reads. */
-static always_inline const member *next_below(const member *m, const member *end, uint32_t tick, uint64_t limit, uint64_t *word,
-                                              uint64_t *tally) {
-    uint64_t sum = *tally, pending = 0;
+/* What goes before the best so far, where all weigh the same. */
+typedef struct mark {
+    uint64_t limit;     /* whoever has no more in flight */
+    uint64_t in_flight; /* and if as many as this, */
+    uint32_t age;       /* then only if it is older */
+} mark;
+
+/* The first member from `m` on that goes before the best so far, or `end`. Sets its word, and adds up the tallies of all that it reads. */
+static always_inline const member *next_before(const choice *c, const mark *best, const member *m, const member *end, uint64_t *word,
+                                               uint64_t *tally) {
+    uint64_t sum = *tally, pending = 0, limit = best->limit;
+    uint32_t tick = c->reading.tick, now = c->now;
 #pragma GCC unroll 4
     for (; m != end; m++) {
         if (reg_unlikely(!member_is_in(m, tick))) continue;
         pending = load_counted(&m->record->counters.pending);
         sum += counter_decrements(pending);
-        if (reg_unlikely(counter_in_flight(pending) < limit)) break;
+        if (reg_likely(counter_in_flight(pending) > limit)) continue;
+        if (counter_in_flight(pending) != best->in_flight || now - load_hint(&m->record->chosen_at) > best->age) break;
     }
     *word = pending;
     *tally = sum;
@@ -136,15 +165,20 @@ static always_inline const member *next_below(const member *m, const member *end
 /* LEAST_PENDING where all weigh the same, as in most lists: the numbers in flight decide alone. */
 static void pass_over_equals(const choice *c, picks *p) {
     const member *members = c->reading.array->members, *start = members + c->start, *end = members + c->reading.length;
-    uint64_t limit = UINT64_MAX, word;
-    for (int half = 0; half < 2 && limit != 0; half++) {
+    mark best = {.limit = UINT64_MAX, .in_flight = UINT64_MAX};
+    uint64_t word;
+    for (int half = 0; half < 2; half++) {
         const member *m = half == 0 ? start : members, *to = half == 0 ? end : start;
-        for (; limit != 0 && (m = next_below(m, to, c->reading.tick, limit, &word, &p->tally)) != to; m++) {
-            candidate x = {.record = m->record, .place = m, .pending = word, .weight = m->record->weight};
-            if (!candidate_is_eligible(c, &x, c->is_plain) || candidate_is_full(&x)) continue;
+        for (; (m = next_before(c, &best, m, to, &word, &p->tally)) != to; m++) {
+            candidate x = {.record = m->record, .place = m, .pending = word, .weight = m->record->weight, .age = age_of(c, m->record)};
+            if (!candidate_is_eligible(c, &x, c->is_plain) || candidate_is_full(&x)) {
+                p->leaves_unserved |= !c->is_plain && is_left_unserved(c, x);
+                continue;
+            }
             p->best = x;
             p->count = 1;
-            limit = counter_in_flight(word);
+            best = (mark){.limit = counter_in_flight(word), .in_flight = counter_in_flight(word), .age = x.age};
+            if (is_unserved(c, &x) && best.limit-- == 0) return; /* unserved: only who has less goes before it */
         }
     }
 }
@@ -173,8 +207,9 @@ static bool pass_in_turn(const choice *c, picks *p) {
         }
         its->due = t->round;
         x.credit = its->credit + its->weight;
-        if (p->count != 0 && !is_preferred(REG_ROUND_ROBIN, &x, &p->best, 1)) continue;
+        if (p->count != 0 && !goes_before(c, REG_ROUND_ROBIN, &x, &p->best)) continue;
         p->best = x;
+        p->best.age = age_of(c, x.record);
         p->count = 1;
     }
     return true;
@@ -183,7 +218,8 @@ static bool pass_in_turn(const choice *c, picks *p) {
 /* ---- two at random ---- */
 
 static bool draw(const choice *c, candidate *x, const member *other_than) {
-    for (int i = 0; i < MANY_DRAWS; i++) {
+    uint32_t draws = MANY_DRAWS + (c->request->unhurried ? c->reading.length / MEMBERS_PER_DRAW : 0);
+    for (uint32_t i = 0; i < draws; i++) {
         const member *m = c->reading.array->members + random_below(c->reading.length);
         if (m == other_than || !member_is_in(m, c->reading.tick)) continue;
         *x = candidate_at(m, false);
@@ -221,7 +257,7 @@ static bool pick_two(choice *c, picks *p) {
         draw_from_all(c, p);
         c->is_searched = true;
     }
-    if (p->count == 2 && is_less_loaded(&p->second, &p->best)) {
+    if (p->count == 2 && compare_loads(&p->second, &p->best) < 0) {
         candidate better = p->second;
         p->second = p->best;
         p->best = better;
@@ -248,6 +284,13 @@ static verdict pick(choice *c, picks *p) {
 
 /* ---- looking again ---- */
 
+/* Loads the committed version again: T. Where no write since V has changed anything that choices depend on, V is as good. */
+static uint64_t version_at_t(reg_registry *reg, const choice *c) {
+    uint64_t now = load_committed(&reg->committed);
+    if (reg_likely(now == c->version)) return now;
+    return load_published(&reg->choices_changed) <= c->version ? c->version : now;
+}
+
 /* The list at a later version, if it is the same array with as many members. */
 static bool is_same_array(const choice *c, const member_reading *later) {
     return later->array == c->reading.array && later->length == c->reading.length;
@@ -260,18 +303,17 @@ static inline bool is_as_before(const choice *c, const member_reading *later, co
     return !is_listed || !record_has_changed_since(m->record, c->version);
 }
 
-static always_inline bool tally_is(const choice *c, uint64_t expected, bool with_latency) {
-    uint64_t tally = 0, word;
-    const member *members = c->reading.array->members, *end = members + c->reading.length;
-    if (!with_latency) {
-        (void)next_below(members, end, c->reading.tick, 0, &word, &tally);
-    } else {
-        EACH_LISTED(c, 0, c->reading.length, m) {
-            candidate x = candidate_at(m, true);
-            tally += tally_of(&x);
-        }
+static always_inline uint64_t tally_of_all(const choice *c, bool with_latency) {
+    const member *m = c->reading.array->members, *end = m + c->reading.length;
+    uint32_t tick = c->reading.tick;
+    uint64_t tally = 0;
+#pragma GCC unroll 4
+    for (; m != end; m++) {
+        if (reg_unlikely(!member_is_in(m, tick))) continue;
+        candidate x = candidate_at(m, with_latency);
+        tally += tally_of(&x);
     }
-    return tally == expected;
+    return tally;
 }
 
 static bool all_as_before(const choice *c, const picks *p, uint64_t now) {
@@ -281,7 +323,7 @@ static bool all_as_before(const choice *c, const picks *p, uint64_t now) {
         for (uint32_t i = 0; i < c->reading.length; i++)
             if (!is_as_before(c, &later, c->reading.array->members + i)) return false;
     }
-    return depends_on_latency(c->request->policy) ? tally_is(c, p->tally, true) : tally_is(c, p->tally, false);
+    return (depends_on_latency(c->request->policy) ? tally_of_all(c, true) : tally_of_all(c, false)) == p->tally;
 }
 
 static bool picks_as_before(const choice *c, const picks *p, uint64_t now) {
@@ -304,11 +346,9 @@ static bool holds_still(const choice *c, const picks *p, uint64_t now) {
 
 /* ---- the attempt ---- */
 
-static void move_on(const choice *c, const candidate *chosen) {
-    reg_policy policy = c->request->policy;
-    if (policy == REG_RANDOM || policy == REG_POWER_OF_TWO) return;
-    if (policy == REG_ROUND_ROBIN) turns_settle(&c->model->turns, chosen->record->order);
-    choice_move_on(c, chosen);
+static void settle(const choice *c, reg_registry *reg, const picks *p) {
+    if (c->request->policy == REG_ROUND_ROBIN) turns_settle(&c->model->turns, p->best.record->order);
+    round_settle(c, reg, &p->best, p->leaves_unserved);
 }
 
 /* A choice without a count makes no claim: it only looks whether the word is the same after the second pass, and unclaimed. */
@@ -330,11 +370,11 @@ static verdict attempt(reg_registry *reg, choice *c, const reg_request *request,
     verdict picked = pick(c, &p);
     if (picked != CHOSEN) return picked;
     if (p.count != 0 && !is_unseen(&p, counts)) return TRY_AGAIN;
-    bool was_right = (is_last && p.count != 0) || (holds_still(c, &p, load_committed(&reg->committed)) && is_still_unseen(&p, counts));
+    bool was_right = is_last || (holds_still(c, &p, version_at_t(reg, c)) && is_still_unseen(&p, counts));
     if (!was_right) return TRY_AGAIN;
     if (p.count == 0) return NONE_LEFT;
     if (counts && !counter_take(&p.best.record->counters.pending, p.best.pending)) return TRY_AGAIN;
-    move_on(c, &p.best);
+    settle(c, reg, &p);
     *chosen = p.best.record;
     return CHOSEN;
 }
@@ -365,24 +405,25 @@ static reg_status choose(reg_registry *reg, reg_request *request, bool counts, c
     }
 }
 
-reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease) {
+reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease, reg_refusal *refusal) {
     epoch_slot *slot = epoch_enter();
     if (slot == NULL) return REG_NO_MEMORY;
     choice c;
     record *chosen = NULL;
     reg_status status = choose(reg, request, true, &c, &chosen);
     if (status == REG_OK) record_hold(chosen);
+    if (status == REG_NONE_AVAILABLE) status = refuse(reg, slot, &c, refusal);
     epoch_leave(slot);
     if (status == REG_OK) lease_begin(lease, chosen);
     return status;
 }
 
-reg_status reg_select(reg_registry *reg, reg_request *request, void **definition) {
+reg_status reg_select(reg_registry *reg, epoch_slot *reader, reg_request *request, void **definition, reg_refusal *refusal) {
     choice c;
     record *chosen = NULL;
     reg_status status = choose(reg, request, false, &c, &chosen);
     if (status == REG_OK) *definition = record_state_at(chosen, c.version)->definition;
-    return status;
+    return status == REG_NONE_AVAILABLE ? refuse(reg, reader, &c, refusal) : status;
 }
 
 void reg_seed_random(uint64_t seed) { random_state = seed != 0 ? seed : 1; }

@@ -106,6 +106,7 @@ static reg_status add(reg_registry *reg, const reg_entry *entry) {
     fill_record(reg, r, entry);
     enter_lists(reg, r);
     string_map_put(&reg->records, &r->item);
+    note_choices_changed(reg);
     commit_write(reg);
     return REG_OK;
 }
@@ -156,6 +157,7 @@ static reg_status remove_record(reg_registry *reg, const reg_key *id, reg_view *
     alias_drop(r->url, committed(reg));
     if (r->instance != NULL) alias_drop(r->instance, committed(reg));
     publish(&r->life, life_dead_since(version_at_work(reg)));
+    note_choices_changed(reg);
     commit_write(reg);
     *last = view_at(r, committed(reg));
     unlink_record(reg, r);

@@ -60,6 +60,9 @@ static inline void commit_write(reg_registry *reg) {
     commit(&reg->committed, version);
 }
 
+/* The write at work changes what choices depend on: a list, a health or a definition. Before it is committed. */
+static inline void note_choices_changed(reg_registry *reg) { publish(&reg->choices_changed, version_at_work(reg)); }
+
 static inline record *find_record(reg_registry *reg, const reg_key *id) {
     string_item *item = string_map_get(&reg->records, id);
     return item == NULL ? NULL : reg_container(item, record, item);
@@ -76,7 +79,7 @@ static inline void replace_state(reg_registry *reg, record *r, state *fresh) {
     state *old = load_own(&r->state);
     fresh->shown.link = &old->shown;
     fresh->version = version_at_work(reg);
-    record_set_state(r, fresh);
+    if (record_set_state(r, fresh)) note_choices_changed(reg);
     commit_write(reg);
     state_retire(old, &reg->limbo);
 }

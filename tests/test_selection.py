@@ -158,14 +158,18 @@ def test_first_choices_differ_from_model_to_model() -> None:
     assert max(counts.values()) < 90  # 40 expected
 
 
-def test_the_turns_of_models_are_their_own() -> None:
+@pytest.mark.parametrize("policy", EXACT)
+def test_turns_belong_to_backends_whatever_the_model(policy: Policy) -> None:
     registry = Registry()
-    for number in range(2):
+    for number in range(3):
         registry.add_backend(make_backend(f"b{number}", "m", "n"))
         registry.update_status(f"b{number}", "healthy")
-    first = [registry.select(model_id).id for model_id in ("m", "n", "m", "n")]
-    assert first[0] != first[2]
-    assert first[1] != first[3]
+    chosen = [registry.select("mn"[number % 2], policy=policy).id for number in range(12)]
+    if policy is Policy.ROUND_ROBIN:  # credits are a model's own: its turns, and where they are equal, the backends'
+        assert all(len(set(chosen[start::2][:3])) == 3 for start in (0, 1))
+        assert chosen[0] != chosen[1]
+    else:
+        assert all(len(set(chosen[start : start + 3])) == 3 for start in range(10))
 
 
 # ---- exactness

@@ -175,9 +175,19 @@ reg_request client_request(const char *model_id, reg_policy policy) {
     return (reg_request){.model_id = key_of(model_id), .policy = policy, .unhurried = true};
 }
 
+/* What a refusal tells is alive until then. */
+static void let_go(reg_refusal *refusal) {
+    for (size_t i = 0; i < refusal->count; i++) CHECK(object_of(refusal->items[i].definition)->number >= 0);
+    reg_refusal_drop(refusal, object_release);
+}
+
 int client_acquire(reg_registry *reg, reg_request request, reg_lease *lease) {
     *lease = (reg_lease){0};
-    if (reg_acquire(reg, &request, lease) != REG_OK) return -1;
+    reg_refusal refusal = {0};
+    if (reg_acquire(reg, &request, lease, &refusal) != REG_OK) {
+        let_go(&refusal);
+        return -1;
+    }
     struct epoch_slot *reader = reg_read_begin();
     int number = object_of(reg_lease_definition(lease))->number;
     reg_read_end(reader);
@@ -187,8 +197,10 @@ int client_acquire(reg_registry *reg, reg_request request, reg_lease *lease) {
 int client_select(reg_registry *reg, reg_request request) {
     struct epoch_slot *reader = reg_read_begin();
     void *definition = NULL;
-    int number = reg_select(reg, &request, &definition) == REG_OK ? object_of(definition)->number : -1;
+    reg_refusal refusal = {0};
+    int number = reg_select(reg, reader, &request, &definition, &refusal) == REG_OK ? object_of(definition)->number : -1;
     reg_read_end(reader);
+    let_go(&refusal);
     return number;
 }
 

@@ -60,10 +60,22 @@ static reg_status bulk(reg_registry *reg) {
 static reg_status take_a_turn(reg_registry *reg) {
     reg_request request = client_request("m", REG_ROUND_ROBIN);
     reg_lease lease = {0};
+    reg_refusal refusal;
     request.allow_unknown = true;
-    reg_status status = reg_acquire(reg, &request, &lease);
+    reg_status status = reg_acquire(reg, &request, &lease, &refusal);
     if (status == REG_OK) CHECK(client_return(&lease, NULL));
     return status;
+}
+/* What it refuses needs memory, too. */
+static reg_status be_refused(reg_registry *reg) {
+    reg_request request = client_request("m", REG_PRIORITY);
+    reg_lease lease = {0};
+    reg_refusal refusal;
+    reg_status status = reg_acquire(reg, &request, &lease, &refusal);
+    if (status != REG_NONE_AVAILABLE) return status;
+    CHECK(refusal.count == reg_backend_count(reg));
+    reg_refusal_drop(&refusal, object_release);
+    return REG_OK;
 }
 static reg_status explain(reg_registry *reg) {
     reg_request request = client_request("m", REG_SMART);
@@ -76,7 +88,7 @@ static reg_status explain(reg_registry *reg) {
 }
 
 static long every_allocation_fails_once(void) {
-    const operation operations[] = {add_new, redefine_one, remove_one, check_health, query, bulk, take_a_turn, explain};
+    const operation operations[] = {add_new, redefine_one, remove_one, check_health, query, bulk, take_a_turn, be_refused, explain};
     long failures = 0;
     for (int k = 0; k < 8; k++) {
         for (long n = 0;; n++) {
