@@ -4,19 +4,19 @@
 
 #include "memory.h"
 
-/* How far ahead definitions are fetched: each is two steps from the list, and none is in the cache. */
-enum { STATES_AHEAD = 8, RECORDS_AHEAD = 16 };
+/* How far ahead states are fetched: the pass has not touched them. */
+enum { AHEAD = 8 };
 
 static void fetch_ahead(const choice *c, const member *m, const member *end) {
-    if (end - m <= RECORDS_AHEAD) return;
-    __builtin_prefetch(&m[RECORDS_AHEAD].record->state);
-    m += STATES_AHEAD;
+    if (reg_unlikely(end - m <= AHEAD)) return;
+    m += AHEAD;
     if (member_is_in(m, c->reading.tick)) __builtin_prefetch(load_hint(&m->record->state)); /* else it may be gone */
 }
 
 /* As of the attempt's version. Who has no other obstacle was full at its instant: see select.c. */
 static reg_obstacle obstacle_at(const choice *c, const member *m) {
-    reg_reason reason = candidate_obstacle(c, m);
+    bool is_plainly_full = c->is_plain && record_is_plainly_healthy(m->record, c->version);
+    reg_reason reason = reg_likely(is_plainly_full) ? REG_ELIGIBLE : candidate_obstacle(c, m);
     return (reg_obstacle){.definition = record_state_at(m->record, c->version)->definition,
                           .order = m->record->order,
                           .context_length = m->traits.context_length,

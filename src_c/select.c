@@ -144,7 +144,7 @@ typedef struct mark {
     uint32_t age;       /* then only if it is older */
 } mark;
 
-/* The first member from `m` on that goes before the best so far, or `end`. Sets its word, and adds up the tallies of all that it reads. */
+/* The first member from `m` on that is not full and goes before the best so far, or `end`. Sets its word, and adds up the tallies of all that it reads. */
 static always_inline const member *next_before(const choice *c, const mark *best, const member *m, const member *end, uint64_t *word,
                                                uint64_t *tally) {
     uint64_t sum = *tally, pending = 0, limit = best->limit;
@@ -155,6 +155,7 @@ static always_inline const member *next_before(const choice *c, const mark *best
         pending = load_counted(&m->record->counters.pending);
         sum += counter_decrements(pending);
         if (reg_likely(counter_in_flight(pending) > limit)) continue;
+        if (counter_in_flight(pending) >= m->record->max_pending) continue;
         if (counter_in_flight(pending) != best->in_flight || now - load_hint(&m->record->chosen_at) > best->age) break;
     }
     *word = pending;
@@ -171,7 +172,7 @@ static void pass_over_equals(const choice *c, picks *p) {
         const member *m = half == 0 ? start : members, *to = half == 0 ? end : start;
         for (; (m = next_before(c, &best, m, to, &word, &p->tally)) != to; m++) {
             candidate x = {.record = m->record, .place = m, .pending = word, .weight = m->record->weight, .age = age_of(c, m->record)};
-            if (!candidate_is_eligible(c, &x, c->is_plain) || candidate_is_full(&x)) {
+            if (!candidate_is_eligible(c, &x, c->is_plain)) {
                 p->leaves_unserved |= !c->is_plain && is_left_unserved(c, x);
                 continue;
             }

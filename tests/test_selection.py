@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
+import gc
 import pickle
+import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -168,6 +171,9 @@ def test_turns_belong_to_backends_whatever_the_model(policy: Policy) -> None:
     if policy is Policy.ROUND_ROBIN:  # credits are a model's own: its turns, and where they are equal, the backends'
         assert all(len(set(chosen[start::2][:3])) == 3 for start in (0, 1))
         assert chosen[0] != chosen[1]
+    elif policy is Policy.LEAST_PENDING:  # a model's round may begin with one that has just been chosen for the other
+        assert all(abs(count - 4) <= 1 for count in Counter(chosen).values())
+        assert len(set(chosen[6:9])) == len(set(chosen[9:12])) == 3
     else:
         assert all(len(set(chosen[start : start + 3])) == 3 for start in range(10))
 
@@ -388,3 +394,241 @@ def test_explain_ranks_the_next_choice_first() -> None:
     for policy in EXACT:
         for _ in range(5):
             assert registry.explain("m", policy=policy)[0].backend_id == registry.select("m", policy=policy).id
+
+
+# ---- the least recently chosen
+
+
+def counted(registry: Registry, requests: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """How often each was chosen, each released before the next."""
+    counts: Counter[str] = Counter()
+    for request in requests:
+        with registry.acquire("m", **request) as lease:
+            counts[lease.backend.id] += 1
+    return dict(sorted(counts.items()))
+
+
+def alternating(count: int, *kinds: dict[str, Any]) -> list[dict[str, Any]]:
+    """So many requests, of these kinds in turn."""
+    return [kinds[number % len(kinds)] for number in range(count)]
+
+
+PRIORITIES = [{"priority": priority} for priority in (0, 0, 1, 1, 1)]
+IN_GROUPS = {"b0": 150, "b1": 150, "b2": 100, "b3": 100, "b4": 100}
+
+
+def test_kinds_of_requests_that_alternate_starve_nobody() -> None:
+    kinds = {"policy": "priority"}, {"policy": "priority", "exclude": ["b0", "b1"]}
+    assert counted(make_fleet(*PRIORITIES), alternating(600, *kinds)) == IN_GROUPS
+
+
+def test_requirements_starve_nobody() -> None:
+    shapes = [{"model": Model("m", supports_tools=number > 1), **PRIORITIES[number]} for number in range(5)]
+    kinds = {"policy": "priority"}, {"policy": "priority", "require": Requirements(tools=True)}
+    assert counted(make_fleet(*shapes), alternating(600, *kinds)) == IN_GROUPS
+
+
+def test_policies_that_alternate_over_one_model_starve_nobody() -> None:
+    kinds = [{"policy": policy, "exclude": exclude} for policy in EXACT for exclude in ((), ["b0", "b1"])]
+    counts = counted(make_fleet(*[{"latency": 5}] * 5), alternating(1000, *kinds))
+    assert min(counts.values()) > 100
+
+
+def test_a_kind_for_some_leaves_the_others_their_turns() -> None:
+    """As strictly by last choice: the first two get a third of the requests that they may get."""
+    counts = counted(make_fleet(*[{}] * 5), alternating(600, {}, {"exclude": ["b0", "b1"]}))
+    assert [round(counts[f"b{number}"] / 10) for number in range(5)] == [10, 10, 13, 13, 13]
+
+
+def test_retries_starve_nobody() -> None:
+    """Every request is tried twice, the second time without the first one's choice."""
+    registry = make_fleet(*[{}] * 5)
+    counts: Counter[str] = Counter()
+    for _ in range(500):
+        with registry.acquire("m") as first:
+            tried = first.backend.id
+        with registry.acquire("m", exclude=[tried]) as second:
+            counts.update([tried, second.backend.id])
+    assert set(counts.values()) == {200}
+
+
+@pytest.mark.parametrize("count", [5, 40])
+def test_one_added_late_comes_soon(count: int) -> None:
+    registry = make_fleet(*[{}] * count)
+    picks(registry, 100)
+    registry.add_backend(make_backend("late", "m"))
+    registry.update_status("late", "healthy")
+    assert picks(registry, count + 1).count("late") == 1
+    registry.add_backend(make_backend("later", "m"))
+    registry.update_status("later", "healthy")
+    assert picks(registry, 1, policy="priority") == ["later"]
+
+
+def test_weights_tie_by_last_choice() -> None:
+    registry = make_fleet({"weight": 2}, {"weight": 2}, {}, {"weight": 2})
+    kinds = {}, {"exclude": ["b0"]}
+    counts = counted(registry, alternating(400, *kinds))
+    assert set(counts) == {"b0", "b1", "b3"}
+    assert min(counts.values()) >= 400 // 4 - 1
+
+
+@pytest.mark.parametrize("count", [4, 12, 30])
+@pytest.mark.parametrize(
+    "policies", [["priority"], ["smart"], ["least_pending"], ["least_pending", "priority", "smart"]]
+)
+@pytest.mark.parametrize("models", [["m"], ["m", "n"]])
+def test_no_mix_of_requests_passes_over_an_equal(count: int, policies: list[str], models: list[str]) -> None:
+    """x is passed over for y where y is chosen again and x, an equal, was not in between: never by policies that look at all;
+    else once for each round that the requests share in, and once for equal stamps (src_c/rounds.h)."""
+    dice = random.Random(count)
+    registry = Registry()
+    ids = [f"b{number}" for number in range(count)]
+    tools = {id: dice.random() < 0.6 for id in ids}
+    unknown = {id: dice.random() < 0.2 for id in ids}
+    served = {id: [model for model in models if dice.random() < 0.8] or models[:1] for id in ids}
+    for id in ids:
+        listed = tuple(Model(model, supports_tools=tools[id]) for model in served[id])
+        registry.add_backend(dataclasses.replace(make_backend(id), models=listed))
+        registry.update_status(id, "unknown" if unknown[id] else "healthy")
+    excluded = [(), *[tuple(dice.sample(ids, 2)) for _ in range(3)]]
+    chosen_since: dict[tuple[str, str], int] = Counter()
+    allowed = 1 if policies in (["priority"], ["smart"]) else 2 if count <= 16 else 2 + 2 * len(models)
+    for _ in range(100 * count):
+        model, exclude = dice.choice(models), dice.choice(excluded)
+        with_tools, with_unknown = dice.random() < 0.4, dice.random() < 0.3
+        equals = {
+            id
+            for id in ids
+            if model in served[id]
+            and id not in exclude
+            and (tools[id] or not with_tools)
+            and (with_unknown or not unknown[id])
+        }
+        if not equals:
+            continue
+        require = Requirements(tools=with_tools)
+        with registry.acquire(
+            model, policy=dice.choice(policies), require=require, exclude=exclude, allow_unknown=with_unknown
+        ) as lease:
+            chosen = lease.backend.id
+        for other in equals - {chosen}:
+            chosen_since[chosen, other] += 1
+            assert chosen_since[chosen, other] <= allowed
+        for other in ids:
+            chosen_since[other, chosen] = 0
+
+
+# ---- what changes nothing, and what is full
+
+
+def test_health_checks_that_change_nothing_do_not_disturb() -> None:
+    registry = make_fleet(*[{}] * 3)
+    order = picks(registry, 3)
+    for number in range(30):
+        registry.update_status(f"b{number % 3}", "healthy")
+        assert picks(registry, 1) == [order[number % 3]]
+    registry.update_status(order[0], "unhealthy", "down")
+    assert set(picks(registry, 6)) == set(order[1:])
+    registry.update_status(order[0], "healthy")
+    assert set(picks(registry, 3)) == set(order)
+
+
+def test_power_of_two_draws_evenly_where_few_qualify() -> None:
+    registry = make_fleet(*[{"status": "healthy" if number % 50 == 0 else "draining"} for number in range(300)])
+    seed_random(SEED)
+    expected = {f"b{number}": 1 / 6 for number in range(0, 300, 50)}
+    assert_distributed(picks(registry, DRAWS, policy=Policy.POWER_OF_TWO), expected)
+
+
+# ---- refusals
+
+
+def refused(registry: Registry, **request: Any) -> NoBackendAvailableError:
+    """The error, not yet asked for anything."""
+    with pytest.raises(NoBackendAvailableError) as caught:
+        registry.acquire("m", **request)
+    return caught.value
+
+
+MIXED: list[dict[str, Any]] = [
+    {"max_pending": 1, "pending": 1},
+    {"status": "draining"},
+    {"model": Model("m", context_length=100)},
+    {},
+]
+MIXED_REASONS = {"b0": "full", "b1": "draining", "b2": "context 100 < 200", "b3": "excluded"}
+
+
+@pytest.mark.parametrize("change", ["counts", "health", "models", "removal"])
+def test_reasons_are_those_of_the_refusal(change: str) -> None:
+    registry = make_fleet(*MIXED)
+    error = refused(registry, exclude=["b3"], require=Requirements(min_context=200))
+    for id in list(registry):
+        if change == "counts":
+            registry.decrement_pending(id) if id == "b0" else registry.increment_pending(id)
+        elif change == "health":
+            registry.update_status(id, "unknown", "later")
+        elif change == "models":
+            registry.update_models(id, [Model("n")])
+        else:
+            registry.remove_backend(id)
+    registry.add_backend(make_backend("new", "m"))
+    assert not error.unknown_model
+    assert str(error).startswith("no backend available for 'm': 'b0' full, 'b1' draining, ")
+    assert error.reasons == MIXED_REASONS
+    assert error.args == ("m", MIXED_REASONS)
+    assert error.reasons is error.reasons
+
+
+@pytest.mark.parametrize("twin_of", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_a_refusal_is_copied_before_it_is_asked(twin_of: Callable[[Any], Any]) -> None:
+    error = refused(make_fleet(*MIXED), exclude=["b3"], require=Requirements(min_context=200))
+    error.add_note("noted")
+    twin = twin_of(error)
+    assert (twin.reasons, twin.args, twin.model_id, str(twin)) == (MIXED_REASONS, error.args, "m", str(error))
+    assert (repr(twin), twin.__notes__) == (repr(error), ["noted"])
+    assert repr(refused(make_fleet({"status": "draining"}))) == "NoBackendAvailableError('m', {'b0': 'draining'})"
+    error.args = ("other",)
+    assert error.args == ("other",)
+
+
+def test_reasons_are_in_order_of_registration() -> None:
+    registry = make_fleet(*[{"status": "draining"}] * 4)
+    registry.update_models("b1", [])
+    registry.update_models("b1", [Model("m")])
+    assert list(refused(registry).reasons) == ["b0", "b1", "b2", "b3"]
+
+
+def test_the_registry_may_go_before_the_reasons_are_asked() -> None:
+    error = refused(make_fleet(*MIXED), exclude=["b2", "b3"])
+    gc.collect()
+    assert error.reasons == {**MIXED_REASONS, "b2": "excluded"}
+
+
+def churn(registry: Registry) -> None:
+    """Enough writes for what was removed before to be reclaimed, if nobody keeps it."""
+    for _ in range(500):
+        registry.add_backend(make_backend("other"))
+        registry.remove_backend("other")
+
+
+def test_what_a_refusal_keeps_is_given_back() -> None:
+    registry = make_fleet(*[{"status": "draining"}] * 50)
+    told, dropped = refused(registry), refused(registry)
+    for id in list(registry):
+        registry.remove_backend(id)
+    churn(registry)
+    assert registry.stats().kept_for_views >= 50
+    assert len(told.reasons) == 50
+    del dropped
+    churn(registry)
+    assert registry.stats().kept_for_views == 0
+    assert len(told.reasons) == 50
+
+
+def test_concurrent_threads_ask_one_refusal() -> None:
+    for _ in range(50):
+        error = refused(make_fleet(*[{"status": "draining"}] * 30))
+        results = run_threads([lambda error=error: (error.reasons, str(error), error.unknown_model)] * 4)
+        assert all(reasons is results[0][0] and len(reasons) == 30 for reasons, _, _ in results)
+        assert {(text, unknown) for _, text, unknown in results} == {(str(error), False)}
