@@ -270,6 +270,42 @@ static long health_and_room_are_of_one_instant(void) {
     return (long)REG_POLICY_COUNT * 2 * CHOICES;
 }
 
+/* ---- refusals under turnover ---- */
+
+enum { MANY = 500, REFUSALS = 20 };
+
+/* Everybody is full at every instant, and something is always taken off. */
+static void *turn_over(void *argument) {
+    (void)argument;
+    for (int i = 0; !the_stage.over; i = (i + 1) % MANY) {
+        char id[16];
+        snprintf(id, sizeof id, "b%d", i);
+        step(id, 1), step(id, -1);
+    }
+    return NULL;
+}
+
+static void *be_refused(void *argument) {
+    (void)argument;
+    for (int i = 0; i < REFUSALS; i++) CHECK(client_select(the_stage.reg, client_request("m", the_stage.policy)) == -1);
+    return NULL;
+}
+
+static long a_refusal_comes_in_the_end(void) {
+    const reg_policy policies[] = {REG_LEAST_PENDING, REG_PRIORITY, REG_ROUND_ROBIN, REG_POWER_OF_TWO};
+    for (int i = 0; i < 4; i++) {
+        reg_registry *reg = client_fleet(MANY, with_room_for_one);
+        reg_lease lease;
+        for (int k = 0; k < MANY; k++) {
+            CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) >= 0);
+            reg_lease_drop(&lease, object_release);
+        }
+        perform(reg, policies[i], false, turn_over, be_refused);
+        client_free(reg);
+    }
+    return 4L * 2 * REFUSALS;
+}
+
 /* ---- what others see between a choice and its count ---- */
 
 enum { DUELS = 20000 };
@@ -324,5 +360,6 @@ const test choice_tests[] = {
     {"choices: not refused while one has room", none_is_refused_while_one_has_room},
     {"choices: not refused while one is healthy", none_is_refused_while_one_is_healthy},
     {"choices: health and room at one instant", health_and_room_are_of_one_instant},
+    {"choices: a refusal comes in the end", a_refusal_comes_in_the_end},
     {"choices: not seen before the count", nobody_sees_a_choice_before_its_count},
     {0}};

@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "client.h"
+#include "internal.h"
 
 static long a_lease_counts_and_returns(void) {
     reg_registry *reg = client_fleet(1, NULL);
@@ -252,6 +253,122 @@ static long a_new_definition_of_a_model_counts(void) {
     return 3;
 }
 
+/* ---- whose turn it is ---- */
+
+static void in_two_groups(offer *o, int number) { o->priority = number > 1; }
+
+static long kinds_that_alternate_starve_nobody(void) {
+    reg_registry *reg = client_fleet(5, in_two_groups);
+    reg_key out[] = {key_of("b0"), key_of("b1")};
+    int counts[5] = {0};
+    for (int i = 0; i < 600; i++) {
+        reg_request request = client_request("m", REG_PRIORITY);
+        request.exclude = out;
+        request.exclude_count = i % 2 ? 2 : 0;
+        counts[client_select(reg, request)]++;
+    }
+    for (int i = 0; i < 5; i++) CHECK(counts[i] == (i < 2 ? 150 : 100));
+    client_free(reg);
+    return 600;
+}
+
+enum { LONG_LIST = 40, ABLE = 4 };
+
+static void able_in_part(offer *o, int number) {
+    if (number % (LONG_LIST / ABLE) == 0) o->capabilities = REG_TOOLS;
+}
+
+/* One kind can take a few of a long list, and uses them up long before the others have had their turns. */
+static long a_kind_for_few_leaves_the_others_their_turns(void) {
+    reg_registry *reg = client_fleet(LONG_LIST, able_in_part);
+    int counts[LONG_LIST] = {0};
+    for (int i = 0; i < 2 * 10 * LONG_LIST; i++) {
+        reg_request request = client_request("m", REG_LEAST_PENDING);
+        if (i % 2) request.capabilities = REG_TOOLS;
+        counts[client_select(reg, request)]++;
+    }
+    for (int i = 0; i < LONG_LIST; i++) CHECK(counts[i] >= 9);
+    client_free(reg);
+    return 2L * 10 * LONG_LIST;
+}
+
+/* In a long list, too, and for a kind that can't take all of it: nobody twice before all have been chosen. */
+static long requests_of_one_kind_rotate(void) {
+    reg_registry *reg = client_fleet(LONG_LIST, able_in_part);
+    for (int kind = 0; kind < 2; kind++) {
+        int length = kind == 0 ? LONG_LIST : ABLE, last[LONG_LIST] = {0};
+        reg_request request = client_request("m", REG_LEAST_PENDING);
+        if (kind == 1) request.capabilities = REG_TOOLS;
+        for (int i = 1; i <= 10 * length; i++) {
+            int chosen = client_select(reg, request);
+            CHECK(last[chosen] == 0 ? i <= length : i - last[chosen] == length);
+            last[chosen] = i;
+        }
+    }
+    client_free(reg);
+    return 10L * (LONG_LIST + ABLE);
+}
+
+/* ---- what changes nothing ---- */
+
+static long checks_that_change_nothing_are_no_changes(void) {
+    reg_registry *reg = client_fleet(2, NULL);
+    uint64_t before = load_own(&reg->choices_changed), version = load_own(&reg->committed);
+    CHECK(before == version);
+    CHECK(client_health(reg, "b0", REG_HEALTHY, -1) == REG_OK && client_health(reg, "b1", REG_HEALTHY, 7) == REG_OK);
+    CHECK(load_own(&reg->choices_changed) == before && load_own(&reg->committed) == version + 2);
+    CHECK(client_health(reg, "b0", REG_UNHEALTHY, 7) == REG_OK && load_own(&reg->choices_changed) == version + 3);
+    CHECK(client_health(reg, "b0", REG_UNHEALTHY, 8) == REG_OK && load_own(&reg->choices_changed) == version + 3);
+    for (int i = 0; i < 4; i++) CHECK(client_select(reg, client_request("m", REG_LEAST_PENDING)) == 1);
+    CHECK(client_redefine(reg, &(offer){.id = "b0", .models = {"n"}}, 5) == REG_OK && load_own(&reg->choices_changed) == load_own(&reg->committed));
+    CHECK(client_remove(reg, "b0", NULL) == REG_OK && load_own(&reg->choices_changed) == load_own(&reg->committed));
+    CHECK(client_add(reg, &(offer){.id = "b0", .models = {"m"}}, 6) == REG_OK && load_own(&reg->choices_changed) == load_own(&reg->committed));
+    client_free(reg);
+    return 9;
+}
+
+/* ---- refusals ---- */
+
+static void churn(reg_registry *reg) {
+    for (int i = 0; i < 1000; i++) {
+        CHECK(client_add(reg, &(offer){.id = "other", .models = {"n"}}, 99) == REG_OK);
+        CHECK(client_remove(reg, "other", NULL) == REG_OK);
+    }
+}
+
+static long a_refusal_is_of_its_instant(void) {
+    reg_registry *reg = client_fleet(5, of_many_kinds);
+    reg_request picky = client_request("m", REG_LEAST_PENDING);
+    picky.min_context = 4096;
+    picky.exclude = (reg_key[]){key_of("b0")};
+    picky.exclude_count = 1;
+    reg_key full = key_of("b4");
+    uint32_t value;
+    CHECK(reg_increment_pending(reg, &full, &value) == REG_OK);
+    CHECK(client_health(reg, "b1", REG_DRAINING, -1) == REG_OK && client_health(reg, "b2", REG_UNHEALTHY, 3) == REG_OK);
+    reg_lease lease = {0};
+    reg_refusal refusal;
+    CHECK(reg_acquire(reg, &picky, &lease, &refusal) == REG_NONE_AVAILABLE && refusal.count == 5);
+    for (int i = 0; i < 5; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "b%d", i);
+        CHECK(client_remove(reg, id, NULL) == REG_OK);
+    }
+    churn(reg);
+    const reg_reason expected[] = {REG_EXCLUDED, REG_IS_DRAINING, REG_IS_UNHEALTHY, REG_SHORT_CONTEXT, REG_FULL};
+    for (int i = 0; i < 5; i++)
+        CHECK(object_of(refusal.items[i].definition)->number == i && refusal.items[i].reason == expected[i]);
+    CHECK(refusal.items[3].context_length == 100);
+    long before = objects_alive;
+    reg_refusal_drop(&refusal, object_release);
+    CHECK(objects_alive <= before - 5);
+    picky.model_id = key_of("nobody's");
+    CHECK(reg_acquire(reg, &picky, &lease, &refusal) == REG_NONE_AVAILABLE && refusal.count == 0);
+    reg_refusal_drop(&refusal, object_release);
+    client_free(reg);
+    return 2;
+}
+
 const test select_tests[] = {
     {"select: a lease counts and returns", a_lease_counts_and_returns},
     {"select: a lease outlives its registration", a_lease_outlives_its_registration_and_the_registry},
@@ -264,4 +381,9 @@ const test select_tests[] = {
     {"select: priorities spill over when full", priorities_spill_over_when_full},
     {"select: reasons come in their order", reasons_come_in_their_order},
     {"select: a new definition of a model counts", a_new_definition_of_a_model_counts},
+    {"select: kinds that alternate starve nobody", kinds_that_alternate_starve_nobody},
+    {"select: a kind for few leaves the others turns", a_kind_for_few_leaves_the_others_their_turns},
+    {"select: requests of one kind rotate", requests_of_one_kind_rotate},
+    {"select: checks that change nothing", checks_that_change_nothing_are_no_changes},
+    {"select: a refusal is of its instant", a_refusal_is_of_its_instant},
     {0}};
