@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "client.h"
+#include "internal.h"
 
 enum { THREADS = 4, LEASES = 250 };
 
@@ -291,19 +292,103 @@ static void *be_refused(void *argument) {
     return NULL;
 }
 
+static reg_registry *full_fleet(int count) {
+    reg_registry *reg = client_fleet(count, with_room_for_one);
+    reg_lease lease;
+    for (int i = 0; i < count; i++) {
+        CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) >= 0);
+        reg_lease_drop(&lease, object_release);
+    }
+    return reg;
+}
+
+static const reg_policy looking[] = {REG_LEAST_PENDING, REG_PRIORITY, REG_ROUND_ROBIN, REG_POWER_OF_TWO};
+
 static long a_refusal_comes_in_the_end(void) {
-    const reg_policy policies[] = {REG_LEAST_PENDING, REG_PRIORITY, REG_ROUND_ROBIN, REG_POWER_OF_TWO};
     for (int i = 0; i < 4; i++) {
-        reg_registry *reg = client_fleet(MANY, with_room_for_one);
-        reg_lease lease;
-        for (int k = 0; k < MANY; k++) {
-            CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) >= 0);
-            reg_lease_drop(&lease, object_release);
-        }
-        perform(reg, policies[i], false, turn_over, be_refused);
+        reg_registry *reg = full_fleet(MANY);
+        perform(reg, looking[i], false, turn_over, be_refused);
         client_free(reg);
     }
     return 4L * 2 * REFUSALS;
+}
+
+#ifdef REG_TORTURE
+extern _Thread_local void (*torture_deed)(void);
+static record *first;
+static long deeds;
+
+static void take_one_off(void) {
+    uint32_t value;
+    CHECK(++deeds < 1000000);
+    CHECK(counter_increment(&first->counters.pending, &value) && counter_decrement(&first->counters.pending, &value));
+}
+
+/* Between any two steps of the choice somebody else's request ends: no attempt ever finds the counts as they were. */
+static long a_refusal_comes_whatever_happens(void) {
+    for (int i = 0; i < 4; i++) {
+        reg_registry *reg = full_fleet(3);
+        reg_key id = key_of("b0");
+        first = reg_container(string_map_get(&reg->records, &id), record, item);
+        deeds = 0;
+        torture_deed = take_one_off;
+        int chosen = client_select(reg, client_request("m", looking[i]));
+        torture_deed = NULL;
+        CHECK(chosen == -1);
+        client_free(reg);
+    }
+    return 4;
+}
+#endif
+
+/* ---- what is committed, and what the chooser is told of it ---- */
+
+static _Atomic int phase; /* 1: b0 is about to drain, 2: that was seen and used */
+
+/* b1 is filled only while b0 is seen to be draining. */
+static void *use_what_is_seen(void *argument) {
+    (void)argument;
+    reg_key id = key_of("b0");
+    while (!the_stage.over) {
+        if (phase != 1) continue;
+        reg_view view = {0};
+        struct epoch_slot *reader = reg_read_begin();
+        CHECK(reg_get(the_stage.reg, &id, &view) == REG_OK);
+        reg_read_end(reader);
+        if (view.health != REG_DRAINING) continue;
+        step("b1", 1), step("b1", 1);
+        step("b1", -1), step("b1", -1);
+        phase = 2;
+    }
+    return NULL;
+}
+
+static void *drain_and_heal(void *argument) {
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, use_what_is_seen, argument) == 0);
+    while (!the_stage.over) {
+        phase = 1;
+        CHECK(client_health(the_stage.reg, "b0", REG_DRAINING, -1) == REG_OK);
+        while (phase == 1 && !the_stage.over) {
+        }
+        CHECK(client_health(the_stage.reg, "b0", REG_HEALTHY, -1) == REG_OK);
+    }
+    CHECK(pthread_join(thread, NULL) == 0);
+    return NULL;
+}
+
+/* b0 has one in flight, and b1 none but while b0 is draining: at no instant is b0 the right one. */
+static long what_is_seen_to_drain_is_not_chosen(void) {
+    const reg_policy policies[] = {REG_LEAST_PENDING, REG_PRIORITY};
+    for (int i = 0; i < 2; i++) {
+        reg_registry *reg = client_fleet(2, NULL);
+        the_stage.reg = reg;
+        the_stage.lesser = 1;
+        step("b0", 1);
+        perform(reg, policies[i], false, drain_and_heal, choose_the_lesser);
+        client_free(reg);
+    }
+    return 2L * 2 * CHOICES;
 }
 
 /* ---- what others see between a choice and its count ---- */
@@ -361,5 +446,9 @@ const test choice_tests[] = {
     {"choices: not refused while one is healthy", none_is_refused_while_one_is_healthy},
     {"choices: health and room at one instant", health_and_room_are_of_one_instant},
     {"choices: a refusal comes in the end", a_refusal_comes_in_the_end},
+#ifdef REG_TORTURE
+    {"choices: a refusal comes whatever happens", a_refusal_comes_whatever_happens},
+#endif
+    {"choices: what is seen to drain", what_is_seen_to_drain_is_not_chosen},
     {"choices: not seen before the count", nobody_sees_a_choice_before_its_count},
     {0}};

@@ -299,11 +299,14 @@ static long requests_of_one_kind_rotate(void) {
         int length = kind == 0 ? LONG_LIST : ABLE, last[LONG_LIST] = {0};
         reg_request request = client_request("m", REG_LEAST_PENDING);
         if (kind == 1) request.capabilities = REG_TOOLS;
+        uint32_t before = load_own(&reg->tick);
         for (int i = 1; i <= 10 * length; i++) {
             int chosen = client_select(reg, request);
             CHECK(last[chosen] == 0 ? i <= length : i - last[chosen] == length);
             last[chosen] = i;
         }
+        /* Of full passes, which take longer, one in a round; and the first of a kind. */
+        CHECK(load_own(&reg->tick) - before <= 10 + 1);
     }
     client_free(reg);
     return 10L * (LONG_LIST + ABLE);
