@@ -340,9 +340,10 @@ cdef class RegistryCore:
 
         Only HEALTHY backends are chosen (UNKNOWN ones too with `allow_unknown`), none that is at its `max_pending`, none whose id
         is in `exclude`, none whose entry for the model lacks what the `Requirements` ask. `policy` is a `Policy` or its value.
-        NoBackendAvailableError where none is left; TypeError and ValueError name the argument.
+        NoBackendAvailableError where none is left, with the reasons as of that instant; TypeError and ValueError name the argument.
 
-        Lock-free; ROUND_ROBIN waits for other round robins. Cost as `Policy` says, with the GIL released where the choice is long.
+        Lock-free, and bounded: a choice that others disturb again and again, or a refusal, is made in the end of what one pass
+        over the candidates sees, while writers wait. ROUND_ROBIN waits for other round robins. Cost as `Policy` says, with the GIL released where the choice is long.
         Thread safety: atomic.
         """
         return lease_of(self, model_id, policy, require, exclude, allow_unknown)

@@ -12,12 +12,18 @@ refuse_second_import()
 
 
 class Policy(StrEnum):
-    """How `Registry.acquire` chooses among the backends that may serve a request. Of equal ones it takes each in turn."""
+    """How `Registry.acquire` chooses among the backends that may serve a request.
+
+    Of equal ones the one goes first whose last choice is longest ago, whatever model, policy or kind of request that
+    was for; one that is new goes first of all. LEAST_PENDING keeps to that strictly for lists of up to 16 backends; in
+    longer ones it takes them round by round, so that one may be chosen twice in a row beside an equal where a round
+    ends and the next begins."""
 
     LEAST_PENDING = "least_pending"
     """The smallest (in flight + 1) / weight, exactly. O(backends of the model), and less where one is idle."""
     POWER_OF_TWO = "power_of_two"
-    """The better of two different ones drawn at random, by the same measure. Expected O(1).
+    """The better of two different ones drawn at random, by the same measure. Expected O(1 / the share that may be
+    chosen), so O(1) in most fleets, and O(backends of the model) where hardly any may.
     (Mitzenmacher, The power of two choices in randomized load balancing, 2001.)"""
     LOWEST_LATENCY = "lowest_latency"
     """The smallest average latency * (in flight + 1) / weight. One without a sample yet counts as the best average among the

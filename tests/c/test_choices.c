@@ -339,57 +339,26 @@ static long a_refusal_comes_whatever_happens(void) {
     }
     return 4;
 }
+
+/* Where all writes change what choices depend on. */
+static void look_whether_it_is_told(void) {
+    deeds++;
+    CHECK(load_own(&the_stage.reg->choices_changed) >= load_own(&the_stage.reg->committed));
+}
+
+static long a_change_is_told_before_it_is_committed(void) {
+    the_stage.reg = client_fleet(2, NULL);
+    deeds = 0;
+    torture_deed = look_whether_it_is_told;
+    CHECK(client_health(the_stage.reg, "b0", REG_DRAINING, -1) == REG_OK);
+    CHECK(client_redefine(the_stage.reg, &(offer){.id = "b1", .models = {"n"}}, 5) == REG_OK);
+    CHECK(client_remove(the_stage.reg, "b0", NULL) == REG_OK);
+    CHECK(client_add(the_stage.reg, &(offer){.id = "b2", .models = {"m"}}, 2) == REG_OK);
+    torture_deed = NULL;
+    client_free(the_stage.reg);
+    return deeds;
+}
 #endif
-
-/* ---- what is committed, and what the chooser is told of it ---- */
-
-static _Atomic int phase; /* 1: b0 is about to drain, 2: that was seen and used */
-
-/* b1 is filled only while b0 is seen to be draining. */
-static void *use_what_is_seen(void *argument) {
-    (void)argument;
-    reg_key id = key_of("b0");
-    while (!the_stage.over) {
-        if (phase != 1) continue;
-        reg_view view = {0};
-        struct epoch_slot *reader = reg_read_begin();
-        CHECK(reg_get(the_stage.reg, &id, &view) == REG_OK);
-        reg_read_end(reader);
-        if (view.health != REG_DRAINING) continue;
-        step("b1", 1), step("b1", 1);
-        step("b1", -1), step("b1", -1);
-        phase = 2;
-    }
-    return NULL;
-}
-
-static void *drain_and_heal(void *argument) {
-    pthread_t thread;
-    CHECK(pthread_create(&thread, NULL, use_what_is_seen, argument) == 0);
-    while (!the_stage.over) {
-        phase = 1;
-        CHECK(client_health(the_stage.reg, "b0", REG_DRAINING, -1) == REG_OK);
-        while (phase == 1 && !the_stage.over) {
-        }
-        CHECK(client_health(the_stage.reg, "b0", REG_HEALTHY, -1) == REG_OK);
-    }
-    CHECK(pthread_join(thread, NULL) == 0);
-    return NULL;
-}
-
-/* b0 has one in flight, and b1 none but while b0 is draining: at no instant is b0 the right one. */
-static long what_is_seen_to_drain_is_not_chosen(void) {
-    const reg_policy policies[] = {REG_LEAST_PENDING, REG_PRIORITY};
-    for (int i = 0; i < 2; i++) {
-        reg_registry *reg = client_fleet(2, NULL);
-        the_stage.reg = reg;
-        the_stage.lesser = 1;
-        step("b0", 1);
-        perform(reg, policies[i], false, drain_and_heal, choose_the_lesser);
-        client_free(reg);
-    }
-    return 2L * 2 * CHOICES;
-}
 
 /* ---- what others see between a choice and its count ---- */
 
@@ -448,7 +417,7 @@ const test choice_tests[] = {
     {"choices: a refusal comes in the end", a_refusal_comes_in_the_end},
 #ifdef REG_TORTURE
     {"choices: a refusal comes whatever happens", a_refusal_comes_whatever_happens},
+    {"choices: a change is told first", a_change_is_told_before_it_is_committed},
 #endif
-    {"choices: what is seen to drain", what_is_seen_to_drain_is_not_chosen},
     {"choices: not seen before the count", nobody_sees_a_choice_before_its_count},
     {0}};
