@@ -174,7 +174,10 @@ static long a_read_that_goes_on_keeps_what_came_meanwhile(void) {
     open_both();
     reservation *before = read_for(1);
     epoch_slot *reader = epoch_enter();
+    generation *first = before->generation;
     generations_advance(ours, &limbo);
+    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    CHECK(!first->is_sealed); /* this read may have it in hand */
     thing t = born_now();
     reservation *r = reservation_take(reader, ours, 1); /* it has found t */
     CHECK(r->generation->number == t.born && before->generation->number < t.born);
@@ -224,6 +227,15 @@ static long one_reservation_is_watched(void) {
         for (int i = 0; i <= THREADS; i++) reservation_drop(held[i], 1, NULL);
     }
     CHECK(t.is_gone);
+    /* The current generation goes on after it has let go, and nothing of it is watched any more. */
+    thing other = born_now();
+    reservation *r = read_for(1);
+    retire(&other);
+    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    CHECK(is_watched(r) && !other.is_gone);
+    reservation_drop(r, 1, NULL);
+    CHECK(other.is_gone && !is_watched(r) && read_for(1) == r && !is_watched(r));
+    reservation_drop(r, 1, NULL);
     close_both();
     return THREADS;
 }
