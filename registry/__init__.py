@@ -16,6 +16,7 @@ except ModuleNotFoundError as error:
     ) from None
 
 from registry._registry import Registry
+from registry._values import BackendStatusValue, BackendTypeValue, DiscoverySourceValue, PolicyValue
 from registry.backend import Backend, BackendStatus, BackendType, BackendView, DiscoverySource, Model
 from registry.errors import (
     BackendNotFoundError,
@@ -45,16 +46,20 @@ __all__ = [
     "Backend",
     "BackendNotFoundError",
     "BackendStatus",
+    "BackendStatusValue",
     "BackendType",
+    "BackendTypeValue",
     "BackendView",
     "Candidate",
     "DiscoverySource",
+    "DiscoverySourceValue",
     "DuplicateBackendError",
     "FleetFileError",
     "Lease",
     "Model",
     "NoBackendAvailableError",
     "Policy",
+    "PolicyValue",
     "Registry",
     "RegistryError",
     "RegistryStats",

@@ -3,23 +3,24 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, final
 
+from typing_extensions import disjoint_base
+
+from registry._values import PolicyValue
 from registry.backend import Backend, BackendStatus, BackendView, Model
 from registry.selection import Candidate, Policy, Requirements
 
-View = TypeVar("View", bound=ViewBase)
-
-PolicyValue = Literal["least_pending", "power_of_two", "lowest_latency", "round_robin", "random", "priority", "smart"]
+_View = TypeVar("_View", bound=ViewBase)
 
 STATUS_ERRORS: dict[int, Callable[[str], Exception]]
 
 def bind(
-    backend: type[Backend], model: type[Model], view: type[BackendView], status_members: tuple[BackendStatus, ...], /
+    backend: type[Backend], model: type[Model], view: type[BackendView], status_members: tuple[BackendStatus, ...]
 ) -> None: ...
 def is_bound() -> bool: ...
 def immortalize(*singletons: object) -> None: ...
 def adopt_methods(cls: type[RegistryCore], /) -> None: ...
 def new_view(
-    cls: type[View],
+    cls: type[_View],
     definition: Backend,
     status: BackendStatus,
     last_health_check: datetime,
@@ -27,24 +28,11 @@ def new_view(
     pending_requests: int,
     total_requests: int,
     avg_latency_ms: int,
-    /,
-) -> View: ...
+) -> _View: ...
 
+@disjoint_base
 class ViewBase:
-    """What `BackendView` is made of: the definition, and what the registry knew at one instant. Never changes."""
-
-    @property
-    def status(self) -> BackendStatus: ...
-    @property
-    def last_health_check(self) -> datetime: ...
-    @property
-    def last_error(self) -> str | None: ...
-    @property
-    def pending_requests(self) -> int: ...
-    @property
-    def total_requests(self) -> int: ...
-    @property
-    def avg_latency_ms(self) -> int: ...
+    """What `BackendView`, which declares the fields, is made of. Never changes."""
 
 class Refusal:
     """What a refusal tells, until somebody asks for it."""
@@ -88,6 +76,7 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None: ...
 
+@disjoint_base
 class RegistryCore:
     """The registry's hot operations, straight from C, and the primitives of the cold ones (see `registry.Registry`)."""
 
@@ -108,7 +97,7 @@ class RegistryCore:
         """How many distinct model ids the backends serve. Never waits; O(1)."""
     def __bool__(self) -> Literal[True]: ...
     def __len__(self) -> int: ...
-    def __contains__(self, backend_id: object) -> bool: ...
+    def __contains__(self, backend_id: object, /) -> bool: ...
     def __iter__(self) -> Iterator[str]: ...
     def increment_pending(self, backend_id: str, /) -> int:
         """One more request in flight; returns how many there are now. Never waits; expected O(1).

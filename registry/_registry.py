@@ -13,6 +13,7 @@ from registry._described import Described
 from registry._fields import exactly
 from registry._json import encode_views
 from registry._url import normalize_url
+from registry._values import BackendStatusValue
 from registry.backend import (
     INSTANCE_KEY,
     Backend,
@@ -87,7 +88,9 @@ class Registry(_core.RegistryCore, metaclass=Described):
 
     # ---- health
 
-    def update_status(self, backend_id: str, /, status: BackendStatus | str, error: str | None = None) -> None:
+    def update_status(
+        self, backend_id: str, /, status: BackendStatus | BackendStatusValue, error: str | None = None
+    ) -> None:
         """Sets the status, the time of the last check (now) and the last error; HEALTHY always clears the error.
 
         `status` is a `BackendStatus` or its value. Raises `BackendNotFoundError`; `ValueError` lists the choices. Expected O(1).

@@ -21,7 +21,8 @@ import msgspec
 
 from registry import _checks, _core, _fields, _json, _url
 from registry._once import refuse_second_import
-from registry.metadata import EMPTY, Metadata, read_only
+from registry._values import BackendStatusValue, BackendTypeValue, DiscoverySourceValue
+from registry.metadata import EMPTY, read_only
 
 refuse_second_import()
 
@@ -143,9 +144,9 @@ class Backend:
             id: str,
             name: str,
             url: str,
-            backend_type: BackendType | str = BackendType.GENERIC,
+            backend_type: BackendType | BackendTypeValue = BackendType.GENERIC,
             models: Iterable[Model] = (),
-            discovery_source: DiscoverySource | str = DiscoverySource.STATIC,
+            discovery_source: DiscoverySource | DiscoverySourceValue = DiscoverySource.STATIC,
             metadata: Mapping[str, str] = EMPTY,
             priority: int = 0,
             max_pending: int | None = None,
@@ -271,7 +272,7 @@ class BackendView(_core.ViewBase):
         total_requests: int
         avg_latency_ms: int
         discovery_source: DiscoverySource
-        metadata: Metadata
+        metadata: Mapping[str, str]
         max_pending: int | None
         weight: int
 
@@ -280,8 +281,8 @@ class BackendView(_core.ViewBase):
             id: str,
             name: str,
             url: str,
-            backend_type: BackendType | str,
-            status: BackendStatus | str,
+            backend_type: BackendType | BackendTypeValue,
+            status: BackendStatus | BackendStatusValue,
             last_health_check: datetime,
             last_error: str | None,
             models: Iterable[Model],
@@ -289,7 +290,7 @@ class BackendView(_core.ViewBase):
             pending_requests: int,
             total_requests: int,
             avg_latency_ms: int,
-            discovery_source: DiscoverySource | str,
+            discovery_source: DiscoverySource | DiscoverySourceValue,
             metadata: Mapping[str, str],
             max_pending: int | None = None,
             weight: int = 1,

@@ -16,7 +16,7 @@ from registry._text import near, printable
 from registry.backend import INSTANCE_KEY, Backend, Model, Text
 from registry.errors import FleetFileError
 
-logger = logging.getLogger("registry")
+logger: logging.Logger = logging.getLogger("registry")
 
 
 # Where a table differs from `Backend`: in a key's name, in a type (`Backend` checks the rest, with

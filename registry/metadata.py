@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from registry import _checks
 from registry._once import refuse_second_import
@@ -29,8 +29,9 @@ class Metadata(dict[str, str]):
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
         raise TypeError("metadata is read-only: make a new Backend with dataclasses.replace")
 
-    __setitem__ = __delitem__ = __ior__ = _refuse
-    update = setdefault = pop = popitem = clear = _refuse
+    if not TYPE_CHECKING:  # checkers see the methods of dict: `_refuse` has not their signatures
+        __setitem__ = __delitem__ = __ior__ = _refuse
+        update = setdefault = pop = popitem = clear = _refuse
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))

@@ -1,0 +1,31 @@
+"""The values of the enums as `Literal`s, for signatures that take a member or its value.
+
+Type checkers can't derive a `Literal` from an enum; tests/test_typing.py compares them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+BackendStatusValue = Literal["healthy", "unhealthy", "unknown", "draining"]
+BackendTypeValue = Literal[
+    "ollama",
+    "vllm",
+    "llamacpp",
+    "exo",
+    "openai",
+    "lmstudio",
+    "anthropic",
+    "google",
+    "generic",
+]
+DiscoverySourceValue = Literal["static", "mdns", "manual"]
+PolicyValue = Literal[
+    "least_pending",
+    "power_of_two",
+    "lowest_latency",
+    "round_robin",
+    "random",
+    "priority",
+    "smart",
+]

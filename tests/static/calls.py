@@ -1,0 +1,205 @@
+"""Right and wrong calls, for mypy and pyright: `make lint` reads this file, nobody runs it.
+
+A wrong call carries an ignore comment that names mypy's error. Both checkers report an ignore that
+they do not need, so neither can accept what is wrong.
+"""
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import assert_type
+
+from registry import (
+    Backend,
+    BackendStatus,
+    BackendStatusValue,
+    BackendType,
+    BackendTypeValue,
+    BackendView,
+    Candidate,
+    DiscoverySource,
+    DiscoverySourceValue,
+    Lease,
+    Model,
+    NoBackendAvailableError,
+    Policy,
+    PolicyValue,
+    Registry,
+    Requirements,
+    load_fleet,
+)
+
+
+class Tenant(Registry):
+    """A subclass: what makes a registry makes one of these."""
+
+
+def right_values(
+    registry: Registry,
+    status: BackendStatusValue,
+    policy: PolicyValue,
+    text: str,
+) -> None:
+    """An enum's member, or its value, as a literal or as a variable of the exported type."""
+    registry.update_status("b", "healthy")
+    registry.update_status("b", BackendStatus.DRAINING)
+    registry.update_status("b", status=status, error="boom")
+    registry.update_status("b", BackendStatus(text))
+    registry.acquire("m", policy="random")
+    registry.acquire("m", policy=Policy.SMART)
+    registry.select("m", policy=policy)
+    registry.explain("m", policy=Policy(text))
+
+
+def wrong_values(registry: Registry, text: str) -> None:
+    """A word that is no value, any str, and another enum's value."""
+    registry.update_status("b", "helthy")  # type: ignore[arg-type]
+    registry.update_status("b", status="static")  # type: ignore[arg-type]
+    registry.update_status("b", text)  # type: ignore[arg-type]
+    registry.update_status("b", None)  # type: ignore[arg-type]
+    registry.acquire("m", policy="fastest")  # type: ignore[arg-type]
+    registry.acquire("m", policy=text)  # type: ignore[arg-type]
+    registry.select("m", policy="fastest")  # type: ignore[arg-type]
+    registry.explain("m", policy="fastest")  # type: ignore[arg-type]
+
+
+def right_definitions(kind: BackendTypeValue, source: DiscoverySourceValue, text: str) -> None:
+    """What `Backend` takes for its fields, and what they are then."""
+    backend = Backend("b", "b", "http://b", "vllm", [Model("m")], "mdns", {"zone": "a"}, 1, None, 2)
+    assert_type(backend.backend_type, BackendType)
+    assert_type(backend.discovery_source, DiscoverySource)
+    assert_type(backend.models, tuple[Model, ...])
+    assert_type(backend.max_pending, int | None)
+    Backend(id="b", name="b", url="http://b", backend_type=kind, discovery_source=source)
+    Backend("b", "b", "http://b", BackendType(text), models=(Model(name) for name in text))
+    assert_type(Backend.from_json(text), Backend)
+    assert_type(Model.from_json(text.encode()), Model)
+    assert_type(load_fleet("fleet.toml"), list[Backend])
+
+
+def wrong_definitions(text: str) -> None:
+    """The same fields, not so good; and a definition can't be changed."""
+    Backend("b", "b", "http://b", "vlm")  # type: ignore[arg-type]
+    Backend("b", "b", "http://b", backend_type=text)  # type: ignore[arg-type]
+    Backend("b", "b", "http://b", discovery_source="dns")  # type: ignore[arg-type]
+    Backend("b", "b", "http://b", models=["m"])  # type: ignore[list-item]
+    Backend("b", "b", "http://b", models="m")  # type: ignore[arg-type]
+    Backend("b", "b", "http://b", metadata={"a": 1})  # type: ignore[dict-item]
+    Backend("b", "b")  # type: ignore[call-arg]
+    Backend("b", "b", "http://b").weight = 2  # type: ignore[misc]
+    Model("m", context_length="8k")  # type: ignore[arg-type]
+    Requirements(vison=True)  # type: ignore[call-arg]
+
+
+def view_of(
+    status: BackendStatusValue,
+    kind: BackendTypeValue,
+    source: DiscoverySourceValue,
+) -> None:
+    """A view that is made by hand, for a test of one's own."""
+    now = datetime.now(UTC)
+    view = BackendView("b", "b", "http://b", kind, status, now, None, [], 0, 0, 0, 0, source, {})
+    assert_type(view.status, BackendStatus)
+    assert_type(view.backend_type, BackendType)
+    assert_type(view.discovery_source, DiscoverySource)
+    assert_type(view.last_error, str | None)
+    view.status = BackendStatus.HEALTHY  # type: ignore[misc]
+    view.metadata["zone"] = "b"  # type: ignore[index]
+    BackendView(
+        "b",
+        "b",
+        "http://b",
+        "vlm",  # type: ignore[arg-type]
+        "helthy",  # type: ignore[arg-type]
+        now,
+        None,
+        [],
+        priority=0,
+        pending_requests=0,
+        total_requests=0,
+        avg_latency_ms=0,
+        discovery_source="dns",  # type: ignore[arg-type]
+        metadata={},
+    )
+
+
+def reads(registry: Registry, backend_id: str) -> None:
+    """What a query returns: one backend may be missing."""
+    view = registry.get_backend(backend_id)
+    assert_type(view, BackendView | None)
+    print(view.url)  # type: ignore[union-attr]
+    if view is not None:
+        assert_type(view.url, str)
+    assert_type(registry.get_all_backends(), list[BackendView])
+    assert_type(registry.get_backends_for_model("m"), list[BackendView])
+    assert_type(registry.find_by_mdns_instance("i"), str | None)
+    assert_type(registry.remove_backend(backend_id), BackendView)
+    assert_type(backend_id in registry, bool)
+    assert_type(None in registry, bool)
+    assert_type(len(registry), int)
+    assert_type(list(registry), list[str])
+    for each in registry:
+        assert_type(each, str)
+    registry[backend_id]  # type: ignore[index]
+
+
+def counts(registry: Registry, ids: set[str]) -> None:
+    """Counters return the new value, bulk forms a list of them."""
+    assert_type(registry.increment_pending("b"), int)
+    assert_type(registry.update_latency("b", 12), int)
+    assert_type(registry.update_latency_many(ids, (1 for _ in ids)), list[int])
+    registry.update_latency("b", 1.5)  # type: ignore[arg-type]
+    registry.increment_pending(backend_id="b")  # type: ignore[call-arg]
+    registry.increment_pending_many([1])  # type: ignore[list-item]
+
+
+def choices(registry: Registry, exclude: frozenset[str]) -> None:
+    """A choice, with all that it can be asked for."""
+    need = Requirements(vision=True)
+    lease = registry.acquire("m", require=need, exclude=exclude, allow_unknown=True)
+    assert_type(lease, Lease)
+    assert_type(lease.backend, Backend)
+    assert_type(lease.release(), bool)
+    assert_type(lease.release(12, failed=True), bool)
+    assert_type(registry.select("m", exclude=["b"]), Backend)
+    assert_type(registry.explain("m"), list[Candidate])
+    lease.release(1.5)  # type: ignore[arg-type]
+    lease.active = False  # type: ignore[misc]
+    registry.acquire(model_id="m")  # type: ignore[call-arg]
+    registry.acquire("m", "random")  # type: ignore[call-arg]
+    registry.acquire("m", require={"vision": True})  # type: ignore[arg-type]
+    registry.acquire("m", exclude=None)  # type: ignore[arg-type]
+    registry.acquire("m", allow_unknown=1)  # type: ignore[arg-type]
+
+
+def held(registry: Registry) -> str:
+    """A block does not swallow exceptions: what it returns is all that this function can return."""
+    with registry.acquire("m") as lease:
+        assert_type(lease, Lease)
+        return lease.backend.url
+
+
+async def held_by_a_task(registry: Registry) -> str:
+    """The same in a coroutine."""
+    async with registry.acquire("m") as lease:
+        assert_type(lease, Lease)
+        return lease.model_id
+
+
+def refused(registry: Registry) -> dict[str, str]:
+    """Why nobody could be chosen."""
+    try:
+        registry.acquire("m").release()
+    except NoBackendAvailableError as error:
+        assert_type(error.unknown_model, bool)
+        return {backend_id: reason.upper() for backend_id, reason in error.reasons.items()}
+    return {}
+
+
+def made() -> None:
+    """Of a subclass, its own."""
+    assert_type(Tenant.from_fleet("fleet.toml"), Tenant)
+    assert_type(Tenant().get_backend("b"), BackendView | None)
+    Registry("fleet.toml")  # type: ignore[call-arg]
