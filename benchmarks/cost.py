@@ -6,7 +6,7 @@ Nanoseconds for what its name says (in bulk, for one id), the empty loop subtrac
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import Any
 
@@ -57,6 +57,6 @@ def measure(operation: Operation, size: int, budget: Budget) -> list[Row]:
     return rows
 
 
-def enough(cost: Timed | partial[float], seconds: float) -> int:
+def enough(cost: Callable[[int], float], seconds: float) -> int:
     """How many calls a program of its own makes in so many seconds."""
     return max(1, round(seconds * 1e9 / cost(10)))

@@ -30,6 +30,7 @@ def filled(size: int, make: Callable[[], Any] = Registry) -> tuple[Any, list[str
 
 def busy(size: int) -> Registry:
     """The same with one request in flight on every backend: LEAST_PENDING can't stop early at one that is idle."""
+    registry: Registry
     registry, ids = filled(size)
     registry.increment_pending_many(ids)
     return registry

@@ -137,7 +137,8 @@ def scaling(budget: Budget) -> list[Goal]:
     registry, ids = filled(1000)
     rows = []
     for what, keys, least in (("two backends", (ids[500], ids[507]), 1.8), ("one backend", (ids[500],) * 2, 1.2)):
-        one, two = interleaved(budget.rounds, *two_threads(*(looped(INCREMENT, registry, key) for key in keys), budget))
+        first, second = (looped(INCREMENT, registry, key) for key in keys)
+        one, two = interleaved(budget.rounds, *two_threads(first, second, budget))
         rows.append(at_least(f"two threads on {what} / one thread", least, ratios(two, one)))
     return rows
 

@@ -67,8 +67,8 @@ def throughput(works: Sequence[Callable[[], int]]) -> float:
         thread.start()
     for thread in threads:
         thread.join()
-    counts, starts, ends = zip(*done, strict=True)
-    return sum(counts) / (max(ends) - min(starts))
+    taken = max(ended for _, _, ended in done) - min(started for _, started, _ in done)
+    return sum(count for count, _, _ in done) / taken
 
 
 def calibrated(run: Callable[[int], object], seconds: float) -> int:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from rich.table import Table
 
 from benchmarks import plots, report
 from benchmarks.latency import CLOCK
+from benchmarks.peers import OURS
 from benchmarks.results import ROOT, Result, Row, load
 
 REFERENCE = ROOT / "benchmarks" / "reference"
 BEGIN, END = "<!-- from here on: python -m benchmarks readme -->", "<!-- to here -->"
-SUMMARY = (
+SUMMARY: tuple[tuple[str, str, dict[str, Any]], ...] = (
     *(("cost", name, {"backends": 1000}) for name in ("increment_pending", "get_backend", "get_backends_for_model")),
     *(("cost", name, {"backends": 1000}) for name in ("acquire and release", "select", "update_status")),
     ("cost", "set_mdns_instance", {"backends": 1000}),
@@ -96,7 +98,7 @@ def title(section: str, operation: str, row: Row) -> str:
 
 def cells(group: dict[str, Row], sides: Sequence[str]) -> list[str]:
     """A median for each side, with ours' advantage over it."""
-    ours = group[report.OURS.name]
+    ours = group[OURS.name]
     told = []
     for side in sides:
         if side not in group:

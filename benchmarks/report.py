@@ -86,7 +86,7 @@ def times(ratio: float) -> str:
 def quantile_table(rows: Sequence[Row]) -> Table:
     """Latency of single reads."""
     table = Table("read", "writer", "side", *SHOWN_QUANTILES.values(), title="Latency", title_justify="left")
-    cells: dict[tuple[object, ...], dict[object, str]] = {}
+    cells: dict[tuple[str, int | float | str, str], dict[object, str]] = {}
     for row in rows:
         key = row.operation, row.parameters["writer"], row.side
         cells.setdefault(key, {})[row.parameters["quantile"]] = human(row.figure.median, row.unit)

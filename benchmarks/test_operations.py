@@ -11,7 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.fleet import filled
 from benchmarks.operations import OPERATIONS, Operation, loop
 
-ROWS = [(operation, size) for operation in OPERATIONS for size in operation.sizes]
+ROWS = sorted(((operation, size) for operation in OPERATIONS for size in operation.sizes), key=lambda row: row[1])
 
 
 @lru_cache(maxsize=1)
@@ -22,7 +22,7 @@ def fleet(size: int) -> tuple[Any, list[str]]:
 
 @pytest.mark.parametrize(
     ("operation", "size"),
-    sorted(ROWS, key=lambda row: row[1]),
+    ROWS,
     ids=lambda value: value.name if isinstance(value, Operation) else f"{value:,}",
 )
 def test_operation(benchmark: BenchmarkFixture, operation: Operation, size: int) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from cereggii import AtomicDict, AtomicInt64
+# Only `make peers` installs it.
+from cereggii import AtomicDict, AtomicInt64  # pyright: ignore[reportMissingImports]
 
 from benchmarks import fleet
 from benchmarks.peers.records import Record, RecordRegistry

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from ft_utils.concurrency import AtomicInt64, ConcurrentDict
+# Only `make peers` installs it.
+from ft_utils.concurrency import AtomicInt64, ConcurrentDict  # pyright: ignore[reportMissingImports]
 
 from benchmarks import fleet
 from benchmarks.peers.records import Record, RecordRegistry

@@ -52,7 +52,7 @@ class Oracle(OracleRegistry):
     """With the views of the other peers: the contract's own are made by C code, and are slow to make from Python."""
 
     @staticmethod
-    def _view(entry: Entry) -> View:
+    def _view(entry: Entry) -> View:  # type: ignore[override]  # stands in for a BackendView
         counts = entry.pending, entry.total, entry.average or 0
         return View(entry.backend, entry.status, entry.checked, entry.error, *counts)
 
