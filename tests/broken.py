@@ -58,7 +58,7 @@ class IdsThenViews(Registry):
 class TwoWrites(Registry):
     """Writes the status, and then its error."""
 
-    def update_status(self, backend_id: str, status: Any, error: str | None = None, /) -> None:
+    def update_status(self, backend_id: str, /, status: Any, error: str | None = None) -> None:
         super().update_status(backend_id, status)
         super().update_status(backend_id, status, error)
 
@@ -276,7 +276,7 @@ class TrustsHashes(Registry):
 def names_no_place() -> None:
     """From now on, the errors of JSON documents name no place."""
 
-    def decode(text: bytes, form: type[Any]) -> Any:
+    def decode(text: str | bytes, form: type[Any]) -> Any:
         return msgspec.json.decode(text, type=form)
 
     _json.decode = decode

@@ -19,7 +19,7 @@ MakeBackend = Callable[..., Backend]
 
 def make_backend(backend_id: str = "b", *models: str, **fields: object) -> Backend:
     """A backend whose name and url follow from its id."""
-    given = {"name": backend_id, "url": f"http://host-{abs(hash(backend_id))}:8000", **fields}
+    given: dict[str, Any] = {"name": backend_id, "url": f"http://host-{abs(hash(backend_id))}:8000", **fields}
     return Backend(id=backend_id, models=[Model(model) for model in models], **given)
 
 

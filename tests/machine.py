@@ -63,13 +63,16 @@ def comparable(result: Any) -> Any:
 class RegistryMachine(RuleBasedStateMachine):
     """Every operation, on both. `steps` counts the comparisons of whole states."""
 
-    make: Callable[[], Registry] = Registry
     steps = 0
+
+    def make(self) -> Registry:
+        """The registry that is compared."""
+        return Registry()
 
     @initialize(limits=st.lists(LIMITS, max_size=4))
     def start(self, limits: list[dict[str, Any]] = []) -> None:  # noqa: B006
         """A few backends that may be chosen at once; the rest is up to the rules."""
-        self.real, self.oracle = type(self).make(), OracleRegistry()
+        self.real, self.oracle = self.make(), OracleRegistry()
         self.leases: list[tuple[Lease, Entry]] = []
         seed_random(1)  # what it chooses at random must repeat when Hypothesis tries a case again
         logging.getLogger("registry").setLevel(logging.ERROR)
@@ -94,7 +97,7 @@ class RegistryMachine(RuleBasedStateMachine):
         assert outcome(getattr(self.real, operation)) == outcome(getattr(self.oracle, operation))
 
     @rule(id=IDS, models=MODEL_LISTS, url=URLS, instance=INSTANCES, limits=LIMITS)
-    def add(self, id: str, models: list[Model], url: str, instance: str | None, limits: dict[str, int]) -> None:
+    def add(self, id: str, models: list[Model], url: str, instance: str | None, limits: dict[str, Any]) -> None:
         metadata = {} if instance is None else {"mdns_instance": instance}
         self.both("add_backend", Backend(id, id, url, models=models, metadata=metadata, **limits))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
+from typing import Any
 
 from registry import (
     Backend,
@@ -63,7 +64,7 @@ class Request:
     exclude: Iterable[str] = ()
     allow_unknown: bool = False
 
-    def arguments(self) -> dict[str, object]:
+    def arguments(self) -> dict[str, Any]:
         """All but the model, by name."""
         return {name: value for name, value in vars(self).items() if name != "model_id"}
 
@@ -220,7 +221,7 @@ class OracleRegistry:
         listing = [e for e in self.entries.values() if any(m.id == request.model_id for m in e.backend.models)]
         return [(entry, self.reason(entry, request)) for entry in listing]
 
-    def cost(self, entry: Entry, request: Request) -> object:
+    def cost(self, entry: Entry, request: Request) -> Any:
         """What the policy wants the least of. At random: 0 for everyone."""
         rest = [e for e, reason in self.listed(request) if reason in (None, "full") and e.average is not None]
         best = min((e.average for e in rest if e.average is not None), default=1)
@@ -300,5 +301,5 @@ class OracleRegistry:
     def __contains__(self, backend_id: object) -> bool:
         return backend_id in self.entries
 
-    def __iter__(self) -> Iterable[str]:
+    def __iter__(self) -> Iterator[str]:
         return iter(list(self.entries))

@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import pytest
 from conftest import make_backend
@@ -130,10 +131,12 @@ def test_views_of_a_query_have_the_model_once_and_in_order(registry: Registry) -
             assert all(any(model.id == model_id for model in view.models) for view in views)
             assert len({view.id for view in views}) == len(views)
 
+    def watch_on() -> None:
+        for _ in range(200):
+            watch()
+
     for seed in range(3):
-        run_threads(
-            [lambda s=seed: churn(s), lambda s=seed: churn(s + 100), *[lambda: [watch() for _ in range(200)]] * 3]
-        )
+        run_threads([partial(churn, seed), partial(churn, seed + 100), *[watch_on] * 3])
     for model_id in "mn":
         serving = [view.id for view in registry.get_all_backends() if any(m.id == model_id for m in view.models)]
         assert [view.id for view in registry.get_backends_for_model(model_id)] == serving
@@ -152,8 +155,8 @@ def test_status_and_error_are_never_torn(registry: Registry) -> None:
             registry.update_status("a", status, errors[status])
 
     def watch() -> None:
-        view = registry.get_all_backends()[0]
-        assert view.last_error == errors[view.status]
+        first = registry.get_all_backends()[0]
+        assert first.last_error == errors[first.status]
         view = registry.get_backend("a")
         assert view is not None
         assert view.last_error == errors[view.status]
@@ -171,7 +174,11 @@ def test_a_check_time_never_goes_back_for_one_writer(registry: Registry) -> None
         assert seen >= last
         last = seen
 
-    until_done(lambda: [registry.update_status("a", "healthy") for _ in range(4000)], watch)
+    def update() -> None:
+        for _ in range(4000):
+            registry.update_status("a", "healthy")
+
+    until_done(update, watch)
 
 
 # ---- rule 6: updates stay with their registration

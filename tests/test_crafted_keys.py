@@ -6,7 +6,7 @@ import pytest
 from broken import TrustsHashes
 from long import crafted_keys
 
-from registry import Registry
+from registry import Backend, Registry
 
 
 @pytest.mark.parametrize("craft", crafted_keys.CRAFTS)
@@ -14,7 +14,8 @@ def test_crafted_keys_are_found_and_removed(registry: Registry, craft: crafted_k
     ids = crafted_keys.crafted(craft, 2000)
     assert all(map(craft, ids))
     assert len(set(ids)) == 2000
-    assert crafted_keys.cost(registry, [crafted_keys.Backend(backend_id, "n", "http://h") for backend_id in ids]) > 0
+    backends = [Backend(backend_id, "n", "http://h") for backend_id in ids]
+    assert crafted_keys.cost(registry, backends) > 0
 
 
 def test_a_registry_that_trusts_hashes_is_noticed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from calls import OPERATIONS
 from long import deadlocks, exits, forks, subinterpreters
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -48,7 +49,7 @@ def test_an_import_that_fails_otherwise_is_noticed(module: str) -> None:
 
 @pytest.mark.parametrize("first", ["add_backend", "acquire", "update_latency_many"])
 def test_pairs_that_interrupt_each_other_end(first: str) -> None:
-    assert sum(deadlocks.run(at_once, firsts=(first,))) == len(deadlocks.OPERATIONS)
+    assert sum(deadlocks.run(at_once, firsts=(first,))) == len(OPERATIONS)
 
 
 @pytest.mark.parametrize(

@@ -336,17 +336,17 @@ def test_a_thread_that_fails_stops_the_others(monkeypatch: pytest.MonkeyPatch) -
         finish_one(self)
 
     monkeypatch.setattr(engine.Worker, "finish_one", fail_once)
-    registries = []
-    monkeypatch.setattr(engine, "Registry", lambda: registries.append(Registry()) or registries[0])
+    registry = Registry()
+    monkeypatch.setattr(engine, "Registry", lambda: registry)
     with pytest.raises(ZeroDivisionError):
         engine.replay(fleet_of("a"), requests, models, 3)
     assert requests.exhausted == models.exhausted == 0
     # Every lease was released, none collected: a ResourceWarning would fail the test.
-    assert registries[0].get_all_backends()[0].pending_requests == 0
+    assert registry.get_all_backends()[0].pending_requests == 0
 
 
 def test_too_many_threads_for_the_system(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    started = []
+    started: list[threading.Thread] = []
     start = threading.Thread.start
 
     def refuse_the_third(self: threading.Thread) -> None:
@@ -397,7 +397,7 @@ def test_evenness_is_the_greatest_average_load_over_the_mean() -> None:
 def test_evenness_leaves_out_backends_that_no_request_could_go_to() -> None:
     idle = Backend("idle", "idle", "http://idle", models=[Model("other")])
     outcome = engine.replay([*fleet_of("a"), idle], inputs.made_up_trace(20), ["m"] * 20, threads=1)
-    assert (outcome.asked, outcome.evenness) == ({"a"}, 1.0)
+    assert (outcome.asked, outcome.evenness) == (frozenset({"a"}), 1.0)
 
 
 def test_what_the_workers_saw_is_added_up() -> None:

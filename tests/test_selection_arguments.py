@@ -63,7 +63,8 @@ def test_odd_but_good_arguments() -> None:
 
     registry = make_fleet({}, {})
     assert registry.select(Text("m"), exclude=(name for name in [Text("b0"), "\ud800", ""])).id == "b1"
-    assert registry.select("m", policy=Text("least_pending"), require=Needs(), exclude={"b0": 1}).id == "b1"
+    policy: Any = Text("least_pending")
+    assert registry.select("m", policy=policy, require=Needs(), exclude={"b0": 1}).id == "b1"
     assert registry.select("m", exclude=[f"x{number}" for number in range(1000)] + ["b1"]).id == "b0"
 
 
@@ -144,7 +145,7 @@ def test_an_argument_that_its_caller_lets_go_of_during_the_call_stays(registry: 
 
         __repr__ = __str__
 
-    partial = functools.partial(registry.acquire, "".join(list(model_id)))
+    partial: Any = functools.partial(registry.acquire, "".join(list(model_id)))
     with pytest.raises((NoBackendAvailableError, ValueError, TypeError)) as caught:
         partial(**{call: Meddles()})
     assert call == "policy" or "'llama3:70b'" in str(caught.value)

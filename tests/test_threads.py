@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 from threads import run_threads, until_done
 
 
 def test_results_come_in_order() -> None:
-    assert run_threads([lambda i=i: i for i in range(8)]) == list(range(8))
+    assert run_threads([partial(int, i) for i in range(8)]) == list(range(8))
 
 
 def test_an_exception_of_a_worker_is_raised() -> None:

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import pickle
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -135,7 +136,7 @@ def test_metadata_is_copied_and_read_only() -> None:
     backend = make_backend(metadata=given_one)
     given_one["k"] = "changed"
     assert backend.metadata == {"k": "v"}
-    changes = [
+    changes: list[Callable[[Any], Any]] = [
         lambda m: m.update(a="b"),
         lambda m: m.setdefault("a", "b"),
         lambda m: m.pop("k"),
@@ -338,7 +339,7 @@ def test_json_that_is_nested_too_deeply() -> None:
 
 def test_json_in_a_str_subclass_is_read_without_its_methods() -> None:
     class Own(str):
-        def encode(self, *_args: Any) -> bytes:  # type: ignore[override]
+        def encode(self, *_args: Any, **_kwargs: Any) -> bytes:
             return b"lie"
 
     assert Model.from_json(Own('{"id": "m"}')) == Model("m")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from threads import run_threads
 
@@ -29,7 +30,8 @@ def run(
     logging.getLogger("registry").setLevel(logging.CRITICAL)
     total = 0
     while True:
-        totals = run_threads([lambda seed=number: work(registry, seed, per_thread) for number in range(THREADS)], 600)
+        works = [partial(work, registry, number, per_thread) for number in range(THREADS)]
+        totals = run_threads(works, 600)
         total += sum(totals)
         views = registry.get_all_backends()
         in_flight = [view.pending_requests for view in views]

@@ -26,14 +26,17 @@ def run(
     class Machine(RegistryMachine):
         """For this registry."""
 
-    Machine.make = staticmethod(make)
+        def make(self) -> Registry:
+            return make()
+
     once = settings(
         max_examples=EXAMPLES,
         stateful_step_count=STEPS,
         deadline=None,
         database=None,
         phases=phases,
-        suppress_health_check=list(HealthCheck),
+        # The type of its iteration is unknown to pyright.
+        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
     )
     while True:
         before = Machine.steps

@@ -84,10 +84,9 @@ class LateText(str):
         return 0
 
 
-class Raiser:
-    """Whatever it is asked, it raises; it says that it is long, too."""
-
-    __iter__ = __len__ = __getitem__ = __hash__ = __eq__ = __bool__ = __index__ = __int__ = keys = items = raises  # type: ignore[assignment]
+# Whatever it is asked, it raises; it says that it is long, too.
+ASKED = "__iter__ __len__ __getitem__ __hash__ __eq__ __bool__ __index__ __int__ keys items"
+Raiser = type("Raiser", (), dict.fromkeys(ASKED.split(), raises))
 
 
 class Liar:
@@ -96,9 +95,8 @@ class Liar:
     def __init__(self, kind: type) -> None:
         self.kind = kind
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[override]
-        return self.kind
+    # Other than object's, it can't be written.
+    __class__ = property(lambda self: self.kind)  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 def raising_after(values: list[Any]) -> Iterator[Any]:
@@ -143,6 +141,13 @@ class Changing(dict[Any, Any]):
     keys = __iter__  # type: ignore[assignment]
 
 
+def recursive() -> list[Any]:
+    """A list that holds itself."""
+    made: list[Any] = []
+    made.append(made)
+    return made
+
+
 WRONG: tuple[Callable[[], Any], ...] = (
     *(lambda value=value: value for value in (None, 5, 1.5, float("nan"), b"x", bytearray(b"x"), 1j, ..., True, NotImplemented)),
     *(lambda value=value: value for value in (*INTEGERS, *TEXTS)),
@@ -151,7 +156,7 @@ WRONG: tuple[Callable[[], Any], ...] = (
     lambda: LiarText("x"), lambda: RaiserText("x"), lambda: RaiserInt(5), lambda: RaiserInt(2**40),
     lambda: raising_after(["x", "x"]), lambda: raising_after([Model("o")]), lambda: raising_after([]), lambda: raising_after([1]),
     lambda: growing(["x"]), lambda: growing([Model("o")]), lambda: Shrinking(["x"] * 9), lambda: Shrinking([Model(n) for n in "opqrs"]),
-    lambda: (recursive := []).append(recursive) or recursive,
+    lambda: recursive(),
 )  # fmt: skip
 
 # What each argument may be; for anything else a TypeError has to name it.
@@ -304,10 +309,11 @@ def definitions(make: Callable[[], Registry]) -> None:
                 kept = {name: getattr(definition, name) for name in given.keys() | {field.name}}
                 assert all(type(one) in EXACT for one in kept.values()), f"{place} is kept as it is"
                 if isinstance(offered, dict):
+                    assert isinstance(definition, Backend), place
                     assert all(type(text) is str for item in definition.metadata.items() for text in item), place
                     offered["later"] = "v"
                     assert "later" not in definition.metadata, f"{place} is no copy"
-                if kind is Backend:
+                if isinstance(definition, Backend):
                     registry = make()
                     registry.add_backend(definition)
                     assert json.loads(registry.to_json())["backends"][0]["id"] == definition.id
