@@ -26,10 +26,16 @@ check-long:
 	for python in $(PYTHONS); do $(MAKE) .venv/$$(basename $$python)/built-fuzz PYTHON=$$python || exit 1; done
 	cd tests && ../.venv/python3/bin/python -m long $(MINUTES) $(foreach python,$(PYTHONS),$(CURDIR)/.venv/$(notdir $(python))/bin/python)
 
+# Style, then types: two checkers over all Python, the stub against the compiled core, and whether what is public has a type
+# that users' checkers know.
 lint: $(ENV)/built-lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy --strict registry
+	$(BIN)/mypy
+	$(BIN)/stubtest registry --mypy-config-file pyproject.toml --allowlist tests/static/stubtest.txt
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	PYTHONPATH=. $(BIN)/pyright --pythonpath $(BIN)/python --ignoreexternal --verifytypes registry >$(ENV)/verifytypes.log \
+	  || { cat $(ENV)/verifytypes.log; exit 1; }
 
 # The quick suite; `make peers` first installs what it measures beside.
 bench: $(ENV)/built-bench
