@@ -18,6 +18,8 @@ from linearizability import IDS
 from registry import Backend, BackendNotFoundError, BackendStatus, BackendView, Lease, Model, Registry, _json, fleet
 from registry.stats import RegistryStats
 
+# Seconds in which another thread comes in between. With nothing but luck, a check would miss the bug now and then.
+GAP = 1e-5
 backends_lock = threading.Lock()
 index_lock = threading.Lock()
 
@@ -27,7 +29,7 @@ class CheckThenAct(Registry):
 
     def acquire(self, model_id: str, /, **arguments: Any) -> Lease:
         chosen = self.select(model_id, **arguments)
-        time.sleep(1e-5)
+        time.sleep(GAP)
         return super().acquire(model_id, exclude=[backend_id for backend_id in IDS if backend_id != chosen.id])
 
 
@@ -47,11 +49,14 @@ class IdsThenViews(Registry):
     """Asks who is there, and then each one what it is."""
 
     def get_healthy_backends(self) -> list[BackendView]:
-        views = [self.get_backend(backend_id) for backend_id in self]
+        ids = list(self)
+        time.sleep(GAP)
+        views = [self.get_backend(backend_id) for backend_id in ids]
         return [view for view in views if view is not None and view.status is BackendStatus.HEALTHY]
 
     def get_backends_for_model(self, model_id: str, /) -> list[BackendView]:
         ids = [view.id for view in super().get_backends_for_model(model_id)]
+        time.sleep(GAP)
         return [view for view in map(self.get_backend, ids) if view is not None]
 
 
@@ -60,6 +65,7 @@ class TwoWrites(Registry):
 
     def update_status(self, backend_id: str, /, status: Any, error: str | None = None) -> None:
         super().update_status(backend_id, status)
+        time.sleep(GAP)
         super().update_status(backend_id, status, error)
 
 
@@ -207,6 +213,7 @@ class NotReentrant(Registry):
 
     def increment_total_requests(self, backend_id: str, /) -> int:
         with backends_lock:
+            time.sleep(0.001)  # longer than from one signal to the next
             return super().increment_total_requests(backend_id)
 
 

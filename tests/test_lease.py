@@ -63,7 +63,7 @@ def test_a_release_counts_once(one: Registry) -> None:
 
 def test_without_a_sample_the_time_since_then_is_taken(one: Registry) -> None:
     lease = one.acquire("m")
-    time.sleep(0.03)
+    time.sleep(0.031)  # one more than is asked for: the lease's clock is another one
     lease.release()
     pending, total, average = counts(one)
     assert (pending, total) == (0, 1)
@@ -167,7 +167,7 @@ def test_a_release_inside_the_block_is_the_one_that_counts(one: Registry) -> Non
 def test_leaving_by_return_is_no_failure(one: Registry) -> None:
     def use() -> str:
         with one.acquire("m") as lease:
-            time.sleep(0.002)
+            time.sleep(0.003)
             return lease.backend.id
 
     assert use() == "b"
@@ -188,11 +188,15 @@ def test_one_in_a_cycle_is_released_by_the_collector(one: Registry) -> None:
     class Holder:
         """Refers to itself."""
 
-    holder = Holder()
-    holder.me, holder.lease = holder, one.acquire("m")  # type: ignore[attr-defined]
-    del holder
-    with pytest.warns(ResourceWarning, match="'b'"):
+    def lose() -> None:
+        """Where the warning is awaited, for the collector may run once it is lost."""
+        holder = Holder()
+        holder.me, holder.lease = holder, one.acquire("m")  # type: ignore[attr-defined]
+        del holder
         gc.collect()
+
+    with pytest.warns(ResourceWarning, match="'b'"):
+        lose()
     assert counts(one) == (0, 1, 0)
 
 
@@ -354,7 +358,7 @@ def test_concurrent_choices_while_the_fleet_changes(one: Registry) -> None:
 
     def use() -> int:
         done = 0
-        while not stop.is_set():
+        while not done or not stop.is_set():  # once it stops, b is healthy and can be had
             try:
                 lease = one.acquire("m", policy=random.choice(list(Policy)))
             except NoBackendAvailableError:
@@ -365,7 +369,7 @@ def test_concurrent_choices_while_the_fleet_changes(one: Registry) -> None:
         return done
 
     done = run_threads([change, use, use, use])[1:]
-    assert sum(done) > 0
+    assert all(done)
     assert counts(one)[0] == 0
     assert one.acquire("m").release()
 

@@ -19,8 +19,18 @@ def test_the_registry_does_what_the_oracle_does() -> None:
 
 
 def test_one_that_rounds_otherwise_is_noticed() -> None:
+    """A round misses it in 7 of 100 cases. The seeds are fixed, so that only another Hypothesis draws other examples,
+    and of twelve rounds all miss it with a probability below 1e-10."""
+    rounds = iter(range(11))
     with pytest.raises(AssertionError):
-        list(equivalence.run(at_once, make=WrongAverage, phases=[Phase.generate]))
+        list(
+            equivalence.run(
+                lambda: next(rounds, None) is None,
+                make=WrongAverage,
+                phases=[Phase.generate],
+                first=0,
+            )
+        )
 
 
 def test_the_machine_would_see_a_difference() -> None:
