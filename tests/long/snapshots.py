@@ -14,6 +14,7 @@ GOAL = 10**7
 
 READS = 20_000
 READERS = 3
+WRITES = 300  # at least, or on a busy machine all might be read before the writer comes
 ERRORS = {BackendStatus.UNHEALTHY: "down", BackendStatus.DRAINING: "drain", BackendStatus.UNKNOWN: None}
 BOTH = (Model("m"), Model("n"))
 
@@ -40,24 +41,30 @@ def filled(make: Callable[[], Registry]) -> Registry:
 def case(
     registry: Registry, write: Callable[[Registry, int], None], look: Callable[[Registry], None], reads: int
 ) -> int:
-    """One writer, until all readers have read enough."""
-    reading = threading.Semaphore(0)
+    """One writer, until a reader has read enough while enough was written; how much all have read."""
+    enough, over = threading.Event(), threading.Event()
+    written = 0
 
     def write_on() -> None:
-        for number in range(2**62):
-            write(registry, number)
-            if reading.acquire(blocking=False):
-                return
-
-    def read_on() -> None:
+        nonlocal written
         try:
-            for _ in range(reads):
-                look(registry)
+            while not enough.is_set():
+                write(registry, written)
+                written += 1
         finally:
-            reading.release()
+            over.set()
 
-    run_threads([write_on, *[read_on] * READERS], limit=600)
-    return READERS * reads
+    def read_on() -> int:
+        done = 0
+        try:
+            while done < reads or not (written >= WRITES or over.is_set()):
+                look(registry)
+                done += 1
+        finally:
+            enough.set()
+        return done
+
+    return sum(run_threads([write_on, *[read_on] * READERS], limit=600)[1:])
 
 
 def swap_health(registry: Registry, number: int) -> None:
