@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import mmap
 import os
 import signal
 import threading
@@ -134,14 +135,24 @@ class ById:
         return True
 
 
+def resident_block(size: int) -> mmap.mmap:
+    """Memory that shows in the process's size, whatever free memory earlier tests have left."""
+    block = mmap.mmap(-1, size)
+    block.write(b"x" * size)
+    return block
+
+
 class KeepsRemoved(Registry):
-    """Remembers who was there."""
+    """Keeps 256 bytes for each backend that was removed."""
 
     def __init__(self) -> None:
-        self.removed: list[str] = []
+        self.removed = 0
+        self.blocks: list[mmap.mmap] = []
 
     def remove_backend(self, backend_id: str, /) -> BackendView:
-        self.removed.append(backend_id + "!")
+        self.removed += 1
+        if self.removed % 1024 == 0:
+            self.blocks.append(resident_block(256 * 1024))
         return super().remove_backend(backend_id)
 
 
@@ -149,10 +160,10 @@ class KeepsThreads(Registry):
     """Something for each thread, which nobody frees."""
 
     def __init__(self) -> None:
-        self.slots: dict[threading.Thread, bytes] = {}
+        self.slots: dict[threading.Thread, mmap.mmap] = {}
 
     def get_all_backends(self) -> list[BackendView]:
-        self.slots[threading.current_thread()] = bytes(32768)
+        self.slots[threading.current_thread()] = resident_block(32768)
         return super().get_all_backends()
 
 
