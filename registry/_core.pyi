@@ -14,7 +14,7 @@ _View = TypeVar("_View", bound=ViewBase)
 STATUS_ERRORS: dict[int, Callable[[str], Exception]]
 
 def bind(
-    backend: type[Backend], model: type[Model], view: type[BackendView], status_members: tuple[BackendStatus, ...]
+    backend: type[Backend], model: type[Model], view: type[BackendView], status_members: tuple[BackendStatus, ...], /
 ) -> None: ...
 def is_bound() -> bool: ...
 def immortalize(*singletons: object) -> None: ...
@@ -28,12 +28,14 @@ def new_view(
     pending_requests: int,
     total_requests: int,
     avg_latency_ms: int,
+    /,
 ) -> _View: ...
 
 @disjoint_base
 class ViewBase:
     """What `BackendView`, which declares the fields, is made of. Never changes."""
 
+@final
 class Refusal:
     """What a refusal tells, until somebody asks for it."""
 

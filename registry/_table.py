@@ -10,7 +10,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ ELLIPSIS = "…"
 class Kind(Enum):
     """What happens to a cell where the table is too wide."""
 
-    NAME = auto()  # is shortened
-    TEXT = auto()  # is folded
-    NUMBER = auto()  # stays as it is
+    NAME = 1  # is shortened
+    TEXT = 2  # is folded
+    NUMBER = 3  # stays as it is
 
 
 # Cells that a name or a text needs to be readable.

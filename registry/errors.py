@@ -70,8 +70,9 @@ class NoBackendAvailableError(RegistryError, LookupError):
             self._refusal = None
         return self._reasons
 
+    # In the place of BaseException's own, so that `reasons` are made only when somebody asks.
     @property
-    def args(self) -> tuple[Any, ...]:
+    def args(self) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The model id and `reasons`."""
         _ = self.reasons
         return super().args

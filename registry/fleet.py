@@ -23,7 +23,8 @@ logger: logging.Logger = logging.getLogger("registry")
 # messages of its own), and in what may be missing.
 _RENAMED = {"backend_type": "type"}
 _TYPES: dict[str, Any] = {
-    "id": Text | None,
+    # An Annotated alias is a value to pyright; to Python the union is fine.
+    "id": Text | None,  # pyright: ignore[reportOperatorIssue]
     "backend_type": str,
     "metadata": dict[str, Any],
     "models": list[Model | Text],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -103,7 +103,7 @@ def test_every_argument_of_a_lease(filled: Registry, argument: str) -> None:
     assert ("release", argument) in [*methods(Lease)]
     lease = filled.acquire("m")
     with pytest.raises(TypeError, match=rf"^{argument} must be {EXPECTED}, not Wrong$"):
-        lease.release(**{argument: Wrong()})
+        lease.release(**{argument: Wrong()})  # type: ignore[arg-type]
     assert lease.active
     lease.release()
 
@@ -140,7 +140,7 @@ def test_every_field_of_every_dataclass(made: Any, field: str) -> None:
 @pytest.mark.parametrize("number", [-1, 2**32, 10**5000], ids=["negative", "too great", "huge"])
 def test_a_number_out_of_range_is_told_in_one_form_too(filled: Registry, number: int) -> None:
     lease = filled.acquire("m")
-    calls = {
+    calls: dict[str, tuple[Callable[[], object], ...]] = {
         "latency_ms": (lambda: filled.update_latency("a", number), lambda: lease.release(number)),
         "samples[0]": (lambda: filled.update_latency_many(["a"], [number]),),
         "context_length": (lambda: Model("m", context_length=number),),

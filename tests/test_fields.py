@@ -38,7 +38,7 @@ def parameters(cls: str, function: str) -> list[tuple[str, Any]]:
     """The names and defaults of a function that is spelled out, but for its first argument."""
     (found,) = (node for node in spelled_out(cls) if isinstance(node, ast.FunctionDef) and node.name == function)
     names = [argument.arg for argument in found.args.args[1:]]
-    defaults = [eval(ast.unparse(default), vars(backend)) for default in found.args.defaults]
+    defaults = [eval(ast.unparse(default), dict(vars(backend))) for default in found.args.defaults]
     required = [inspect.Parameter.empty] * (len(names) - len(defaults))
     return list(zip(names, [*required, *defaults], strict=True))
 

@@ -10,6 +10,7 @@ import pickle
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from registry import (
     Model,
     NoBackendAvailableError,
     Policy,
+    PolicyValue,
     Registry,
     RegistryError,
     Requirements,
@@ -466,7 +468,7 @@ def test_one_added_late_comes_soon(count: int) -> None:
 
 def test_weights_tie_by_last_choice() -> None:
     registry = make_fleet({"weight": 2}, {"weight": 2}, {}, {"weight": 2})
-    kinds = {}, {"exclude": ["b0"]}
+    kinds: tuple[dict[str, Any], ...] = ({}, {"exclude": ["b0"]})
     counts = counted(registry, alternating(400, *kinds))
     assert set(counts) == {"b0", "b1", "b3"}
     assert min(counts.values()) >= 400 // 4 - 1
@@ -477,7 +479,7 @@ def test_weights_tie_by_last_choice() -> None:
     "policies", [["priority"], ["smart"], ["least_pending"], ["least_pending", "priority", "smart"]]
 )
 @pytest.mark.parametrize("models", [["m"], ["m", "n"]])
-def test_no_mix_of_requests_passes_over_an_equal(count: int, policies: list[str], models: list[str]) -> None:
+def test_no_mix_of_requests_passes_over_an_equal(count: int, policies: list[PolicyValue], models: list[str]) -> None:
     """x is passed over for y where y is chosen again and x, an equal, was not in between: never by policies that look at all;
     else once for each round that the requests share in, and once for equal stamps (src_c/rounds.h)."""
     dice = random.Random(count)
@@ -627,9 +629,14 @@ def test_what_a_refusal_keeps_is_given_back() -> None:
     assert len(told.reasons) == 50
 
 
+def told_by(error: NoBackendAvailableError) -> tuple[dict[str, str], str, bool]:
+    """All that an error tells of its refusal."""
+    return error.reasons, str(error), error.unknown_model
+
+
 def test_concurrent_threads_ask_one_refusal() -> None:
     for _ in range(50):
         error = refused(make_fleet(*[{"status": "draining"}] * 30))
-        results = run_threads([lambda error=error: (error.reasons, str(error), error.unknown_model)] * 4)
+        results = run_threads([partial(told_by, error)] * 4)
         assert all(reasons is results[0][0] and len(reasons) == 30 for reasons, _, _ in results)
         assert {(text, unknown) for _, text, unknown in results} == {(str(error), False)}

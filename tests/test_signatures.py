@@ -144,7 +144,8 @@ def test_autospec_checks_calls(name: str) -> None:
 def test_a_method_of_the_class_is_the_method() -> None:
     made = Registry()
     assert Registry.get_backend(made, "a") is None
-    assert Registry.get_backend == Registry.get_backend != Registry.acquire
+    methods: list[object] = [Registry.get_backend, Registry.get_backend, Registry.acquire]
+    assert methods[0] == methods[1] != methods[2]
     assert Registry.get_backend.__get__(made)("a") is None
     with pytest.raises(TypeError):
         Registry.get_backend(object(), "a")  # type: ignore[arg-type]

@@ -101,7 +101,7 @@ def test_stats_are_frozen(registry: Registry) -> None:
     "change",
     [
         lambda r: r.update_models("a", [Model("m"), Model("n", context_length=8)]),
-        lambda r: r.update_models("a", r.get_backend("a").models),  # type: ignore[union-attr]
+        lambda r: r.update_models("a", r.get_backend("a").models),
         lambda r: r.update_models("a", iter([Model("m"), Model("n", context_length=8)])),
         lambda r: r.add_model("a", Model("m", "another name")),
         lambda r: r.remove_model("a", "x"),
@@ -113,7 +113,7 @@ def test_stats_are_frozen(registry: Registry) -> None:
 def test_a_change_that_changes_nothing_makes_no_new_definition(
     registry: Registry, change: Callable[[Registry], object]
 ) -> None:
-    models = [Model("m"), Model("n", context_length=8)]
+    models = (Model("m"), Model("n", context_length=8))
     for backend_id, metadata in (("a", {"mdns_instance": "i"}), ("b", {})):
         given = make_backend(backend_id, metadata=metadata)
         registry.add_backend(dataclasses.replace(given, models=models))
