@@ -72,13 +72,13 @@ class NoBackendAvailableError(RegistryError, LookupError):
 
     # In the place of BaseException's own, so that `reasons` are made only when somebody asks.
     @property
-    def args(self) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def args(self) -> tuple[Any, ...]:
         """The model id and `reasons`."""
         _ = self.reasons
         return super().args
 
     @args.setter
-    def args(self, args: tuple[Any, ...]) -> None:
+    def args(self, args: tuple[Any, ...]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         vars(BaseException)["args"].__set__(self, args)
 
     @property
