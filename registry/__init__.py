@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 try:
     from registry._core import Lease
-except ModuleNotFoundError as error:
-    if error.name != "registry._core":
+except ModuleNotFoundError as _error:
+    if _error.name != "registry._core":
         raise
     raise ImportError(
         "registry is imported from its sources, but its C extension is not built for this "
         f"interpreter: run `make` or `pip install -e .` in {Path(__file__).parent.parent}, "
         "or import it from another directory",
-        name=error.name,
+        name=_error.name,
     ) from None
 
 from registry._registry import Registry
