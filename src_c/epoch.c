@@ -240,8 +240,11 @@ void epoch_destroy(epoch_node *list, epoch_release release) {
         while (list != NULL) {
             epoch_node *node = list;
             list = node->next;
-            epoch_node *held = node->kind->unwrap == NULL ? NULL : node->kind->unwrap(node, release);
-            if (node->kind->unwrap == NULL) node->kind->destroy(node, release);
+            if (node->kind->unwrap == NULL) {
+                node->kind->destroy(node, release);
+                continue;
+            }
+            epoch_node *held = node->kind->unwrap(node, release); /* the node is gone */
             if (held == NULL) continue;
             held->next = inner;
             inner = held;
