@@ -96,7 +96,8 @@ class Registry(_core.RegistryCore, metaclass=Described):
         `status` is a `BackendStatus` or its value. Raises `BackendNotFoundError`; `ValueError` lists the choices. Expected O(1).
         """
         member = _checks.enum_member(BackendStatus, status, "status")
-        error = _checks.optional_text(error, "error")
+        if error is not None:
+            error = _checks.optional_text(error, "error")
         self._update_health(
             _checks.exact_text(backend_id, "backend_id"), member, None if member is BackendStatus.HEALTHY else error
         )

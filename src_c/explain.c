@@ -42,6 +42,7 @@ static explained explain_one(const choice *c, const member *place) {
     x.age = age_of(c, r);
     reg_reason reason = candidate_obstacle(c, place);
     if (reason == REG_ELIGIBLE && candidate_is_full(&x)) reason = REG_FULL;
+    if (c->request->policy == REG_SMART) x.credit = smart_score(&x);
     if (c->request->policy == REG_ROUND_ROBIN) x.credit = turns_credit(&c->model->turns, r->order) + r->weight;
     return (explained){
         .seen = x,

@@ -16,7 +16,7 @@ typedef struct candidate {
     const member *place; /* in the list */
     uint64_t pending; /* the words of counters.h, as they were passed */
     uint64_t latency; /* 0 where the policy does not depend on it */
-    int64_t credit;   /* for REG_ROUND_ROBIN: see turns.h */
+    int64_t credit;   /* for REG_ROUND_ROBIN: see turns.h; for REG_SMART its score */
     uint32_t weight;
     uint32_t age; /* in ticks since its last choice; only of those that were compared by it */
 } candidate;
@@ -40,8 +40,9 @@ static inline int compare_times(const candidate *a, const candidate *b, uint32_t
     if (!a_sampled && !b_sampled) return compare_loads(a, b);
     uint64_t a_average = a_sampled ? latency_of(a->latency) : best_average;
     uint64_t b_average = b_sampled ? latency_of(b->latency) : best_average;
-    uint128 left = (uint128)(load_with_one_more(a) * a_average) * b->weight;
-    uint128 right = (uint128)(load_with_one_more(b) * b_average) * a->weight;
+    uint64_t a_time = load_with_one_more(a) * a_average, b_time = load_with_one_more(b) * b_average;
+    if (reg_likely(a->weight == b->weight)) return a_time != b_time ? compare(a_time, b_time) : a_sampled - b_sampled;
+    uint128 left = (uint128)a_time * b->weight, right = (uint128)b_time * a->weight;
     return left != right ? (left < right ? -1 : 1) : a_sampled - b_sampled;
 }
 
@@ -64,7 +65,7 @@ static inline __attribute__((always_inline)) int preference(reg_policy policy, c
         return by_priority != 0 ? by_priority : compare_loads(a, b);
     }
     case REG_LOWEST_LATENCY: return compare_times(a, b, best_average);
-    case REG_SMART: return compare_signed(smart_score(b), smart_score(a));
+    case REG_SMART:
     case REG_ROUND_ROBIN: return compare_signed(b->credit, a->credit);
     case REG_RANDOM: return compare(b->weight, a->weight);
     default: return compare_loads(a, b);

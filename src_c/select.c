@@ -115,6 +115,7 @@ static always_inline void pass_by(const choice *shared, reg_policy policy, bool 
     bool found = false;
     EACH_IN_ROUND(c, m) {
         candidate x = candidate_at(m, depends_on_latency(policy));
+        if (policy == REG_SMART) x.credit = smart_score(&x);
         if (policy != REG_LOWEST_LATENCY) tally += tally_of(&x);
         /* Last what is seldom asked: most candidates are none that would be preferred. */
         if (policy != REG_RANDOM && reg_likely(found && !goes_before(c, policy, &x, &best))) continue;
