@@ -31,6 +31,9 @@ class DescribedMethod:
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
         return self.method.__get__(instance, owner)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.__objclass__, self.__name__)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DescribedMethod) and other.method == self.method
 
@@ -57,5 +60,5 @@ class Described(ABCMeta):
 
         def __getattribute__(cls, name: str) -> Any:
             found = super().__getattribute__(name)
-            is_public = type(found) is MethodDescriptorType and not name.startswith("_")
-            return DescribedMethod(found) if is_public else found
+            is_ours = type(found) is MethodDescriptorType and isinstance(found.__objclass__, Described)
+            return DescribedMethod(found) if is_ours and not name.startswith("_") else found

@@ -139,4 +139,6 @@ cdef int fill_limits(reg_entry *entry, definition) except -1:
     entry.max_pending = UINT32_LIMIT if max_pending is None else max_pending
     entry.priority = slot_get(definition, backend_slots.priority)
     entry.weight = slot_get(definition, backend_slots.weight)
+    if entry.weight == 0 or entry.max_pending == 0:  # a frozen dataclass can be made to hold it
+        raise ValueError("weight and max_pending must be from 1 up, not 0")
     return 0

@@ -140,7 +140,10 @@ cdef class Refusal:
         told = {}
         for i in range(min(count, self.refusal.count)):
             it = &self.refusal.items[i]
-            told[slot_get(<object>it.definition, backend_slots.id)] = reason_text(it.reason, it.context_length, self.min_context)
+            backend_id = slot_get(<object>it.definition, backend_slots.id)
+            if type(backend_id) is not str:  # a frozen dataclass can be made to hold anything
+                backend_id = repr(backend_id)
+            told[backend_id] = reason_text(it.reason, it.context_length, self.min_context)
         return told
 
 

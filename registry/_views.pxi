@@ -68,11 +68,15 @@ def new_view(type cls, definition, status, last_health_check, last_error, pendin
     exactly(definition, backend_class, "definition")
     if not issubclass(cls, ViewBase):
         raise TypeError(f"cls must be a subclass of ViewBase, not {cls.__name__}")
+    # All that may call foreign code comes first: the collector could find a view that is half made.
+    cdef uint8_t health = statuses.index(status)
+    cdef int64_t checked_at = (last_health_check - EPOCH) // MICROSECOND
+    cdef uint32_t pending = pending_requests, latency = avg_latency_ms
+    cdef uint64_t total = total_requests
     # A subclass may have fields of its own, which the collector has to see.
     cdef ViewBase view = empty_view(<PyTypeObject *>cls) if cls is view_class else <ViewBase>allocate(<PyTypeObject *>cls)
-    view.health = statuses.index(status)
-    view.checked_at = (last_health_check - EPOCH) // MICROSECOND
-    view.pending, view.total, view.latency = pending_requests, total_requests, avg_latency_ms
+    view.health, view.checked_at = health, checked_at
+    view.pending, view.total, view.latency = pending, total, latency
     Py_INCREF(definition)
     view.definition = <PyObject *>definition
     if last_error is not None:

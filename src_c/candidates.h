@@ -14,7 +14,8 @@ typedef struct choice {
     uint32_t now;          /* the tick to come: stamps are older */
     uint32_t round_age;    /* a member that is older is unserved in this round */
     uint32_t disorder;     /* how many choices in a row have to be in order until a pass may stop */
-    bool is_own_round;     /* of this kind of request */
+    _Atomic uint64_t *round; /* the word of the round that it takes part in */
+    bool is_own_round;       /* of this kind of request */
     uint32_t best_average; /* ms; see policy.h */
     bool is_plain;         /* every healthy backend that is not full will do */
     bool is_searched;      /* REG_POWER_OF_TWO: drawing met nobody, so the whole list was read */

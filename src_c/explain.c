@@ -86,6 +86,7 @@ reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *
     *candidates = (reg_candidates){0};
     request_prepare(request);
     if (!choice_begin(&c, reg, request)) return REG_OK;
+    c.now = load_hint(&reg->tick) + 1; /* for policies, too, that do not choose by it */
     explained *items = memory_alloc_raw(c.reading.length * sizeof *items);
     reg_candidate *told = memory_alloc_raw(c.reading.length * sizeof *told);
     if (items == NULL || told == NULL) {

@@ -22,7 +22,7 @@ struct reg_registry {
     string_map instances;        /* mDNS instance -> alias */
     _Atomic uint64_t census[CENSUS_VERSIONS]; /* of version V at V % CENSUS_VERSIONS: backends << 32 | models */
 
-    _Alignas(REG_CACHE_LINE) _Atomic uint32_t tick; /* a hint: counts choices; never 0. See candidates.h */
+    _Alignas(REG_CACHE_LINE) _Atomic uint32_t tick; /* a hint: counts choices; never 0. See rounds.h */
 
     _Alignas(REG_CACHE_LINE) pthread_mutex_t writer; /* guards all that is not published, and every write */
     epoch_limbo limbo;

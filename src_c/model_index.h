@@ -14,6 +14,14 @@
 #include "string_map.h"
 #include "turns.h"
 
+/* Where a kind of request that has a round of its own stands: see rounds.h. */
+typedef struct own_round {
+    _Atomic uint64_t kind; /* 0: none */
+    _Atomic uint64_t word;
+} own_round;
+
+enum { OWN_ROUNDS = 4 };
+
 typedef struct model {
     string_item item;
     epoch_node node;
@@ -21,9 +29,8 @@ typedef struct model {
     uint32_t variants;
     uint32_t mark; /* scratch of the write at work; 0 between writes */
     /* Written by every choice, so on a line of its own. */
-    _Alignas(REG_CACHE_LINE) _Atomic uint64_t round; /* see round_word in candidates.h */
-    _Atomic uint64_t own_kind;                       /* the kind of request that has a round of its own; 0: none */
-    _Atomic uint64_t own_round;
+    _Alignas(REG_CACHE_LINE) _Atomic uint64_t round; /* see round_word in rounds.h */
+    own_round own[OWN_ROUNDS];
     turns turns; /* under the registry's lock of that name */
     char id[];
 } model;

@@ -11,9 +11,21 @@ static uint64_t kind_of(const reg_request *request) {
 
 /* ---- before the pass ---- */
 
-static bool has_own_round(const choice *c) {
-    uint64_t own_kind = load_hint(&c->model->own_kind);
-    return own_kind != 0 && own_kind == kind_of(c->request);
+/* NULL where this kind of request has none. */
+static own_round *own_round_of(const choice *c) {
+    own_round *own = c->model->own;
+    if (load_hint(&own->kind) == 0) return NULL; /* the first room is taken first */
+    uint64_t kind = kind_of(c->request);
+    for (int i = 0; i < OWN_ROUNDS; i++)
+        if (load_hint(&own[i].kind) == kind) return &own[i];
+    return NULL;
+}
+
+/* A free one, or that of a kind which has to give way. */
+static own_round *room_for(model *m, uint32_t tick) {
+    for (int i = 0; i < OWN_ROUNDS; i++)
+        if (load_hint(&m->own[i].kind) == 0) return &m->own[i];
+    return &m->own[tick % OWN_ROUNDS];
 }
 
 /* In a model that was never chosen for, a place that differs from model to model and from process to process (the hash is
@@ -26,8 +38,10 @@ static uint32_t position_in(const choice *c, uint64_t word) {
 
 void round_join(choice *c, reg_registry *reg) {
     bool has_rounds = c->request->policy == REG_LEAST_PENDING;
-    c->is_own_round = has_rounds && !c->is_plain && has_own_round(c);
-    uint64_t word = load_hint(round_of(c));
+    own_round *own = has_rounds && !c->is_plain ? own_round_of(c) : NULL;
+    c->is_own_round = own != NULL;
+    c->round = own != NULL ? &own->word : &c->model->round;
+    uint64_t word = load_hint(c->round);
     c->now = load_hint(&reg->tick) + 1;
     c->start = position_in(c, word);
     c->disorder = round_disorder(word);
@@ -39,19 +53,18 @@ void round_join(choice *c, reg_registry *reg) {
 /* ---- after the choice ---- */
 
 static uint32_t next_tick(reg_registry *reg) {
-    uint32_t tick = load_hint(&reg->tick) + 1;
-    if (reg_unlikely(tick == 0)) tick = 1;
-    store_private(&reg->tick, tick);
-    return tick;
+    uint32_t tick = add_hint(&reg->tick, 1) + 1;
+    return reg_likely(tick != 0) ? tick : add_hint(&reg->tick, 1) + 1;
 }
 
-static void begin_round(const choice *c, uint64_t word, bool leaves_unserved) {
+static void begin_round(const choice *c, uint32_t tick, uint64_t word, bool leaves_unserved) {
     if (c->is_own_round || !(leaves_unserved || c->request->allow_unknown)) {
-        store_private(round_of(c), word);
-    } else {
-        store_private(&c->model->own_round, word);
-        store_private(&c->model->own_kind, kind_of(c->request));
+        store_private(c->round, word);
+        return;
     }
+    own_round *room = room_for(c->model, tick);
+    store_private(&room->word, word);
+    store_private(&room->kind, kind_of(c->request));
 }
 
 /* By another policy: what it chose is not in this one's order. */
@@ -63,14 +76,14 @@ static void disturb(model *m) {
 void round_end(const choice *c, reg_registry *reg, const candidate *chosen, bool leaves_unserved) {
     _Atomic uint32_t *stamp = &chosen->record->chosen_at;
     if (c->request->policy == REG_POWER_OF_TWO) {
-        /* It compares no stamps, so it doesn't write to the tick's line, which all threads read. */
+        /* It is O(1) and compares no stamps: it leaves alone the tick's line, which all threads read. */
         store_private(stamp, load_hint(&reg->tick));
         return;
     }
     uint32_t tick = next_tick(reg);
     store_private(stamp, tick);
     if (c->request->policy == REG_LEAST_PENDING)
-        begin_round(c, round_word(c, chosen, tick), leaves_unserved);
+        begin_round(c, tick, round_word(c, chosen, tick), leaves_unserved);
     else
         disturb(c->model);
 }

@@ -1,9 +1,9 @@
 /* Ties: of equal candidates the one goes first whose last choice is longest ago.
  *
  * The registry's TICK counts choices, and each record is stamped with it when it is chosen
- * (`chosen_at`), by whatever model, policy or kind of request. Tick, stamps and rounds are hints,
- * relaxed and without a read-modify-write: threads that choose at once may repeat a turn or lose
- * one. No claim of select.c depends on them. Ages are differences of 32-bit ticks, so wrapping is
+ * (`chosen_at`), by whatever model, policy or kind of request. Tick, stamps and rounds are relaxed
+ * hints: threads that choose at once may repeat a turn or lose one. No claim of select.c depends on
+ * them. Ages are differences of 32-bit ticks, so wrapping is
  * harmless.
  *
  * Full passes. A pass that has compared all stamps takes, of the best candidates, the one with the
@@ -30,8 +30,9 @@
  * A kind of request is what it requires and excludes, and whether it takes unknown ones. One that has
  * used up all that it can take, while others are still unserved, can't begin a new round; nor may one
  * that takes unknown ones, which the others leave unserved. It would make full passes only. So a
- * model has room for one kind's own round, with the same rules, where only members that are eligible
- * for that kind count. A kind that finds another one's round there takes the room by a full pass.
+ * model has room for the own rounds of OWN_ROUNDS kinds, with the same rules, where only members that
+ * are eligible for that kind count. Where more kinds alternate, one takes another's room by a full
+ * pass, O(members), and its members are unserved again.
  *
  * The bound. Let x and y be equal, and the best, for every request from the first choice of y that is
  * looked at. x is passed over where y is chosen though x was chosen longer ago.
@@ -90,10 +91,6 @@ void round_join(choice *c, reg_registry *reg);
 /* After a choice of one that was served: see b. for `leaves_unserved`. */
 void round_end(const choice *c, reg_registry *reg, const candidate *chosen, bool leaves_unserved);
 
-static inline _Atomic uint64_t *round_of(const choice *c) {
-    return c->is_own_round ? &c->model->own_round : &c->model->round;
-}
-
 /* After a choice. */
 static inline void round_settle(const choice *c, reg_registry *reg, const candidate *chosen, bool leaves_unserved) {
     if (reg_unlikely(!is_unserved(c, chosen))) {
@@ -101,7 +98,7 @@ static inline void round_settle(const choice *c, reg_registry *reg, const candid
         return;
     }
     store_private(&chosen->record->chosen_at, load_hint(&reg->tick));
-    store_private(round_of(c), round_word(c, chosen, c->now - c->round_age));
+    store_private(c->round, round_word(c, chosen, c->now - c->round_age));
 }
 
 #endif

@@ -35,7 +35,8 @@
  * the pass has summed up is less than all, and if it is the same by chance, the chosen one was still unbeatable at V.)
  *
  * Progress. An attempt fails only because another thread's operation took effect on one of the candidates: lock-free. So that nobody
- * starves, after MANY_ATTEMPTS (fewer in a long list) it holds the writer lock, which keeps the version, and leaves out 5. Then the
+ * starves, after MANY_ATTEMPTS (fewer in a long list) it holds the writer lock, which keeps the version, and leaves out 3 and 5: 6
+ * counts on the chosen one whatever its word is by now, unless it is full, and only then is there another pass. So the
  * chosen one is still eligible, below its cap and counted exactly, but the best only of what the pass saw, all of it within the
  * call. If the pass finds nobody, it is a refusal: each candidate was full when it was passed, though not all at one instant.
  *
@@ -365,17 +366,35 @@ static bool is_still_unseen(const picks *p, bool counts) {
     return counts || p->count == 0 || load_counted(&p->best.record->counters.pending) == p->best.pending;
 }
 
+/* One more in flight, below the cap, whatever the count was before. */
+static bool take_below_cap(record *r) {
+    uint64_t word = load_counted(&r->counters.pending);
+    while (counter_in_flight(word) < r->max_pending)
+        if (swap_counted(&r->counters.pending, &word, counter_changes(word) + 1)) return true;
+    return false;
+}
+
+/* After many attempts that others have disturbed, under the writer lock: see Progress. */
+static verdict last_attempt(const picks *p, bool counts) {
+    if (p->count == 0) return NONE_LEFT;
+    return !counts || take_below_cap(p->best.record) ? CHOSEN : TRY_AGAIN;
+}
+
+static verdict exact_attempt(reg_registry *reg, const choice *c, picks *p, bool counts) {
+    if (p->count != 0 && !is_unseen(p, counts)) return TRY_AGAIN;
+    if (!holds_still(c, p, version_at_t(reg, c)) || !is_still_unseen(p, counts)) return TRY_AGAIN;
+    if (p->count == 0) return NONE_LEFT;
+    return !counts || counter_take(&p->best.record->counters.pending, p->best.pending) ? CHOSEN : TRY_AGAIN;
+}
+
 static verdict attempt(reg_registry *reg, choice *c, const reg_request *request, bool counts, bool is_last, record **chosen) {
     if (!choice_begin(c, reg, request)) return NONE_LEFT;
     if (c->reading.length > QUICK_LENGTH && request->policy != REG_POWER_OF_TWO && !request->unhurried) return TOO_LONG;
     picks p;
     verdict picked = pick(c, &p);
     if (picked != CHOSEN) return picked;
-    if (p.count != 0 && !is_unseen(&p, counts)) return TRY_AGAIN;
-    bool was_right = is_last || (holds_still(c, &p, version_at_t(reg, c)) && is_still_unseen(&p, counts));
-    if (!was_right) return TRY_AGAIN;
-    if (p.count == 0) return NONE_LEFT;
-    if (counts && !counter_take(&p.best.record->counters.pending, p.best.pending)) return TRY_AGAIN;
+    verdict v = is_last ? last_attempt(&p, counts) : exact_attempt(reg, c, &p, counts);
+    if (v != CHOSEN) return v;
     settle(c, reg, &p);
     *chosen = p.best.record;
     return CHOSEN;

@@ -640,3 +640,26 @@ def test_concurrent_threads_ask_one_refusal() -> None:
         results = run_threads([partial(told_by, error)] * 4)
         assert all(reasons is results[0][0] and len(reasons) == 30 for reasons, _, _ in results)
         assert {(text, unknown) for _, text, unknown in results} == {(str(error), False)}
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_explain_ranks_equals_by_their_last_choice(policy: Policy) -> None:
+    registry = make_fleet({}, {}, {}, {})
+    chosen = [registry.select("m").id for _ in range(2)]
+    ranked = [one.backend_id for one in registry.explain("m", policy=policy)]
+    if policy is not Policy.ROUND_ROBIN:  # its turns are its own
+        assert set(ranked[2:]) == set(chosen)
+
+
+def test_several_kinds_take_turns_in_a_long_list() -> None:
+    """Each kind of request keeps its own round, so that none of them begins anew what another one has served."""
+    registry = Registry()
+    for number in range(48):
+        model = Model("m", supports_vision=number % 3 != 1, supports_tools=number % 3 != 2)
+        registry.add_backend(dataclasses.replace(make_backend(f"b{number}"), models=(model,)))
+        registry.update_status(f"b{number}", "healthy")
+    kinds = [Requirements(vision=True), Requirements(tools=True), Requirements(vision=True, tools=True), None]
+    counts = Counter(registry.select("m", require=kinds[number % 4]).id for number in range(4800))
+    assert len(counts) == 48
+    both = [counts[f"b{number}"] for number in range(0, 48, 3)]
+    assert max(both) <= 1.5 * min(both)

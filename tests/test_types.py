@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import json
 import pickle
 from collections.abc import Callable
@@ -350,3 +351,23 @@ def test_json_of_a_wrong_type(wrong: Any) -> None:
     for read in (Model, Backend, BackendView):
         with pytest.raises(TypeError, match="^text"):
             read.from_json(wrong)
+
+
+def test_nobody_finds_a_view_that_is_half_made(view: BackendView) -> None:
+    class Mine(BackendView):
+        """The collector sees it, as it sees every subclass."""
+
+    class Odd(datetime):
+        """Its difference runs foreign code while a view is made."""
+
+        def astimezone(self, _zone: Any = None) -> Any:
+            return self
+
+        def __sub__(self, other: Any) -> Any:
+            found.extend(type(thing) for thing in gc.get_objects() if type(thing) is Mine)
+            return datetime(2026, 1, 1, tzinfo=UTC) - other
+
+    found: list[type] = []
+    given = {field.name: getattr(view, field.name) for field in dataclasses.fields(view)}
+    assert Mine(**{**given, "last_health_check": Odd(2026, 1, 1, tzinfo=UTC)}).id == view.id
+    assert not found
