@@ -4,6 +4,8 @@
 
 cdef struct BackendSlots:
     PyMemberDef *id  # those that the core itself reads
+    PyMemberDef *name
+    PyMemberDef *url
     PyMemberDef *models
     PyMemberDef *metadata
     PyMemberDef *priority
@@ -45,7 +47,8 @@ def bind(type backend, type model, type view, tuple status_members, /):
         slots[i] = slot_of(backend, name)
         setattr(view, name, property_for(<PyTypeObject *>view, slots[i], field_of_view))
     backend_slots = BackendSlots(
-        slot_of(backend, "id"), slot_of(backend, "models"), slot_of(backend, "metadata"),
+        slot_of(backend, "id"), slot_of(backend, "name"), slot_of(backend, "url"), slot_of(backend, "models"),
+        slot_of(backend, "metadata"),
         slot_of(backend, "priority"), slot_of(backend, "max_pending"), slot_of(backend, "weight"), slots, len(names))
     model_slots = ModelSlots(
         slot_of(model, "id"), slot_of(model, "name"), slot_of(model, "context_length"),

@@ -97,7 +97,6 @@ cdef extern from "registry.h" nogil:
     reg_reader *reg_read_begin() noexcept
     void reg_read_end(reg_reader *reader) noexcept
     reg_kept *reg_read_keep(reg_registry *reg, reg_reader *reader, size_t count) noexcept
-    c_bool reg_read_prepare(reg_reader *reader) noexcept
     reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view) noexcept
     reg_status reg_get_all(reg_registry *reg, c_bool healthy_only, reg_views *views) noexcept
     reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id, reg_views *views) noexcept
@@ -184,7 +183,8 @@ cdef extern from "registry.h" nogil:
     void reg_drop_models(reg_registry *reg, reg_variant **variants, size_t count, reg_garbage **garbage) noexcept
     void *reg_variant_object(const reg_variant *v) noexcept
     reg_status reg_add(reg_registry *reg, const reg_entry *entry, reg_garbage **garbage) noexcept
-    reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_garbage **garbage) noexcept
+    reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_kept **kept,
+                          reg_garbage **garbage) noexcept
     reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t order, const void *expected,
                             reg_garbage **garbage) noexcept
     reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now, void *error,

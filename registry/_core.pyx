@@ -463,15 +463,11 @@ cdef class RegistryCore:
             raise BackendNotFoundError(backend_id)
         # What may fail comes first: a removal cannot be taken back.
         cdef ViewBase last = empty_view(<PyTypeObject *>view_class)
-        cdef reg_reader *reader = begin_read()
-        if not reg_read_prepare(reader):
-            reg_read_end(reader)
-            raise MemoryError
+        cdef reg_kept *kept
         with nogil:
-            status = reg_remove(self.reg, &key, &view, &garbage)
+            status = reg_remove(self.reg, &key, &view, &kept, &garbage)
         if status == REG_OK:
-            fill_view(last, &view, reg_read_keep(self.reg, reader, 1))
-        reg_read_end(reader)
+            fill_view(last, &view, kept)
         drop(garbage)
         check(status, backend_id)
         return last

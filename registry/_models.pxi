@@ -100,7 +100,7 @@ cdef shared_definition(definition, HeldModels held):
 
 cdef enum:
     TEXT_BYTES = 64  # of a str besides its characters
-    DEFINITION_BYTES = 512  # of a Backend with its short texts, besides models and metadata
+    DEFINITION_BYTES = 256  # of a Backend besides its texts, models and metadata
 
 
 cdef inline size_t text_bytes(text) noexcept:
@@ -111,6 +111,8 @@ cdef inline size_t text_bytes(text) noexcept:
 cdef size_t definition_bytes(definition, HeldModels held) except? 0:
     """About how much goes with a definition; its models are the fleet's."""
     cdef size_t total = DEFINITION_BYTES + held.count * sizeof(void *)
+    total += text_bytes(slot_get(definition, backend_slots.id)) + text_bytes(slot_get(definition, backend_slots.name))
+    total += text_bytes(slot_get(definition, backend_slots.url))
     metadata = slot_get(definition, backend_slots.metadata)
     if issubclass(type(metadata), dict):
         for key, value in dict.items(metadata):

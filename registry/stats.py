@@ -17,8 +17,8 @@ class RegistryStats:
     freed once no reader can hold them. `waiting_bytes` is their size with what they hold: definitions and errors, as far
     as their texts tell. While a reader stalls they grow up to 256 MiB; then writes raise MemoryError until it goes on.
     `kept_for_views` objects were replaced or removed too, and stay for the views and the refusals that somebody holds:
-    each keeps what was registered in its time, a refusal until its reasons are read.
-    `bytes` is all memory of the core, what waits and what is kept included; Python's own objects that are registered (definitions, ids) come on top.
+    each keeps what was registered in its time, a refusal until its reasons are read. `bytes` is all memory of the core,
+    what waits and what is kept included; Python's own objects that are registered (definitions, ids) come on top.
     """
 
     backends: int

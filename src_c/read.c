@@ -13,8 +13,6 @@ void reg_read_end(epoch_slot *reader) { epoch_leave(reader); }
 
 reg_kept *reg_read_keep(reg_registry *reg, epoch_slot *reader, size_t count) { return reservation_take(reader, reg->generations, count); }
 
-bool reg_read_prepare(epoch_slot *reader) { return reservation_prepare(reader); }
-
 void reg_keep_drop(reg_kept *kept, size_t count, void (*release)(void *object)) { reservation_drop(kept, count, release); }
 
 reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view) {

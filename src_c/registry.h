@@ -89,8 +89,6 @@ void reg_read_end(struct epoch_slot *reader);
  * when memory is out. Between reg_read_begin and reg_read_end, once they are found. O(1), whatever the count, except for the
  * first in a generation: see reservation.h. */
 reg_kept *reg_read_keep(reg_registry *reg, struct epoch_slot *reader, size_t count);
-/* From now on the next reg_read_keep in this read cannot fail. False when memory is out. */
-bool reg_read_prepare(struct epoch_slot *reader);
 /* `count` of these views are gone. Any thread, outside of reads; may wait for a few steps of another thread. */
 void reg_keep_drop(reg_kept *kept, size_t count, void (*release)(void *object));
 
@@ -276,8 +274,9 @@ typedef struct reg_entry {
 
 /* REG_OK, REG_DUPLICATE, REG_INSTANCE_TAKEN or REG_NO_MEMORY. Expected O(models of the entry), amortised. */
 reg_status reg_add(reg_registry *reg, const reg_entry *entry, reg_garbage **garbage);
-/* REG_OK with the backend's last view, or REG_NOT_FOUND or REG_NO_MEMORY. Between reg_read_begin and reg_read_end. */
-reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_garbage **garbage);
+/* REG_OK with the backend's last view, whose objects are `kept` until reg_keep_drop, or REG_NOT_FOUND or REG_NO_MEMORY. Not
+ * between reg_read_begin and reg_read_end. */
+reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_kept **kept, reg_garbage **garbage);
 /* Replaces the definition of the registration `order`, if it is still `expected`; models and instance go along, url and id stay. REG_OK,
  * REG_CHANGED, REG_NOT_FOUND, REG_INSTANCE_TAKEN or REG_NO_MEMORY. */
 reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t order, const void *expected, reg_garbage **garbage);

@@ -198,23 +198,30 @@ static always_inline void pass(const choice *c, reg_policy policy, picks *p) {
 /* Each candidate's turn comes when its credit is the greatest. False when memory is out. */
 static bool pass_in_turn(const choice *c, picks *p) {
     turns *t = &c->model->turns;
+    uint64_t listed = 0, due = 0;
     turns_begin(t);
     EACH_IN_ROUND(c, m) {
         candidate x = candidate_at(m, false);
         p->tally += tally_of(&x);
         turn *its = turns_see(t, x.record->order, x.weight);
         if (its == NULL) return false;
+        listed += x.weight;
         if (!candidate_is_eligible(c, &x, c->is_plain) || candidate_is_full(&x)) {
             p->passed_over = true;
             continue;
         }
         its->due = t->round;
-        x.credit = its->credit + its->weight;
-        if (p->count != 0 && !goes_before(c, REG_ROUND_ROBIN, &x, &p->best)) continue;
-        p->best = x;
-        p->best.age = age_of(c, x.record);
-        p->count = 1;
+        its->position = place_number(c, &x);
+        its->age = age_of(c, x.record);
+        due += x.weight;
     }
+    if (due == 0) return true;
+    const turn *next = turns_next(t, listed, due, c->start);
+    p->best = candidate_at(c->reading.array->members + next->position, false);
+    p->best.age = next->age;
+    p->count = 1;
+    /* Full since it was passed: then this attempt has to fail. */
+    if (candidate_is_full(&p->best)) p->passed_over = true, p->tally--;
     return true;
 }
 

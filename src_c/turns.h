@@ -4,6 +4,10 @@
  * one with the greatest credit is chosen, and pays what all have got. So of any W choices in a row, W being the sum of the weights, each
  * candidate gets as many as its weight says, spread evenly. Who is no candidate in a round neither gets nor pays.
  *
+ * Requests of several kinds have different candidates. So that a choice costs a backend the same whoever its rivals are, the chosen
+ * one always pays the weight of the whole list, and the candidates of the round share that among them, by their weights. Where all
+ * on the list are candidates, each gains its weight, as in nginx.
+ *
  * Credits belong to registrations, by their order, and outlive changes of the fleet. Everything here is under the registry's lock for turns.
  */
 #ifndef REG_TURNS_H
@@ -15,8 +19,10 @@
 
 typedef struct turn {
     uint64_t order;
-    int64_t credit;
+    int64_t credit; /* in units of 2**-TURNS_SHIFT */
     uint32_t weight;
+    uint32_t position; /* on the list, and age in ticks: of the last round in which it was a candidate */
+    uint32_t age;
     uint64_t seen; /* the last round in which it was on the model's list */
     uint64_t due;  /* the last round in which it was a candidate */
 } turn;
@@ -31,12 +37,23 @@ typedef struct turns {
     uint32_t next; /* where the next one is likely to be: lists come in order */
 } turns;
 
+enum { TURNS_SHIFT = 20 };
+
+/* What a candidate gains: its part, among candidates that weigh `due`, of the list's weight. */
+static inline int64_t turns_gain(uint32_t weight, uint64_t listed, uint64_t due) {
+    if (listed == due) return (int64_t)weight << TURNS_SHIFT;
+    return (int64_t)((weight * listed << TURNS_SHIFT) / due);
+}
+
 void turns_begin(turns *t);
 /* The turn of a registration, made where it is new; NULL when memory is out. Once in a round. Valid until the next call. O(1) in the order of
  * registration, amortised O(log registrations) for a new one. */
 turn *turns_see(turns *t, uint64_t order, uint32_t weight);
 /* Its credit, 0 where it has none. O(log registrations). */
 int64_t turns_credit(turns *t, uint64_t order);
+/* Of this round's candidates the one with the greatest credit after its gain; of equal ones the one of the greatest age, and of these
+ * the first from the position `start` on. There is one. O(registrations). */
+const turn *turns_next(const turns *t, uint64_t listed, uint64_t due, uint32_t start);
 /* The round ends with this choice. O(registrations). */
 void turns_settle(turns *t, uint64_t chosen);
 void turns_free(turns *t);

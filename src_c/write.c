@@ -165,9 +165,16 @@ static reg_status remove_record(reg_registry *reg, const reg_key *id, reg_view *
     return REG_OK;
 }
 
-reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_garbage **garbage) {
+/* The read ends before what waits is collected, or what was removed would stay until the next write. */
+reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_kept **kept, reg_garbage **garbage) {
     if (!begin_write(reg, garbage)) return REG_NO_MEMORY;
-    reg_status status = remove_record(reg, id, last);
+    reg_status status = REG_NO_MEMORY;
+    epoch_slot *reader = epoch_enter();
+    if (reader != NULL) {
+        if (reservation_prepare(reader)) status = remove_record(reg, id, last);
+        if (status == REG_OK) *kept = reservation_take(reader, reg->generations, 1);
+        epoch_leave(reader);
+    }
     end_write(reg, garbage);
     return status;
 }

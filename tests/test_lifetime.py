@@ -8,7 +8,10 @@ import random
 import sysconfig
 import threading
 import weakref
+from collections.abc import Callable
+from typing import Any
 
+import pytest
 from conftest import make_backend
 from threads import run_threads
 
@@ -188,9 +191,34 @@ def test_large_definitions_and_errors_do_not_wait_for_a_batch(registry: Registry
     for number in range(20):
         registry.remove_backend(f"b{number}")
     stats = registry.stats()
-    # A removal reads while it collects, so that what it removed itself may wait; no more.
-    assert stats.waiting_bytes < 5 * 2**20
+    assert stats.waiting_bytes < 2**20
     assert registry.stats().waiting_for_reclamation == 0
+
+
+LARGE = "x" * 2**20
+
+
+@pytest.mark.parametrize(
+    ("drop", "held"),
+    [
+        (lambda r: r.remove_backend("a"), {"metadata": {"large": LARGE}}),
+        (lambda r: r.remove_backend("a"), {"name": LARGE}),
+        (lambda r: r.remove_backend("a"), {"models": (Model("m", LARGE),)}),
+        (lambda r: r.update_models("a", []), {"models": (Model("m", LARGE),)}),
+        (lambda r: r.update_status("a", "healthy"), {"error": LARGE}),
+    ],
+    ids=["metadata", "name", "a model", "a model alone", "an error"],
+)
+def test_what_is_large_goes_with_the_write_that_drops_it(
+    registry: Registry, drop: Callable[[Registry], object], held: dict[str, Any]
+) -> None:
+    """Also if it is the last write for long."""
+    error = held.pop("error", None) if "error" in (held := dict(held)) else None
+    registry.add_backend(dataclasses.replace(make_backend("a"), **held))
+    registry.update_status("a", "unhealthy", error)
+    registry.stats()
+    drop(registry)
+    assert registry.stats().waiting_bytes < 2**19
 
 
 def test_what_waits_counts_with_what_it_holds(registry: Registry) -> None:

@@ -663,3 +663,17 @@ def test_several_kinds_take_turns_in_a_long_list() -> None:
     assert len(counts) == 48
     both = [counts[f"b{number}"] for number in range(0, 48, 3)]
     assert max(both) <= 1.5 * min(both)
+
+
+@pytest.mark.parametrize(("count", "tries"), [(3, 2), (4, 3), (6, 5), (5, 2)])
+@pytest.mark.parametrize("policy", EXACT)
+def test_retries_with_exclude_leave_equals_equal(count: int, tries: int, policy: Policy) -> None:
+    registry = make_fleet(*[{}] * count)
+    counts: Counter[str] = Counter()
+    for _ in range(300):
+        tried: list[str] = []
+        for _ in range(tries):
+            with registry.acquire("m", policy=policy, exclude=tried) as lease:
+                tried.append(lease.backend.id)
+        counts.update(tried)
+    assert max(counts.values()) - min(counts.values()) <= count

@@ -98,14 +98,14 @@ reg_status client_add(reg_registry *reg, const offer *o, int number) {
 reg_status client_remove(reg_registry *reg, const char *id, reg_view *last) {
     reg_key key = key_of(id);
     reg_view view;
+    reg_kept *kept;
     reg_garbage *garbage;
-    struct epoch_slot *reader = reg_read_begin();
-    if (reader == NULL) return REG_NO_MEMORY;
-    reg_status status = reg_remove(reg, &key, &view, &garbage);
-    if (status == REG_OK) object_of(view.definition);
-    if (status == REG_OK && last != NULL) *last = view;
-    reg_read_end(reader);
+    reg_status status = reg_remove(reg, &key, &view, &kept, &garbage);
     reg_destroy(garbage, object_release);
+    if (status != REG_OK) return status;
+    object_of(view.definition);
+    reg_keep_drop(kept, 1, object_release);
+    if (last != NULL) *last = view;
     return status;
 }
 

@@ -163,8 +163,7 @@ static long a_view_keeps_nothing_but_its_time(void) {
     long before = objects_alive;
     for (int i = 0; i < 5000; i++) CHECK(client_health(reg, "b2", REG_UNHEALTHY, i) == REG_OK);
     churn(reg);
-    /* A removal collects within its own read, so that a batch waits for the next one. */
-    CHECK(objects_alive < before + 2 * EPOCH_BATCH_NODES);
+    CHECK(objects_alive < before + EPOCH_BATCH_NODES);
     CHECK(object_of(view.definition)->number == 1);
     reg_keep_drop(kept, 1, object_release);
     client_free(reg);
