@@ -65,7 +65,7 @@ class NoBackendAvailableError(RegistryError, LookupError):
         """Why each backend of the model could not be chosen, by id."""
         refusal = self._refusal
         if refusal is not None:
-            # Threads that ask at once put the same into the same dictionary, which is also in `args`.
+            # Threads that ask at once put the same into the same dictionary. So do `args`, until it is copied.
             self._reasons.update(refusal.first(len(refusal)))
             self._refusal = None
         return self._reasons

@@ -23,9 +23,9 @@
  *      good (healthy, but not eligible for this request), it begins a new round: START is the new
  *      stamp, and the next pass starts behind the chosen one.
  * If all requests are of one kind, positions repeat from round to round: an exact rotation, and only
- * one pass in a round is a full one. Other traffic puts stamps out of order with positions. In a
- * short list that ends a. until so many choices in a row were in order again as it can have members:
- * to look at all costs little there, and the order is exact.
+ * one pass in a round is a full one. Other traffic puts stamps out of order with positions. A short
+ * list then makes full passes, until as many choices in a row were in order again as it can have
+ * members: to look at all costs little there, and the order is exact.
  *
  * A kind of request is what it requires and excludes, and whether it takes unknown ones. One that has
  * used up all that it can take, while others are still unserved, can't begin a new round; nor may one
@@ -34,12 +34,12 @@
  * are eligible for that kind count. Where more kinds alternate, one takes another's room by a full
  * pass, O(members), and its members are unserved again.
  *
- * The bound. Let x and y be equal, and the best, for every request from the first choice of y that is
- * looked at. x is passed over where y is chosen though x was chosen longer ago.
+ * The bound. Say that x is passed over if y is chosen though x was chosen longer ago, and that both
+ * are equal, and the best, for all requests that are looked at. 'Round' means that of one word.
  *   c. A full pass passes over x only if both have the same stamp. From then on y's is newer.
- *   d. A pass as in a. passes over x for y only if a round began after the last choice of y. Then
- *      x was served in the round before (b.), and is unserved in this one. That y is chosen once more
- *      as in a. needs another beginning, and that needs x served.
+ *   d. A pass as in a. passes over x only if y is unserved, so this round began after the last choice
+ *      of y. By b. it began when x had been served in the round before. For a. to choose y once more,
+ *      another round must begin, and by b. it does not before x is served in this one.
  * So among requests that share a round, x is passed over for y at most once by c. and once by d.; by
  * full passes of stamps that differ, as the other policies make them, never. What a request stamps is
  * served for all requests, and no request ends a round in which others have unserved members: kinds,

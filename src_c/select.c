@@ -31,8 +31,8 @@
  * full ones, for SMART and LOWEST_LATENCY with the versions of the averages in 5, and for POWER_OF_TWO with the two that were drawn. What
  * RANDOM promises depends on nobody else's load, nor does whose turn it is by ROUND_ROBIN where nobody was passed over: there the chosen one
  * alone is looked at again. So it is where LEAST_PENDING has chosen one that is idle and of the greatest weight: none can be better, so the
- * pass may end there, and in a fleet that is not busy it is short. (Where the greatest weight has risen since, 5 looks at all of them: then what
- * the pass has summed up is less than all, and if it is the same by chance, the chosen one was still unbeatable at V.)
+ * pass may end there, and in a fleet that is not busy it is short. If the greatest weight has risen since, 5 looks at all of them. The sum of
+ * a pass that ended early is then too small, as a rule, and the attempt fails; if it agrees by chance, the chosen one was unbeatable at V.
  *
  * Progress. An attempt fails only because another thread's operation took effect on one of the candidates: lock-free. So that nobody
  * starves, after MANY_ATTEMPTS (fewer in a long list) it holds the writer lock, which keeps the version, and leaves out 3 and 5: 6
