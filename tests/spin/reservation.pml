@@ -14,6 +14,8 @@
  *   NO_HEIR        L frees what an older generation has to keep
  *   EARLY_SEAL     a generation is sealed when it is closed, without a grace period
  *   NO_LIST        whoever destroys keeps nothing
+ *   LOOK_AGAIN     whether these were the last views (D) is read after they were subtracted
+ *   EARLY_END      a generation ends though another thread is in L with it
  */
 #ifndef READS
 #define READS 2
@@ -35,6 +37,8 @@ byte begun[WRITES];          /* the reads that had begun when it retired somethi
 byte retired;
 bool freed[NODES];
 byte kept[NODES] = NONE;     /* the generation that keeps it */
+byte departing[NODES] = NONE; /* the process that has taken it off, in L */
+byte leaving[GENERATIONS];
 byte views[GENERATIONS];
 bool watched[GENERATIONS], sealed[GENERATIONS], ended[GENERATIONS];
 byte view[READS] = NONE;     /* what each view shows */
@@ -66,35 +70,55 @@ inline first_with_views(g, held) {
     od
 }
 
-/* L, under the lock. */
+/* L, with the lock: takes off all that is kept, and lets the lock go between one node and the next. */
 inline let_go(g, heir, n, held) {
     watch(g, held);
     if
     :: !held ->
-        heir = (g == 0 -> NONE : g - 1);
-        first_with_views(heir, held);
+        leaving[g]++;
+        d_step {
+            n = 0;
+            do
+            :: n < NODES -> if :: kept[n] == g -> kept[n] = NONE; departing[n] = _pid :: else fi; n++
+            :: else -> break
+            od
+        }
         n = 0;
         do
         :: n < NODES ->
             if
-            :: kept[n] == g ->
+            :: departing[n] == _pid ->
+                heir = (g == 0 -> NONE : g - 1);
+                first_with_views(heir, held);
+                departing[n] = NONE;
 #ifdef NO_HEIR
-                kept[n] = NONE; freed[n] = true
+                freed[n] = true;
 #else
                 if
                 :: heir != NONE && born[n] <= heir -> kept[n] = heir
-                :: else -> kept[n] = NONE; freed[n] = true
-                fi
+                :: else -> freed[n] = true
+                fi;
 #endif
+                release();
+                acquire()
             :: else
             fi;
             n++
         :: else -> break
         od;
+        leaving[g]--;
+        watch(g, held);
+#ifdef EARLY_END
         if
-        :: sealed[g] -> ended[g] = true
-        :: else -> watched[g] = false
+        :: sealed[g] && !held -> assert(leaving[g] == 0); ended[g] = true
+        :: else
         fi
+#else
+        if
+        :: sealed[g] && !held && leaving[g] == 0 -> ended[g] = true
+        :: else
+        fi
+#endif
     :: else
     fi
 }
@@ -152,9 +176,15 @@ proctype dropper() {
         :: slow ->
             acquire();
             assert(!ended[g]);
-            atomic { views[g]--; view[at] = NONE }
+            atomic { views[g]--; view[at] = NONE; slow = views[g] == 0 }
+#ifdef LOOK_AGAIN
+            watched[g] = watched[g] && views[g] > 0;
+            slow = views[g] == 0;
+#else
+            if :: slow -> watched[g] = false :: else fi;
+#endif
             if
-            :: views[g] == 0 -> let_go(g, heir, n, held)
+            :: slow -> let_go(g, heir, n, held)
             :: else
             fi;
             release()
@@ -229,7 +259,7 @@ proctype judge() {
     byte node, g;
     done == 4;
     do
-    :: node < WRITES -> assert(freed[node] && kept[node] == NONE); node++
+    :: node < WRITES -> assert(freed[node] && kept[node] == NONE && departing[node] == NONE); node++
     :: else -> break
     od;
     do
