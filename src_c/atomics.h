@@ -32,7 +32,6 @@ void torture_point(void);
 
 /* A filter that the reader does not rely on. */
 #define load_hint(word) atomic_load_explicit((word), memory_order_relaxed)
-#define add_hint(word, amount) atomic_fetch_add_explicit((word), (amount), memory_order_relaxed)
 
 #define load_own(word) atomic_load_explicit((word), memory_order_relaxed)
 #define store_private(word, value) atomic_store_explicit((word), (value), memory_order_relaxed)

@@ -53,8 +53,10 @@ void round_join(choice *c, reg_registry *reg) {
 /* ---- after the choice ---- */
 
 static uint32_t next_tick(reg_registry *reg) {
-    uint32_t tick = add_hint(&reg->tick, 1) + 1;
-    return reg_likely(tick != 0) ? tick : add_hint(&reg->tick, 1) + 1;
+    uint32_t tick = load_hint(&reg->tick) + 1;
+    if (reg_unlikely(tick == 0)) tick = 1;
+    store_private(&reg->tick, tick);
+    return tick;
 }
 
 static void begin_round(const choice *c, uint32_t tick, uint64_t word, bool leaves_unserved) {

@@ -1,9 +1,10 @@
 /* Ties: of equal candidates the one goes first whose last choice is longest ago.
  *
  * The registry's TICK counts choices, and each record is stamped with it when it is chosen
- * (`chosen_at`), by whatever model, policy or kind of request. Tick, stamps and rounds are relaxed
- * hints: threads that choose at once may repeat a turn or lose one. No claim of select.c depends on
- * them. Ages are differences of 32-bit ticks, so wrapping is
+ * (`chosen_at`), by whatever model, policy or kind of request. Tick, stamps and rounds are hints,
+ * relaxed and without a read-modify-write: threads that choose at once may repeat a turn or lose one,
+ * and one that is preempted between load and store sets the tick back, which a full pass for each
+ * member heals. No claim of select.c depends on them. Ages are differences of 32-bit ticks, so wrapping is
  * harmless.
  *
  * Full passes. A pass that has compared all stamps takes, of the best candidates, the one with the

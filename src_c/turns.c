@@ -21,6 +21,7 @@ void turns_begin(turns *t) {
     take_in_the_new(t);
     t->round++;
     t->next = 0;
+    t->listed = t->due = 0;
 }
 
 /* Where `order` is, or would have to be, among the sorted. */
@@ -78,37 +79,14 @@ static void forget_the_gone(turns *t) {
     t->count = t->sorted = kept;
 }
 
-const turn *turns_next(const turns *t, uint64_t listed, uint64_t due, uint32_t start) {
-    const turn *best = NULL;
-    int64_t most = 0;
-    for (uint32_t i = 0; i < t->count; i++) {
-        const turn *x = &t->items[i];
-        if (x->due != t->round) continue;
-        int64_t credit = x->credit + turns_gain(x->weight, listed, due);
-        if (best != NULL && credit < most) continue;
-        if (best != NULL && credit == most) {
-            /* Positions count from `start`, and wrap. */
-            bool is_first = x->position - start < best->position - start;
-            if (x->age != best->age ? x->age < best->age : !is_first) continue;
-        }
-        best = x;
-        most = credit;
-    }
-    return best;
-}
-
 void turns_settle(turns *t, uint64_t chosen) {
     take_in_the_new(t);
-    uint64_t listed = 0, due = 0;
+    uint64_t listed = t->listed, due = t->due;
     uint32_t seen = 0;
     for (uint32_t i = 0; i < t->count; i++) {
-        if (t->items[i].seen != t->round) continue;
-        seen++;
-        listed += t->items[i].weight;
-        if (t->items[i].due == t->round) due += t->items[i].weight;
-    }
-    for (uint32_t i = 0; i < t->count; i++)
+        seen += t->items[i].seen == t->round;
         if (t->items[i].due == t->round) t->items[i].credit += turns_gain(t->items[i].weight, listed, due);
+    }
     t->items[place_of(t, chosen)].credit -= (int64_t)(listed << TURNS_SHIFT);
     if (t->count > 2 * seen + 8) forget_the_gone(t);
 }

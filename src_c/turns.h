@@ -21,8 +21,7 @@ typedef struct turn {
     uint64_t order;
     int64_t credit; /* in units of 2**-TURNS_SHIFT */
     uint32_t weight;
-    uint32_t position; /* on the list, and age in ticks: of the last round in which it was a candidate */
-    uint32_t age;
+    uint32_t position; /* on the list, in the last round in which it was a candidate */
     uint64_t seen; /* the last round in which it was on the model's list */
     uint64_t due;  /* the last round in which it was a candidate */
 } turn;
@@ -35,6 +34,7 @@ typedef struct turns {
     uint32_t capacity;
     uint64_t round;
     uint32_t next; /* where the next one is likely to be: lists come in order */
+    uint64_t listed, due; /* what this round's list weighs, and its candidates */
 } turns;
 
 enum { TURNS_SHIFT = 20 };
@@ -51,9 +51,6 @@ void turns_begin(turns *t);
 turn *turns_see(turns *t, uint64_t order, uint32_t weight);
 /* Its credit, 0 where it has none. O(log registrations). */
 int64_t turns_credit(turns *t, uint64_t order);
-/* Of this round's candidates the one with the greatest credit after its gain; of equal ones the one of the greatest age, and of these
- * the first from the position `start` on. There is one. O(registrations). */
-const turn *turns_next(const turns *t, uint64_t listed, uint64_t due, uint32_t start);
 /* The round ends with this choice. O(registrations). */
 void turns_settle(turns *t, uint64_t chosen);
 void turns_free(turns *t);
