@@ -29,8 +29,7 @@ class Policy(StrEnum):
     """The smallest average latency * (in flight + 1) / weight. One without a sample yet counts as the best average among the
     candidates, and goes first where that is equal. O(backends of the model)."""
     ROUND_ROBIN = "round_robin"
-    """Each in turn, weights as proportions: nginx's smooth weighted round robin. A turn costs the same whoever the
-    rivals are, so retries with `exclude` leave equals equal. O(backends of the model)."""
+    """Each in turn, weights as proportions: nginx's smooth weighted round robin. O(backends of the model)."""
     RANDOM = "random"
     """At random in proportion to weight. O(backends of the model)."""
     PRIORITY = "priority"

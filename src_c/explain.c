@@ -43,6 +43,7 @@ static explained explain_one(const choice *c, const member *place) {
     reg_reason reason = candidate_obstacle(c, place);
     if (reason == REG_ELIGIBLE && candidate_is_full(&x)) reason = REG_FULL;
     if (c->request->policy == REG_SMART) x.credit = smart_score(&x);
+    if (c->request->policy == REG_ROUND_ROBIN) x.credit = turns_credit(&c->model->turns, r->order) + r->weight;
     return (explained){
         .seen = x,
         .choice = c,
@@ -70,29 +71,12 @@ static void find_best_average(choice *c, const explained *items, size_t count) {
     if (found) c->best_average = best;
 }
 
-/* What they have after their gain in this round: see turns.h. */
-static void find_credits(choice *c, explained *items, size_t count) {
-    uint64_t listed = 0, due = 0;
-    for (size_t i = 0; i < count; i++) {
-        listed += items[i].seen.weight;
-        if (items[i].told.reason == REG_ELIGIBLE) due += items[i].seen.weight;
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (items[i].told.reason != REG_ELIGIBLE) continue;
-        items[i].seen.credit = turns_credit(&c->model->turns, items[i].told.order) +
-                               turns_gain(items[i].seen.weight, listed, due);
-    }
-}
-
 static size_t explain_all(reg_registry *reg, choice *c, explained *items) {
     size_t count = 0;
     bool in_turn = c->request->policy == REG_ROUND_ROBIN;
     if (in_turn) pthread_mutex_lock(&reg->turns);
     EACH_LISTED(c, 0, c->reading.length, m) items[count++] = explain_one(c, m);
-    if (in_turn) {
-        find_credits(c, items, count);
-        pthread_mutex_unlock(&reg->turns);
-    }
+    if (in_turn) pthread_mutex_unlock(&reg->turns);
     find_best_average(c, items, count);
     return count;
 }

@@ -195,59 +195,26 @@ static always_inline void pass(const choice *c, reg_policy policy, picks *p) {
         pass_by(c, policy, false, p);
 }
 
-/* Where not all are candidates, only the end of the pass tells what each gains: the best of them, from what the turns say. */
-static candidate best_by_turns(const choice *c, const turns *t) {
-    const member *members = c->reading.array->members;
-    candidate best = {0};
-    for (uint32_t i = 0; i < t->count; i++) {
-        const turn *its = &t->items[i];
-        if (its->due != t->round) continue;
-        const member *place = members + its->position;
-        int64_t credit = its->credit + turns_gain(its->weight, t->listed, t->due);
-        if (best.place != NULL && credit < best.credit) continue;
-        uint32_t age = age_of(c, place->record);
-        if (best.place != NULL && credit == best.credit) {
-            /* Positions count from where the pass began, and wrap. */
-            bool is_first = its->position - c->start < place_number(c, &best) - c->start;
-            if (age != best.age ? age < best.age : !is_first) continue;
-        }
-        best = (candidate){.place = place, .credit = credit, .age = age};
-    }
-    candidate found = candidate_at(best.place, false);
-    found.age = best.age;
-    return found;
-}
-
 /* Each candidate's turn comes when its credit is the greatest. False when memory is out. */
 static bool pass_in_turn(const choice *c, picks *p) {
     turns *t = &c->model->turns;
-    uint64_t listed = 0, due = 0;
     turns_begin(t);
     EACH_IN_ROUND(c, m) {
         candidate x = candidate_at(m, false);
         p->tally += tally_of(&x);
         turn *its = turns_see(t, x.record->order, x.weight);
         if (its == NULL) return false;
-        listed += x.weight;
         if (!candidate_is_eligible(c, &x, c->is_plain) || candidate_is_full(&x)) {
             p->passed_over = true;
             continue;
         }
         its->due = t->round;
-        its->position = place_number(c, &x);
-        due += x.weight;
-        x.credit = its->credit + ((int64_t)x.weight << TURNS_SHIFT); /* if all are candidates */
+        x.credit = its->credit + its->weight;
         if (p->count != 0 && !goes_before(c, REG_ROUND_ROBIN, &x, &p->best)) continue;
         p->best = x;
         p->best.age = age_of(c, x.record);
         p->count = 1;
     }
-    t->listed = listed;
-    t->due = due;
-    if (listed == due || due == 0) return true;
-    p->best = best_by_turns(c, t);
-    /* Full since it was passed: then this attempt has to fail. */
-    if (candidate_is_full(&p->best)) p->passed_over = true, p->tally--;
     return true;
 }
 

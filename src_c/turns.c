@@ -21,7 +21,6 @@ void turns_begin(turns *t) {
     take_in_the_new(t);
     t->round++;
     t->next = 0;
-    t->listed = t->due = 0;
 }
 
 /* Where `order` is, or would have to be, among the sorted. */
@@ -81,13 +80,15 @@ static void forget_the_gone(turns *t) {
 
 void turns_settle(turns *t, uint64_t chosen) {
     take_in_the_new(t);
-    uint64_t listed = t->listed, due = t->due;
+    int64_t given = 0;
     uint32_t seen = 0;
     for (uint32_t i = 0; i < t->count; i++) {
         seen += t->items[i].seen == t->round;
-        if (t->items[i].due == t->round) t->items[i].credit += turns_gain(t->items[i].weight, listed, due);
+        if (t->items[i].due != t->round) continue;
+        t->items[i].credit += t->items[i].weight;
+        given += t->items[i].weight;
     }
-    t->items[place_of(t, chosen)].credit -= (int64_t)(listed << TURNS_SHIFT);
+    t->items[place_of(t, chosen)].credit -= given;
     if (t->count > 2 * seen + 8) forget_the_gone(t);
 }
 

@@ -4,10 +4,6 @@
  * one with the greatest credit is chosen, and pays what all have got. So of any W choices in a row, W being the sum of the weights, each
  * candidate gets as many as its weight says, spread evenly. Who is no candidate in a round neither gets nor pays.
  *
- * Requests of several kinds have different candidates. So that a choice costs a backend the same whoever its rivals are, the chosen
- * one always pays the weight of the whole list, and the candidates of the round share that among them, by their weights. Where all
- * on the list are candidates, each gains its weight, as in nginx.
- *
  * Credits belong to registrations, by their order, and outlive changes of the fleet. Everything here is under the registry's lock for turns.
  */
 #ifndef REG_TURNS_H
@@ -19,9 +15,8 @@
 
 typedef struct turn {
     uint64_t order;
-    int64_t credit; /* in units of 2**-TURNS_SHIFT */
+    int64_t credit;
     uint32_t weight;
-    uint32_t position; /* on the list, in the last round in which it was a candidate */
     uint64_t seen; /* the last round in which it was on the model's list */
     uint64_t due;  /* the last round in which it was a candidate */
 } turn;
@@ -34,16 +29,7 @@ typedef struct turns {
     uint32_t capacity;
     uint64_t round;
     uint32_t next; /* where the next one is likely to be: lists come in order */
-    uint64_t listed, due; /* what this round's list weighs, and its candidates */
 } turns;
-
-enum { TURNS_SHIFT = 20 };
-
-/* What a candidate gains: its part, among candidates that weigh `due`, of the list's weight. */
-static inline int64_t turns_gain(uint32_t weight, uint64_t listed, uint64_t due) {
-    if (listed == due) return (int64_t)weight << TURNS_SHIFT;
-    return (int64_t)((weight * listed << TURNS_SHIFT) / due);
-}
 
 void turns_begin(turns *t);
 /* The turn of a registration, made where it is new; NULL when memory is out. Once in a round. Valid until the next call. O(1) in the order of

@@ -102,46 +102,6 @@ static long weighted_turns_are_smooth(void) {
     return 70;
 }
 
-/* A choice costs a turn, whoever else was a candidate: each request is tried again without the first one. */
-static long turns_cost_the_same_among_few(void) {
-    enum { REQUESTS = 1200, BACKENDS = 4 };
-    int counts[BACKENDS] = {0};
-    reg_registry *reg = client_fleet(BACKENDS, NULL);
-    for (int i = 0; i < REQUESTS; i++) {
-        char id[16];
-        int first = client_select(reg, client_request("m", REG_ROUND_ROBIN));
-        snprintf(id, sizeof id, "b%d", first);
-        reg_key excluded = key_of(id);
-        reg_request again = client_request("m", REG_ROUND_ROBIN);
-        again.exclude = &excluded;
-        again.exclude_count = 1;
-        int second = client_select(reg, again);
-        CHECK(second != first);
-        counts[first]++, counts[second]++;
-    }
-    for (int i = 0; i < BACKENDS; i++) CHECK(abs(counts[i] - 2 * REQUESTS / BACKENDS) <= 2);
-    client_free(reg);
-    return REQUESTS;
-}
-
-/* Those that are candidates of the same requests get as many, though the requests have different candidates. */
-static long turns_of_twins_are_equal(void) {
-    enum { REQUESTS = 600, BACKENDS = 5 };
-    int counts[BACKENDS] = {0};
-    reg_registry *reg = client_fleet(BACKENDS, NULL);
-    for (int i = 0; i < REQUESTS; i++) {
-        reg_key excluded[] = {key_of("b0"), key_of("b1")};
-        reg_request request = client_request("m", REG_ROUND_ROBIN);
-        request.exclude = excluded;
-        request.exclude_count = i % 2 == 0 ? 0 : 2;
-        counts[client_select(reg, request)]++;
-    }
-    CHECK(abs(counts[0] - counts[1]) <= 2);
-    CHECK(abs(counts[2] - counts[3]) <= 2 && abs(counts[3] - counts[4]) <= 2);
-    client_free(reg);
-    return REQUESTS;
-}
-
 static long turns_of_many_come_whenever_they_joined(void) {
     enum { COUNT = 300, CYCLES = 3 };
     reg_registry *reg = reg_new();
@@ -417,8 +377,6 @@ const test select_tests[] = {
     {"select: a lease outlives its registration", a_lease_outlives_its_registration_and_the_registry},
     {"select: a registry goes while a lease is read", a_registry_goes_while_a_lease_is_read},
     {"select: weighted turns are smooth", weighted_turns_are_smooth},
-    {"select: turns cost the same among few", turns_cost_the_same_among_few},
-    {"select: turns of twins are equal", turns_of_twins_are_equal},
     {"select: turns of many, whenever they joined", turns_of_many_come_whenever_they_joined},
     {"select: the heavier carries more", the_heavier_carries_more},
     {"select: ties rotate while the fleet changes", ties_rotate_while_the_fleet_changes},
