@@ -1,5 +1,5 @@
 /* Safe memory reclamation by epochs: who reads without a lock says when it starts and ends; who unlinks memory hands it to
- * `epoch_retire`, and gets it back from `epoch_collect` once no reader can still hold it.
+ * `epoch_retire`, and gets it back from `epoch_collect_now` once no reader can still hold it.
  *
  * One clock and one list of reader slots serve the whole process. A limbo (what waits for reclamation) belongs to one owner, here a
  * registry, and is touched only under that owner's lock.
@@ -114,7 +114,7 @@ typedef struct epoch_amount {
 typedef struct epoch_limbo {
     epoch_node *first;
     epoch_node *last;
-    epoch_node *unstamped; /* the oldest node that no epoch_collect has seen yet */
+    epoch_node *unstamped; /* the oldest node that no collection has seen yet */
     epoch_amount waiting;
     epoch_amount unstamped_amount; /* of these, those from `unstamped` on */
     uint64_t collected_at;         /* see epoch_is_due */
