@@ -2,15 +2,22 @@
 PYTHON ?= python3
 ENV := .venv/$(notdir $(PYTHON))
 BIN := $(ENV)/bin
-CORE := $(wildcard src_c/*) $(wildcard registry/_*.p*) registry/_python.h setup.py pyproject.toml
+C_SOURCES := $(wildcard src_c/*.h src_c/*/*.[ch] tests/c/*.[ch] registry/_core/*.h)
+CORE := $(wildcard src_c/*.h src_c/*/*.[ch] registry/_core/*.p* registry/_core/*.h) setup.py pyproject.toml
 
-.PHONY: demo test coverage check-c check-long lint bench bench-full full-results bench-reference peers clean
+.PHONY: demo test format coverage check-c check-long lint bench bench-full full-results bench-reference peers clean
 
 demo: $(ENV)/built-cli
 	$(BIN)/python -m registry replay
 
 test: $(ENV)/built-test
 	$(BIN)/python -m pytest -q
+
+# Python and C in the one style: ruff's and .clang-format's.
+format: $(ENV)/built-lint
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(C_SOURCES)
 
 coverage: $(ENV)/built-test
 	$(BIN)/python -m pytest -q --cov=registry --cov-branch --cov-report=term-missing --cov-fail-under=95
@@ -31,6 +38,7 @@ check-long:
 lint: $(ENV)/built-lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
 	$(BIN)/mypy
 	$(BIN)/stubtest registry --mypy-config-file pyproject.toml --allowlist tests/static/stubtest.txt
 	$(BIN)/pyright --pythonpath $(BIN)/python
@@ -65,7 +73,7 @@ peers: $(ENV)/built-bench
 	benchmarks/peers/dashmap/build
 
 clean:
-	rm -rf .venv build dist registry/*.so *.egg-info tests/c/build
+	rm -rf .venv build dist registry/_core/*.so *.egg-info tests/c/build
 
 $(ENV)/bin/python:
 	$(PYTHON) -m venv $(ENV)

@@ -15,19 +15,25 @@ if sys.maxsize < 2**63 - 1:
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-CORE = sorted(str(path) for path in Path("src_c").glob("*.c"))
-HEADERS = [*map(str, Path("src_c").glob("*.h")), "registry/_python.h"]
+CORE = sorted(str(path) for path in Path("src_c").rglob("*.c"))
+HEADERS = [*map(str, Path("src_c").rglob("*.h")), "registry/_core/python.h"]
 # REGISTRY_CFLAGS and REGISTRY_LDFLAGS come last, so that a sanitizer build can override anything.
-CFLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-fvisibility=hidden", *os.environ.get("REGISTRY_CFLAGS", "").split()]
+CFLAGS = [
+    "-std=c11",
+    "-D_GNU_SOURCE",
+    "-O3",
+    "-fvisibility=hidden",
+    *os.environ.get("REGISTRY_CFLAGS", "").split(),
+]
 LDFLAGS = ["-pthread", *os.environ.get("REGISTRY_LDFLAGS", "").split()]
 
 setup(
     ext_modules=cythonize(
         [
             Extension(
-                "registry._core",
-                ["registry/_core.pyx", *CORE],
-                include_dirs=["src_c", "registry"],
+                "registry._core.binding",
+                ["registry/_core/binding.pyx", *CORE],
+                include_dirs=["src_c", "registry/_core"],
                 depends=HEADERS,
                 extra_compile_args=CFLAGS,
                 extra_link_args=LDFLAGS,

@@ -13,8 +13,8 @@ from benchmarks import compare, plots, readme, report
 from benchmarks.budget import BUDGETS
 from benchmarks.results import ROOT, Result, load, save
 from benchmarks.run import GOALS, SECTIONS, run
-from registry._terminal import InputError
-from registry.replay.plot import check_path
+from registry.cli.replay.plot import check_path
+from registry.cli.terminal import InputError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,10 +30,14 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("plot", help="the pictures of a result, beside it or in a folder")
     one.add_argument("result", type=Path)
     one.add_argument("--folder", type=Path)
-    one = commands.add_parser("compare", help="what changed between two results; exit status 1 on a regression")
+    one = commands.add_parser(
+        "compare", help="what changed between two results; exit status 1 on a regression"
+    )
     one.add_argument("before", type=Path)
     one.add_argument("after", type=Path)
-    one = commands.add_parser("side-by-side", help="the same on two interpreters, with a GIL and without, say")
+    one = commands.add_parser(
+        "side-by-side", help="the same on two interpreters, with a GIL and without, say"
+    )
     one.add_argument("first", type=Path)
     one.add_argument("second", type=Path)
     one = commands.add_parser(
@@ -59,15 +63,23 @@ def measure(given: argparse.Namespace, console: Console) -> int:
     path = given.output or default_output(result)
     save(result, path)
     report.show(result, console)
-    console.print(*(f"wrote {file}" for file in (path, *plots.draw(result, path.with_suffix("")))), sep="\n")
+    console.print(
+        *(f"wrote {file}" for file in (path, *plots.draw(result, path.with_suffix("")))), sep="\n"
+    )
     return 0
 
 
 def changed(given: argparse.Namespace, console: Console) -> int:
     """1 on a regression."""
     before, after = load(given.before), load(given.after)
-    if (before.machine.processor, before.machine.interpreter) != (after.machine.processor, after.machine.interpreter):
-        console.print(f"not the same machine and interpreter: {before.machine} / {after.machine}", style="yellow")
+    if (before.machine.processor, before.machine.interpreter) != (
+        after.machine.processor,
+        after.machine.interpreter,
+    ):
+        console.print(
+            f"not the same machine and interpreter: {before.machine} / {after.machine}",
+            style="yellow",
+        )
     changes = compare.compare(before, after)
     if not changes:
         raise ValueError("the two results have no row in common")

@@ -17,14 +17,18 @@ class Budget:
     rounds: int
     seconds: float  # a side's in one round
     sizes: tuple[int, ...] = SIZES
-    threads: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads: int = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     large: int = 100_000  # the fleet whose memory is measured
     samples: int = 100_000  # of latency, a side's in one round, or fewer:
     patience: float = 2.0  # seconds for them
 
     def thread_counts(self) -> list[int]:
         """1, 2, ... and in doublings above 8."""
-        counts = {count for count in range(1, self.threads + 1) if count <= 8 or count & (count - 1) == 0}
+        counts = {
+            count for count in range(1, self.threads + 1) if count <= 8 or count & (count - 1) == 0
+        }
         return sorted(counts | {self.threads})
 
 

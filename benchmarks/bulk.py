@@ -34,13 +34,21 @@ def measure(threads: int, budget: Budget) -> list[Row]:
     sides = []
     for batch, statement in kinds.items():
         length = batch or max(BATCHES)
-        loops = [loop(statement, {"registry": registry, "batch": (lot * length)[:length]}) for lot in lots]
+        loops = [
+            loop(statement, {"registry": registry, "batch": (lot * length)[:length]})
+            for lot in lots
+        ]
         count = calibrated(loops[0], 5 * budget.seconds)
         sides.append(partial(rate, length, [work(run, count) for run in loops]))
     measured = interleaved(budget.rounds, *sides)
     return [
         Row(
-            SECTION, MANY if batch else SINGLE, OURS.name, PER_SECOND, values, {"batch": batch or 1, "threads": threads}
+            SECTION,
+            MANY if batch else SINGLE,
+            OURS.name,
+            PER_SECOND,
+            values,
+            {"batch": batch or 1, "threads": threads},
         )
         for batch, values in zip(kinds, measured, strict=True)
     ]

@@ -86,6 +86,10 @@ def table_of(changes: list[Change]) -> Table:
         row = change.before
         where = ", ".join(f"{name} {value}" for name, value in row.parameters.items())
         cells = (human(each.figure.median, each.unit) for each in (row, change.after))
-        table.add_row(f"{row.section}: {row.operation}", where, *cells, f"{change.worse:.2f}", change.verdict)
-    table.caption = f"{len(changes) - len(told)} of {len(changes)} rows are the same, noise considered"
+        table.add_row(
+            f"{row.section}: {row.operation}", where, *cells, f"{change.worse:.2f}", change.verdict
+        )
+    table.caption = (
+        f"{len(changes) - len(told)} of {len(changes)} rows are the same, noise considered"
+    )
     return table

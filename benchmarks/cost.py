@@ -25,7 +25,10 @@ def steps(budget: Budget) -> Iterator[Step]:
     for size in budget.sizes:
         for operation in OPERATIONS:
             if size in operation.sizes or size not in (10, 1000, 100_000):
-                yield Step(f"{operation.name}, {size:,} backends", partial(measure, operation, size, budget))
+                yield Step(
+                    f"{operation.name}, {size:,} backends",
+                    partial(measure, operation, size, budget),
+                )
 
 
 @lru_cache(maxsize=1)
@@ -52,7 +55,9 @@ def measure(operation: Operation, size: int, budget: Budget) -> list[Row]:
     rows = []
     for side, values in zip(sides, measured, strict=True):
         loops = [0.0] * budget.rounds if side == dashmap_native.NAME else nothing
-        net = [(value - alone) / operation.calls for value, alone in zip(values, loops, strict=True)]
+        net = [
+            (value - alone) / operation.calls for value, alone in zip(values, loops, strict=True)
+        ]
         rows.append(Row(SECTION, operation.name, side, "ns", net, {"backends": size}))
     return rows
 

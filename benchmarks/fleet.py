@@ -15,7 +15,10 @@ MODELS = tuple(Model(f"model-{number}") for number in range(10))
 def backend(number: int, models: tuple[Model, ...] = MODELS) -> Backend:
     """A backend as fleets have them; ids are made at run time, so no two are one object."""
     return Backend(
-        f"backend-{number}", f"backend-{number}", f"http://10.0.{number >> 8}.{number & 255}:8000", models=models
+        f"backend-{number}",
+        f"backend-{number}",
+        f"http://10.0.{number >> 8}.{number & 255}:8000",
+        models=models,
     )
 
 

@@ -126,17 +126,24 @@ def choosing(budget: Budget) -> list[Goal]:
     ]
 
 
-def two_threads(one: Callable[[int], None], other: Callable[[int], None], budget: Budget) -> tuple[Timed, Timed]:
+def two_threads(
+    one: Callable[[int], None], other: Callable[[int], None], budget: Budget
+) -> tuple[Timed, Timed]:
     """Operations a second of the first alone, and of both at once."""
     count = calibrated(one, 5 * budget.seconds)
-    return partial(throughput, [work(one, count)]), partial(throughput, [work(one, count), work(other, count)])
+    return partial(throughput, [work(one, count)]), partial(
+        throughput, [work(one, count), work(other, count)]
+    )
 
 
 def scaling(budget: Budget) -> list[Goal]:
     """Two threads that count against one."""
     registry, ids = filled(1000)
     rows = []
-    for what, keys, least in (("two backends", (ids[500], ids[507]), 1.8), ("one backend", (ids[500],) * 2, 1.2)):
+    for what, keys, least in (
+        ("two backends", (ids[500], ids[507]), 1.8),
+        ("one backend", (ids[500],) * 2, 1.2),
+    ):
         first, second = (looped(INCREMENT, registry, key) for key in keys)
         one, two = interleaved(budget.rounds, *two_threads(first, second, budget))
         rows.append(at_least(f"two threads on {what} / one thread", least, ratios(two, one)))
@@ -150,7 +157,13 @@ def choosing_scaling(budget: Budget) -> list[Goal]:
     for policy, statement, least in (("LEAST_PENDING", ACQUIRE, 1), ("POWER_OF_TWO", TWO, 1.3)):
         run = looped(statement, registry)
         one, two = interleaved(budget.rounds, *two_threads(run, run, budget))
-        rows.append(at_least(f"two threads on one model, ten backends, {policy} / one thread", least, ratios(two, one)))
+        rows.append(
+            at_least(
+                f"two threads on one model, ten backends, {policy} / one thread",
+                least,
+                ratios(two, one),
+            )
+        )
     return rows
 
 
@@ -164,7 +177,10 @@ def against_the_plan(budget: Budget) -> list[Goal]:
     query = partial(dashmap_native.cost, "query", 1000, calls)
     ours, theirs = interleaved(budget.rounds, timed(QUERY, registry, budget), query)
     rows = [at_least(what, 6, ratios(theirs, ours))]
-    for what, keys, place in (("two backends, one shard", ids[:2], "one-shard"), ("one backend", ids[:1] * 2, "same")):
+    for what, keys, place in (
+        ("two backends, one shard", ids[:2], "one-shard"),
+        ("one backend", ids[:1] * 2, "same"),
+    ):
         if gil_is_on():
             break
         first, second = (looped(INCREMENT, registry, key) for key in keys)
@@ -172,7 +188,9 @@ def against_the_plan(budget: Budget) -> list[Goal]:
         count = calibrated(first, 5 * budget.seconds)
         native = partial(dashmap_native.throughput, "increment", place, 2, 0, count)
         ours, theirs = interleaved(budget.rounds, both, native)
-        rows.append(at_least(f"two threads, {what}, throughput / the plan's", 1.2, ratios(ours, theirs)))
+        rows.append(
+            at_least(f"two threads, {what}, throughput / the plan's", 1.2, ratios(ours, theirs))
+        )
     return rows
 
 
@@ -195,7 +213,9 @@ def bytes_per_backend(budget: Budget) -> list[Goal]:
     """Resident memory of a fleet."""
     rows = []
     for kind, most in (("shared", 1200), ("own", 2000)):
-        measured = figure([memory.in_child("registry", kind, budget.large) for _ in range(memory.RUNS)])
+        measured = figure(
+            [memory.in_child("registry", kind, budget.large) for _ in range(memory.RUNS)]
+        )
         what = f"bytes per backend, {budget.large:,} with ten models, {memory.KINDS[kind]}"
         rows.append(at_most(what, most, measured))
     return rows

@@ -55,7 +55,12 @@ def registry_side(size: int, peer: Peer = OURS) -> Timed:
 
 def dict_side(size: int) -> Timed:
     """Nanoseconds a key."""
-    return partial(change_dict, {one.id: one for one in definitions(size)}, definitions(size), random.Random(size))
+    return partial(
+        change_dict,
+        {one.id: one for one in definitions(size)},
+        definitions(size),
+        random.Random(size),
+    )
 
 
 @lru_cache(maxsize=2)

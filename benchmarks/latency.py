@@ -22,7 +22,25 @@ from benchmarks.results import Row
 SECTION = "latency"
 FLEET = 1000
 BATCH = 100  # calls between two looks at how long it has taken
-QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 1.0)
+QUANTILES = (
+    0.0,
+    0.01,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    0.9,
+    0.95,
+    0.98,
+    0.99,
+    0.995,
+    0.998,
+    0.999,
+    0.9995,
+    0.9999,
+    1.0,
+)
 READS = ("get_backend", "acquire and release")
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 CLOCK = "clock"
@@ -32,7 +50,10 @@ def steps(budget: Budget) -> Iterator[Step]:
     """Read by read, with a busy writer and with none."""
     for name in READS:
         for writer in ("busy", "none"):
-            yield Step(f"latency of {name}, writer {writer}", partial(measure, name, writer == "busy", budget))
+            yield Step(
+                f"latency of {name}, writer {writer}",
+                partial(measure, name, writer == "busy", budget),
+            )
 
 
 @contextmanager
@@ -75,9 +96,13 @@ def measure(name: str, is_busy: bool, budget: Budget) -> list[Row]:
     sides: dict[str, Any] = {}
     for peer in installed():
         if peer.largest >= FLEET and operation.is_had_by((fleet := peer.filled(FLEET))[0]):
-            sides[peer.name] = partial(sampled, operation.statement, operation.names(*fleet), fleet, is_busy, budget)
+            sides[peer.name] = partial(
+                sampled, operation.statement, operation.names(*fleet), fleet, is_busy, budget
+            )
     if operation.native and is_busy and not dashmap_native.missing():
-        sides[dashmap_native.NAME] = partial(dashmap_native.latency, operation.native, budget.samples, QUANTILES)
+        sides[dashmap_native.NAME] = partial(
+            dashmap_native.latency, operation.native, budget.samples, QUANTILES
+        )
     sides[CLOCK] = partial(sampled, "pass", {}, ({}, []), False, budget)
     measured = interleaved(budget.rounds, *sides.values())
     writer = "busy" if is_busy else "none"
@@ -89,7 +114,11 @@ def measure(name: str, is_busy: bool, budget: Budget) -> list[Row]:
 
 
 def sampled(
-    statement: str, names: dict[str, Any], fleet: tuple[Any, list[str]], is_busy: bool, budget: Budget
+    statement: str,
+    names: dict[str, Any],
+    fleet: tuple[Any, list[str]],
+    is_busy: bool,
+    budget: Budget,
 ) -> list[float]:
     """One round."""
     samples, run = sampler(statement, names)

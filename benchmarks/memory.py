@@ -40,14 +40,17 @@ def measure(kind: str, size: int) -> list[Row]:
     measured = interleaved(RUNS, *sides.values())
     parameters: dict[str, int | float | str] = {"backends": size, "models": KINDS[kind]}
     return [
-        Row(SECTION, OPERATION, side, "bytes", values, parameters) for side, values in zip(sides, measured, strict=True)
+        Row(SECTION, OPERATION, side, "bytes", values, parameters)
+        for side, values in zip(sides, measured, strict=True)
     ]
 
 
 def in_child(side: str, kind: str, size: int) -> float:
     """What a fresh process measures."""
     command = [sys.executable, "-m", "benchmarks.memory", side, kind, str(size)]
-    return float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    return float(
+        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    )
 
 
 def resident() -> int:
@@ -61,7 +64,9 @@ def main(side: str, kind: str, size: str) -> None:
     registry, _ = peer.filled(0)
     before = resident()
     for number in range(int(size)):
-        models = MODELS if kind == "shared" else tuple(Model(f"model-{index}") for index in range(10))
+        models = (
+            MODELS if kind == "shared" else tuple(Model(f"model-{index}") for index in range(10))
+        )
         registry.add_backend(backend(number, models))
     print((resident() - before) / int(size))
 

@@ -79,7 +79,13 @@ def loop(statement: str, names: Names) -> Callable[[int], None]:
 def shown(value: Any) -> object:
     """Equal where two registries tell the same: views by what identifies them and what is counted."""
     if hasattr(value, "pending_requests"):
-        return [value.id, value.status.value, value.pending_requests, value.total_requests, value.avg_latency_ms]
+        return [
+            value.id,
+            value.status.value,
+            value.pending_requests,
+            value.total_requests,
+            value.avg_latency_ms,
+        ]
     return [shown(item) for item in value] if isinstance(value, list | tuple) else value
 
 
@@ -128,7 +134,9 @@ OPERATIONS = (
     ),
     Operation("stats", "registry.stats()"),
     Operation(
-        "to_json", "registry.to_json()", answer="sorted(one['id'] for one in loads(registry.to_json())['backends'])"
+        "to_json",
+        "registry.to_json()",
+        answer="sorted(one['id'] for one in loads(registry.to_json())['backends'])",
     ),
     Operation("increment_pending", "registry.increment_pending(id)", native="increment"),
     Operation(

@@ -13,10 +13,12 @@ from benchmarks.latency import CLOCK
 from benchmarks.peers import OURS, PEERS, dashmap_native
 from benchmarks.report import sides_of
 from benchmarks.results import Result, Row
-from registry.replay.plot import INK, check_extra, write
+from registry.cli.replay.plot import INK, check_extra, write
 
 COLORS = ("#2f86d6", "#d9662b", "#2a9d63", "#c857a8", "#a8861c", "#8f76e0")
-SIDES = dict(zip((OURS.name, *(peer.name for peer in PEERS), dashmap_native.NAME), COLORS, strict=True)) | {CLOCK: INK}
+SIDES = dict(
+    zip((OURS.name, *(peer.name for peer in PEERS), dashmap_native.NAME), COLORS, strict=True)
+) | {CLOCK: INK}
 THROUGHPUT = (
     ("increment_pending", "distinct", 0, "increment_pending, a backend for each thread"),
     ("increment_pending", "same", 0, "increment_pending, one backend"),
@@ -65,7 +67,9 @@ def figure_of(panels: int, columns: int) -> tuple[Any, list[Any]]:
     return figure, list(figure.subplots(lines, columns, squeeze=False).flat)
 
 
-def line(axes: Any, side: str, rows: Sequence[Row], across: Callable[[Row], float], scale: float) -> None:
+def line(
+    axes: Any, side: str, rows: Sequence[Row], across: Callable[[Row], float], scale: float
+) -> None:
     """A side's medians, with their range as a shade."""
     rows = sorted(rows, key=across)
     places = [across(row) for row in rows]
@@ -81,7 +85,10 @@ def line(axes: Any, side: str, rows: Sequence[Row], across: Callable[[Row], floa
         markersize=4 if is_ours else 3,
         zorder=3 if is_ours else 2,
     )
-    low, high = ([value / scale for value in each] for each in zip(*((f.low, f.high) for f in figures), strict=True))
+    low, high = (
+        [value / scale for value in each]
+        for each in zip(*((f.low, f.high) for f in figures), strict=True)
+    )
     axes.fill_between(places, low, high, color=SIDES[side], alpha=0.15, linewidth=0)
 
 
@@ -119,7 +126,11 @@ def throughput(result: Result) -> Any:
         rows = result.find("throughput", operation, where=where, writes=writes)
         for side in sides_of(rows):
             line(
-                axes, side, [row for row in rows if row.side == side], lambda row: float(row.parameters["threads"]), 1e6
+                axes,
+                side,
+                [row for row in rows if row.side == side],
+                lambda row: float(row.parameters["threads"]),
+                1e6,
             )
         axes.set_yscale("log")
         plain_numbers(axes.yaxis)
@@ -159,7 +170,9 @@ def latency(result: Result) -> Any:
     figure, panels = figure_of(len(LATENCY), 2)
     for axes, operation in zip(panels, LATENCY, strict=True):
         rows = [
-            row for row in result.find("latency", operation, writer="busy") if float(row.parameters["quantile"]) < 1
+            row
+            for row in result.find("latency", operation, writer="busy")
+            if float(row.parameters["quantile"]) < 1
         ]
         for side in sides_of(rows):
             line(axes, side, [row for row in rows if row.side == side], rarity, 1e3)

@@ -19,17 +19,32 @@ from benchmarks.results import ROOT, Result, Row, load
 REFERENCE = ROOT / "benchmarks" / "reference"
 BEGIN, END = "<!-- from here on: python -m benchmarks readme -->", "<!-- to here -->"
 SUMMARY: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    *(("cost", name, {"backends": 1000}) for name in ("increment_pending", "get_backend", "get_backends_for_model")),
-    *(("cost", name, {"backends": 1000}) for name in ("acquire and release", "select", "update_status")),
+    *(
+        ("cost", name, {"backends": 1000})
+        for name in ("increment_pending", "get_backend", "get_backends_for_model")
+    ),
+    *(
+        ("cost", name, {"backends": 1000})
+        for name in ("acquire and release", "select", "update_status")
+    ),
     ("cost", "set_mdns_instance", {"backends": 1000}),
-    *(("cost", "add_backend and remove_backend", {"backends": size}) for size in (10, 1000, 100_000)),
+    *(
+        ("cost", "add_backend and remove_backend", {"backends": size})
+        for size in (10, 1000, 100_000)
+    ),
     *(
         ("throughput", "increment_pending", {"threads": 2, "where": place, "writes": 0})
         for place in ("distinct", "same")
     ),
-    *(("throughput", "get_backend", {"threads": 2, "where": "same", "writes": writes}) for writes in (0, 10)),
+    *(
+        ("throughput", "get_backend", {"threads": 2, "where": "same", "writes": writes})
+        for writes in (0, 10)
+    ),
     ("throughput", "increment_pending", {"threads": 2, "where": "same", "writes": 10}),
-    *(("latency", "get_backend", {"quantile": quantile, "writer": "busy"}) for quantile in (0.5, 0.999)),
+    *(
+        ("latency", "get_backend", {"quantile": quantile, "writer": "busy"})
+        for quantile in (0.5, 0.999)
+    ),
     ("memory", "bytes per backend", {"models": "equal Models of its own"}),
 )
 PLACES = {"distinct": "a backend each", "same": "one backend"}
@@ -38,7 +53,10 @@ PLACES = {"distinct": "a backend each", "same": "one backend"}
 def update(check: bool) -> int:
     """Writes the files, or says whether they would change: the exit status."""
     free, locked = load(REFERENCE / "free-threaded.json"), load(REFERENCE / "gil.json")
-    texts = {ROOT / "README.md": summary(free), ROOT / "benchmarks" / "README.md": everything(free, locked)}
+    texts = {
+        ROOT / "README.md": summary(free),
+        ROOT / "benchmarks" / "README.md": everything(free, locked),
+    }
     stale = []
     for path, text in texts.items():
         old = path.read_text()
@@ -50,7 +68,11 @@ def update(check: bool) -> int:
     if not check:
         plots.draw(free, REFERENCE)
         return 0
-    print(*(f"{path.relative_to(ROOT)}: run python -m benchmarks readme" for path in stale), sep="\n", file=sys.stderr)
+    print(
+        *(f"{path.relative_to(ROOT)}: run python -m benchmarks readme" for path in stale),
+        sep="\n",
+        file=sys.stderr,
+    )
     return int(bool(stale))
 
 
@@ -65,7 +87,11 @@ def between_marks(old: str, text: str) -> str:
 
 def summary(result: Result) -> str:
     """For people who come by: two pictures and a table."""
-    rows = [row for section, operation, given in SUMMARY for row in result.find(section, operation, **given)]
+    rows = [
+        row
+        for section, operation, given in SUMMARY
+        for row in result.find(section, operation, **given)
+    ]
     sides = [side for side in report.sides_of(rows) if side != CLOCK]
     lines = [
         "![Throughput over threads](benchmarks/reference/throughput.svg)",
@@ -79,7 +105,11 @@ def summary(result: Result) -> str:
     ]
     for section, operation, given in SUMMARY:
         group = {row.side: row for row in result.find(section, operation, **given)}
-        lines.append(markdown_line([title(section, operation, next(iter(group.values()))), *cells(group, sides)]))
+        lines.append(
+            markdown_line(
+                [title(section, operation, next(iter(group.values()))), *cells(group, sides)]
+            )
+        )
     return "\n".join(lines)
 
 
@@ -133,7 +163,9 @@ def markdown(table: Table) -> str:
 
 def everything(free: Result, locked: Result) -> str:
     """For people who want the rest: every table of both interpreters."""
-    parts = [f"![Read latency under writes](reference/latency.svg)\n\n{markdown(report.side_by_side(locked, free))}"]
+    parts = [
+        f"![Read latency under writes](reference/latency.svg)\n\n{markdown(report.side_by_side(locked, free))}"
+    ]
     for result in (free, locked):
         peers = "; ".join(f"{peer}: {what}" for peer, what in result.peers.items())
         parts.append(f"## {result.machine.interpreter}\n\n{result.machine}. {peers}.")

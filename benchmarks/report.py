@@ -85,7 +85,9 @@ def times(ratio: float) -> str:
 
 def quantile_table(rows: Sequence[Row]) -> Table:
     """Latency of single reads."""
-    table = Table("read", "writer", "side", *SHOWN_QUANTILES.values(), title="Latency", title_justify="left")
+    table = Table(
+        "read", "writer", "side", *SHOWN_QUANTILES.values(), title="Latency", title_justify="left"
+    )
     cells: dict[tuple[str, int | float | str, str], dict[object, str]] = {}
     for row in rows:
         key = row.operation, row.parameters["writer"], row.side
@@ -147,11 +149,18 @@ def print_whole(console: Console, *tables: Table) -> None:
 def side_by_side(one: Result, other: Result) -> Table:
     """Ours on two interpreters: single costs at 1,000 backends, and throughput; above 1x the second is better."""
     names = (one.machine.interpreter, other.machine.interpreter)
-    table = Table("operation", "", *names, "second / first", title="Side by side", title_justify="left")
+    table = Table(
+        "operation", "", *names, "second / first", title="Side by side", title_justify="left"
+    )
     others = {row.key: row for row in other.rows}
     for row in one.rows:
         is_shown = row.section in ("throughput", "bulk") or row.parameters.get("backends") == 1000
-        if row.side != OURS.name or row.key not in others or not is_shown or row.section in ("latency", "memory"):
+        if (
+            row.side != OURS.name
+            or row.key not in others
+            or not is_shown
+            or row.section in ("latency", "memory")
+        ):
             continue
         where = ", ".join(f"{name} {label(value)}" for name, value in row.parameters.items())
         second = others[row.key]

@@ -83,7 +83,9 @@ class Result:
     rows: list[Row]
     goals: list[Goal] = field(default_factory=list)
 
-    def find(self, section: str, operation: str = "", side: str = "", **parameters: int | float | str) -> list[Row]:
+    def find(
+        self, section: str, operation: str = "", side: str = "", **parameters: int | float | str
+    ) -> list[Row]:
         """The rows that agree with all that is given."""
         return [
             row
@@ -99,7 +101,10 @@ def save(result: Result, path: Path) -> None:
     """As JSON with a line for each row; five digits of a measurement are enough."""
     path.parent.mkdir(parents=True, exist_ok=True)
     head = msgspec.to_builtins(result)
-    rows = [row | {"values": [float(f"{value:.5g}") for value in row["values"]]} for row in head.pop("rows")]
+    rows = [
+        row | {"values": [float(f"{value:.5g}") for value in row["values"]]}
+        for row in head.pop("rows")
+    ]
     lines = ",\n".join(json.dumps(row) for row in rows)
     text = json.dumps(head, indent=1).removesuffix("\n}")
     path.write_text(f'{text},\n "rows": [\n{lines}\n]}}\n')
@@ -129,11 +134,14 @@ def machine() -> Machine:
     free_threaded = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
     return Machine(
         processor=processor() or platform.machine(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
         system=f"{platform.system()} {platform.release()}",
         interpreter=f"CPython {platform.python_version()}{free_threaded}",
         gil=gil_is_on(),
-        compiler=said((sysconfig.get_config_var("CC") or "cc").split()[0], "--version") or platform.python_compiler(),
+        compiler=said((sysconfig.get_config_var("CC") or "cc").split()[0], "--version")
+        or platform.python_compiler(),
         commit=described or "no commit",
     )
 
@@ -142,7 +150,9 @@ def processor() -> str:
     """Its name; empty: unknown."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), ""
+    )
 
 
 def said(*command: str) -> str:

@@ -21,16 +21,25 @@ SECTIONS: dict[str, ModuleType] = {
 GOALS = "goals"
 
 
-def run(suite: str, sections: Sequence[str], console: Console, budget: Budget | None = None) -> Result:
+def run(
+    suite: str, sections: Sequence[str], console: Console, budget: Budget | None = None
+) -> Result:
     """All sections, or those named."""
     budget = budget or BUDGETS[suite]
     wanted = sections or [*SECTIONS, GOALS]
     steps = [Step("the builtin hash", lambda: reference(budget))]
-    steps += [step for name, module in SECTIONS.items() if name in wanted for step in module.steps(budget)]
+    steps += [
+        step for name, module in SECTIONS.items() if name in wanted for step in module.steps(budget)
+    ]
     groups = list(goals.groups()) if GOALS in wanted else []
     rows: list[Row] = []
     told: list[Goal] = []
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=len(steps) + len(groups))
         for step in steps:
@@ -47,7 +56,10 @@ def run(suite: str, sections: Sequence[str], console: Console, budget: Budget | 
 def reference(budget: Budget) -> list[Row]:
     """What others are compared to: it says how fast the interpreter is here."""
     count = round(budget.seconds * 1e8)
-    empty, hashed = (nanoseconds(loop(statement, {"id": "backend-5"}), count) for statement in ("pass", cost.REFERENCE))
+    empty, hashed = (
+        nanoseconds(loop(statement, {"id": "backend-5"}), count)
+        for statement in ("pass", cost.REFERENCE)
+    )
     nothing, measured = interleaved(budget.rounds, empty, hashed)
     net = [value - alone for value, alone in zip(measured, nothing, strict=True)]
     return [Row(cost.SECTION, cost.REFERENCE, "builtin", "ns", net)]

@@ -11,7 +11,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.fleet import filled
 from benchmarks.operations import OPERATIONS, Operation, loop
 
-ROWS = sorted(((operation, size) for operation in OPERATIONS for size in operation.sizes), key=lambda row: row[1])
+ROWS = sorted(
+    ((operation, size) for operation in OPERATIONS for size in operation.sizes),
+    key=lambda row: row[1],
+)
 
 
 @lru_cache(maxsize=1)

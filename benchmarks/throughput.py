@@ -60,7 +60,9 @@ def steps(budget: Budget) -> Iterator[Step]:
     """Load by load."""
     for load in LOADS:
         mix = f", {load.writes} % writes" if load.writes else ""
-        yield Step(f"{load.operation.name} by threads, {load.place}{mix}", partial(measure, load, budget))
+        yield Step(
+            f"{load.operation.name} by threads, {load.place}{mix}", partial(measure, load, budget)
+        )
 
 
 def works(load: Load, registry: Any, ids: list[str], threads: int) -> list[Any]:
@@ -87,7 +89,11 @@ def measure(load: Load, budget: Budget) -> list[Row]:
     measured = interleaved(budget.rounds, *sides.values())
     rows = []
     for (side, threads), values in zip(sides, measured, strict=True):
-        parameters: dict[str, int | float | str] = {"threads": threads, "where": load.place, "writes": load.writes}
+        parameters: dict[str, int | float | str] = {
+            "threads": threads,
+            "where": load.place,
+            "writes": load.writes,
+        }
         rows.append(Row(SECTION, load.operation.name, side, PER_SECOND, values, parameters))
     return rows
 
@@ -111,5 +117,6 @@ def native(load: Load, budget: Budget) -> dict[tuple[str, int], Timed]:
     run = partial(dashmap_native.throughput, load.operation.native, load.place)
     count = max(100, round(5 * budget.seconds * run(1, load.writes, 100)))
     return {
-        (dashmap_native.NAME, threads): partial(run, threads, load.writes, count) for threads in budget.thread_counts()
+        (dashmap_native.NAME, threads): partial(run, threads, load.writes, count)
+        for threads in budget.thread_counts()
     }

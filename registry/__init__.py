@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 try:
-    from registry._core import Lease
+    from registry._core.binding import Lease
 except ModuleNotFoundError as _error:
-    if _error.name != "registry._core":
+    if _error.name != "registry._core.binding":
         raise
     raise ImportError(
         "registry is imported from its sources, but its C extension is not built for this "
@@ -17,7 +17,14 @@ except ModuleNotFoundError as _error:
 
 from registry._registry import Registry
 from registry._values import BackendStatusValue, BackendTypeValue, DiscoverySourceValue, PolicyValue
-from registry.backend import Backend, BackendStatus, BackendType, BackendView, DiscoverySource, Model
+from registry.backend import (
+    Backend,
+    BackendStatus,
+    BackendType,
+    BackendView,
+    DiscoverySource,
+    Model,
+)
 from registry.errors import (
     BackendNotFoundError,
     DuplicateBackendError,

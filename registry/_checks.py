@@ -43,7 +43,11 @@ def within(low: int, high: int) -> Check:
     """The check for an int from `low` to `high`."""
 
     def checked(value: object, argument: str) -> int:
-        return value if type(value) is int and low <= value <= high else integer(value, argument, low, high)
+        return (
+            value
+            if type(value) is int and low <= value <= high
+            else integer(value, argument, low, high)
+        )
 
     return checked
 
@@ -119,4 +123,6 @@ def enum_member(choices: type[Member], value: object, argument: str) -> Member:
     for member in choices:
         if member.value == exact:
             return member
-    raise ValueError(f"{argument} must be one of {', '.join(repr(m.value) for m in choices)}, not {exact!r}")
+    raise ValueError(
+        f"{argument} must be one of {', '.join(repr(m.value) for m in choices)}, not {exact!r}"
+    )

@@ -23,7 +23,9 @@ class DescribedMethod:
         self.__name__, self.__qualname__ = method.__name__, method.__qualname__
         self.__doc__ = method.__doc__
         self.__objclass__ = method.__objclass__
-        self.__dict__["__call__"] = _shape(bound.replace(parameters=[*bound.parameters.values()][1:]))
+        self.__dict__["__call__"] = _shape(
+            bound.replace(parameters=[*bound.parameters.values()][1:])
+        )
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         return self.method(*arguments, **named)
@@ -60,5 +62,7 @@ class Described(ABCMeta):
 
         def __getattribute__(cls, name: str) -> Any:
             found = super().__getattribute__(name)
-            is_ours = type(found) is MethodDescriptorType and isinstance(found.__objclass__, Described)
+            is_ours = type(found) is MethodDescriptorType and isinstance(
+                found.__objclass__, Described
+            )
             return DescribedMethod(found) if is_ours and not name.startswith("_") else found

@@ -25,6 +25,6 @@ def refuse_second_import() -> None:
     """ImportError once the core is bound."""
     # The extension module survives a purge of sys.modules. While it is itself being imported, it
     # has no functions yet.
-    is_bound = getattr(sys.modules.get("registry._core"), "is_bound", None)
+    is_bound = getattr(sys.modules.get("registry._core.binding"), "is_bound", None)
     if is_bound is not None and is_bound():
         raise second_import_error()

@@ -8,7 +8,8 @@ from dataclasses import replace
 from os import PathLike
 from typing import Self
 
-from registry import _checks, _core
+from registry import _checks
+from registry._core import binding
 from registry._described import Described
 from registry._fields import exactly
 from registry._json import encode_views
@@ -29,21 +30,21 @@ from registry.metadata import EMPTY
 from registry.selection import Policy
 from registry.stats import RegistryStats
 
-_core.bind(
+binding.bind(
     Backend,
     Model,
     BackendView,
     (BackendStatus.HEALTHY, BackendStatus.UNHEALTHY, BackendStatus.UNKNOWN, BackendStatus.DRAINING),
 )
 
-_core.immortalize(*BackendStatus, *BackendType, *DiscoverySource, *Policy, EMPTY)
+binding.immortalize(*BackendStatus, *BackendType, *DiscoverySource, *Policy, EMPTY)
 
 LONG_MODEL_ID = 1000
 
 logger = logging.getLogger("registry")
 
 
-class Registry(_core.RegistryCore, metaclass=Described):
+class Registry(binding.RegistryCore, metaclass=Described):
     """Which inference servers exist, which models they serve, whether they are healthy, and how busy and fast they are.
 
     Every method is linearizable and may be called from any thread at any time (thread safety: atomic). Reads and
@@ -89,7 +90,11 @@ class Registry(_core.RegistryCore, metaclass=Described):
     # ---- health
 
     def update_status(
-        self, backend_id: str, /, status: BackendStatus | BackendStatusValue, error: str | None = None
+        self,
+        backend_id: str,
+        /,
+        status: BackendStatus | BackendStatusValue,
+        error: str | None = None,
     ) -> None:
         """Sets the status, the time of the last check (now) and the last error; HEALTHY always clears the error.
 
@@ -99,7 +104,9 @@ class Registry(_core.RegistryCore, metaclass=Described):
         if error is not None:
             error = _checks.optional_text(error, "error")
         self._update_health(
-            _checks.exact_text(backend_id, "backend_id"), member, None if member is BackendStatus.HEALTHY else error
+            _checks.exact_text(backend_id, "backend_id"),
+            member,
+            None if member is BackendStatus.HEALTHY else error,
         )
 
     # ---- models
@@ -163,7 +170,9 @@ class Registry(_core.RegistryCore, metaclass=Described):
             if backend.metadata.get(INSTANCE_KEY) == checked:
                 return None
             rest = {key: value for key, value in backend.metadata.items() if key != INSTANCE_KEY}
-            return replace(backend, metadata=rest if checked is None else {**rest, INSTANCE_KEY: checked})
+            return replace(
+                backend, metadata=rest if checked is None else {**rest, INSTANCE_KEY: checked}
+            )
 
         self._change(backend_id, with_instance)
 
@@ -182,7 +191,9 @@ class Registry(_core.RegistryCore, metaclass=Described):
         return encode_views(self.get_all_backends())
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self.backend_count()} backends, {self.model_count()} models>"
+        return (
+            f"<{type(self).__name__}: {self.backend_count()} backends, {self.model_count()} models>"
+        )
 
     def _change(self, backend_id: str, change: Callable[[Backend], Backend | None]) -> bool:
         """Replaces a definition by what `change` makes of it; None leaves it. Tries again where another writer was
@@ -198,7 +209,7 @@ class Registry(_core.RegistryCore, metaclass=Described):
                 return True
 
 
-_core.adopt_methods(Registry)
+binding.adopt_methods(Registry)
 
 
 def _url_key(backend: Backend) -> str:
@@ -210,7 +221,9 @@ def _url_key(backend: Backend) -> str:
 def _instance_of(backend: Backend) -> str | None:
     instance = backend.metadata.get(INSTANCE_KEY)
     if instance == "":
-        raise ValueError(f"metadata[{INSTANCE_KEY!r}] of {backend.id!r} must not be empty: leave it out instead")
+        raise ValueError(
+            f"metadata[{INSTANCE_KEY!r}] of {backend.id!r} must not be empty: leave it out instead"
+        )
     return instance
 
 
@@ -220,4 +233,9 @@ def _warn_of_long_ids(models: tuple[Model, ...], known: tuple[Model, ...]) -> No
         new = set(long).difference(known)
         for model in long:
             if model in new:
-                logger.warning("model id of %d characters (over %d): %.40r...", len(model.id), LONG_MODEL_ID, model.id)
+                logger.warning(
+                    "model id of %d characters (over %d): %.40r...",
+                    len(model.id),
+                    LONG_MODEL_ID,
+                    model.id,
+                )

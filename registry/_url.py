@@ -59,5 +59,7 @@ def normalize_url(url: str) -> str | None:
 def check_url(url: str, argument: str) -> str:
     """The url itself; ValueError if it is not `http(s)://host...`."""
     if normalize_url(url) is None:
-        raise ValueError(f"{argument} must be an http(s) url with a host, such as 'http://gpu-1:8000', not {url!r}")
+        raise ValueError(
+            f"{argument} must be an http(s) url with a host, such as 'http://gpu-1:8000', not {url!r}"
+        )
     return url

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, get_type_hints
 
 import msgspec
 
-from registry import _checks, _core, _fields, _json, _url
+from registry import _checks, _fields, _json, _url
+from registry._core import binding
 from registry._once import refuse_second_import
 from registry._values import BackendStatusValue, BackendTypeValue, DiscoverySourceValue
 from registry.metadata import EMPTY, read_only
@@ -174,16 +175,23 @@ def check_models(value: object, argument: str) -> tuple[Model, ...]:
     # The usual types first, as in `metadata.read_only`.
     if type(value) not in (tuple, list) and isinstance(value, Mapping):
         raise _checks.type_error(argument, "an iterable of Model", value)
-    checked: tuple[Any, ...] = value if type(value) is tuple else tuple(_checks.items(value, argument, "Model"))
+    checked: tuple[Any, ...] = (
+        value if type(value) is tuple else tuple(_checks.items(value, argument, "Model"))
+    )
     for model in checked:
         if type(model) is not Model:
-            exact = [_fields.exactly(Model, given, f"{argument}[{index}]") for index, given in enumerate(checked)]
+            exact = [
+                _fields.exactly(Model, given, f"{argument}[{index}]")
+                for index, given in enumerate(checked)
+            ]
             return check_models(exact, argument)
     if len(checked) > 1:
         seen: set[str] = set()
         for index, model in enumerate(checked):
             if model.id in seen:
-                raise ValueError(f"{argument}[{index}].id must be unique in the list, but {model.id!r} comes twice")
+                raise ValueError(
+                    f"{argument}[{index}].id must be unique in the list, but {model.id!r} comes twice"
+                )
             seen.add(model.id)
     return checked
 
@@ -196,7 +204,9 @@ def _utc(value: object, argument: str) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"{argument} must be in the years 1 to 9999 in UTC too, but is {value}") from None
+        raise ValueError(
+            f"{argument} must be in the years 1 to 9999 in UTC too, but is {value}"
+        ) from None
 
 
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -231,7 +241,17 @@ _STATE_CHECKS = _fields.checks_of(_STATE, _CHECKS)
 # The contract's order. Every document has these; fields that `Backend` got later come after them,
 # and may be missing.
 _FIRST = (
-    *("id", "name", "url", "backend_type", "status", "last_health_check", "last_error", "models", "priority"),
+    *(
+        "id",
+        "name",
+        "url",
+        "backend_type",
+        "status",
+        "last_health_check",
+        "last_error",
+        "models",
+        "priority",
+    ),
     *("pending_requests", "total_requests", "avg_latency_ms", "discovery_source", "metadata"),
 )
 _DEFAULTS = {field.name: field.default for field in fields(Backend) if field.name not in _FIRST}
@@ -248,7 +268,7 @@ _ViewFields = msgspec.defstruct(
 
 
 @dataclass(frozen=True, init=False)
-class BackendView(_core.ViewBase):
+class BackendView(binding.ViewBase):
     """What a caller reads: one backend at one instant. Never changes; thread safety: atomic.
 
     `last_health_check` is an aware UTC datetime (the time of registration until the first check), `pending_requests` the
@@ -303,10 +323,12 @@ class BackendView(_core.ViewBase):
             given = _ViewFields(*arguments, **named)
             definition = Backend(**{name: getattr(given, name) for name in _DEFINITION})
             state = (check(getattr(given, name), name) for name, check in _STATE_CHECKS.items())
-            return _core.new_view(cls, definition, *state)
+            return binding.new_view(cls, definition, *state)
 
         __new__.__signature__ = Signature(
-            Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=_DEFAULTS.get(name, Parameter.empty))
+            Parameter(
+                name, Parameter.POSITIONAL_OR_KEYWORD, default=_DEFAULTS.get(name, Parameter.empty)
+            )
             for name in ("cls", *_VIEW)
         )
 

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from registry._core import Refusal
+    from registry._core.binding import Refusal
 
 from registry._once import refuse_second_import
 from registry._text import printable
@@ -90,7 +90,9 @@ class NoBackendAvailableError(RegistryError, LookupError):
     def __str__(self) -> str:
         refusal = self._refusal
         count = len(self._reasons if refusal is None else refusal)
-        first = dict(islice(self._reasons.items(), TOLD)) if refusal is None else refusal.first(TOLD)
+        first = (
+            dict(islice(self._reasons.items(), TOLD)) if refusal is None else refusal.first(TOLD)
+        )
         told = [f"{backend_id!r} {reason}" for backend_id, reason in first.items()]
         if count > TOLD:
             told.append(f"and {count - TOLD} more")

@@ -15,18 +15,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "key.h"
+#include "base/types.h"
 
 typedef enum reg_status {
     REG_OK,
-    REG_NOT_FOUND,       /* no backend with this id */
-    REG_DUPLICATE,       /* the id is registered */
-    REG_INSTANCE_TAKEN,  /* another backend holds the mDNS instance */
-    REG_OVERFLOW,        /* the counter is at its limit */
-    REG_NO_MEMORY,       /* nothing changed; also where too much waits for reclamation behind a reader that stalls (epoch.h) */
-    REG_NONE_AVAILABLE,  /* no backend may be chosen */
-    REG_CHANGED,         /* the definition is not the expected one any more: read it and try again */
-    REG_UNHURRIED_ONLY,  /* the choice is long, or has to wait: ask again with `unhurried` set */
+    REG_NOT_FOUND,      /* no backend with this id */
+    REG_DUPLICATE,      /* the id is registered */
+    REG_INSTANCE_TAKEN, /* another backend holds the mDNS instance */
+    REG_OVERFLOW,       /* the counter is at its limit */
+    REG_NO_MEMORY, /* nothing changed; also where too much waits for reclamation behind a reader that stalls (epoch.h) */
+    REG_NONE_AVAILABLE, /* no backend may be chosen */
+    REG_CHANGED,        /* the definition is not the expected one any more: read it and try again */
+    REG_UNHURRIED_ONLY, /* the choice is long, or has to wait: ask again with `unhurried` set */
     REG_STATUS_COUNT
 } reg_status;
 
@@ -34,9 +34,10 @@ typedef enum reg_status {
 typedef enum reg_health { REG_HEALTHY, REG_UNHEALTHY, REG_UNKNOWN, REG_DRAINING } reg_health;
 
 typedef struct reg_registry reg_registry;
-typedef struct reg_variant reg_variant; /* a model definition, kept once for all backends that have an equal one */
-typedef struct reservation reg_kept;    /* what views use that outlive the read which found them */
-typedef struct epoch_node reg_garbage;  /* what the core is done with; for reg_destroy */
+typedef struct reg_variant
+    reg_variant; /* a model definition, kept once for all backends that have an equal one */
+typedef struct reservation reg_kept;   /* what views use that outlive the read which found them */
+typedef struct epoch_node reg_garbage; /* what the core is done with; for reg_destroy */
 
 enum { REG_VISION = 1, REG_TOOLS = 2, REG_JSON_MODE = 4 };
 
@@ -116,7 +117,8 @@ typedef struct reg_stats {
     size_t waiting;       /* objects that wait for reclamation, until no reader can hold them */
     size_t waiting_bytes;
     size_t kept; /* objects that were replaced or removed, and are kept for views of their time */
-    size_t bytes; /* all memory of the core; of the caller's objects those that wait or are kept, as far as is known */
+    size_t
+        bytes; /* all memory of the core; of the caller's objects those that wait or are kept, as far as is known */
 } reg_stats;
 
 /* As of one instant; afterwards what waits is collected, so that a registry which nobody writes to is swept by whoever
@@ -128,9 +130,11 @@ reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage);
 /* REG_OK, REG_NOT_FOUND, REG_OVERFLOW or REG_NO_MEMORY. */
 reg_status reg_increment_pending(reg_registry *reg, const reg_key *id, uint32_t *value);
 /* `at_zero` is set where the count was 0, which it stays. */
-reg_status reg_decrement_pending(reg_registry *reg, const reg_key *id, uint32_t *value, bool *at_zero);
+reg_status reg_decrement_pending(reg_registry *reg, const reg_key *id, uint32_t *value,
+                                 bool *at_zero);
 reg_status reg_increment_total(reg_registry *reg, const reg_key *id, uint64_t *value);
-reg_status reg_update_latency(reg_registry *reg, const reg_key *id, uint32_t sample, uint32_t *average);
+reg_status reg_update_latency(reg_registry *reg, const reg_key *id, uint32_t sample,
+                              uint32_t *average);
 
 typedef struct reg_batch {
     const reg_key *ids;
@@ -139,7 +143,8 @@ typedef struct reg_batch {
     uint32_t *values;        /* out: the value after each */
     bool *at_zero;           /* out, for decrements */
     size_t applied;          /* out: how many, counted from the first */
-    size_t unknown;          /* out, on REG_NOT_FOUND: the first id that is not registered; then nothing was applied */
+    size_t
+        unknown; /* out, on REG_NOT_FOUND: the first id that is not registered; then nothing was applied */
 } reg_batch;
 
 reg_status reg_increment_pending_many(reg_registry *reg, reg_batch *batch);
@@ -165,8 +170,9 @@ typedef struct reg_request {
     uint32_t min_context; /* tokens */
     uint8_t capabilities; /* that it must have */
     bool allow_unknown;   /* besides healthy ones */
-    bool unhurried;       /* the caller is ready for a choice that grows with the fleet or waits for a lock */
-    reg_key *exclude;     /* ids; sorted here */
+    bool
+        unhurried; /* the caller is ready for a choice that grows with the fleet or waits for a lock */
+    reg_key *exclude; /* ids; sorted here */
     size_t exclude_count;
 } reg_request;
 
@@ -197,7 +203,8 @@ typedef struct reg_candidate {
 } reg_candidate;
 
 typedef struct reg_candidates {
-    reg_candidate *items; /* freed by reg_candidates_free; the eligible ones first, best first; the others in the list's order */
+    reg_candidate *
+        items; /* freed by reg_candidates_free; the eligible ones first, best first; the others in the list's order */
     size_t count;
 } reg_candidates;
 
@@ -225,9 +232,11 @@ typedef struct reg_lease {
 
 /* Chooses a backend and counts one more in flight on it, in one step. REG_OK, REG_UNHURRIED_ONLY, REG_NO_MEMORY, or REG_NONE_AVAILABLE and
  * then `refusal` is set. O(backends of the model), REG_POWER_OF_TWO expected O(1 / share of those that may be chosen). */
-reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease, reg_refusal *refusal);
+reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease,
+                       reg_refusal *refusal);
 /* The choice without the count; the definition is borrowed. Between reg_read_begin and reg_read_end. As reg_acquire. */
-reg_status reg_select(reg_registry *reg, struct epoch_slot *reader, reg_request *request, void **definition, reg_refusal *refusal);
+reg_status reg_select(reg_registry *reg, struct epoch_slot *reader, reg_request *request,
+                      void **definition, reg_refusal *refusal);
 void reg_refusal_drop(reg_refusal *refusal, void (*release)(void *object));
 /* Every backend of the model; for a model that none lists, none. Between reg_read_begin and reg_read_end. REG_OK or REG_NO_MEMORY. */
 reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *candidates);
@@ -249,9 +258,10 @@ void reg_seed_random(uint64_t seed);
 
 /* Finds or makes the shared variant of each of `count` models, and holds it for the caller. REG_OK, or REG_NO_MEMORY and nothing is
  * held. Either way `is_taken[i]` says whether the core took over the model's object. */
-reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t count, reg_variant **variants, bool *is_taken,
-                           reg_garbage **garbage);
-void reg_drop_models(reg_registry *reg, reg_variant *const *variants, size_t count, reg_garbage **garbage);
+reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t count,
+                           reg_variant **variants, bool *is_taken, reg_garbage **garbage);
+void reg_drop_models(reg_registry *reg, reg_variant *const *variants, size_t count,
+                     reg_garbage **garbage);
 /* The object of a variant that the caller holds. */
 void *reg_variant_object(const reg_variant *v);
 
@@ -265,7 +275,7 @@ typedef struct reg_entry {
     reg_variant *const *variants;
     size_t variant_count;
     size_t definition_bytes; /* how much the definition takes, as far as that is known */
-    int64_t now; /* microseconds since 1970, UTC; for reg_add */
+    int64_t now;             /* microseconds since 1970, UTC; for reg_add */
     /* for reg_add; they hold for the whole registration */
     uint32_t max_pending; /* UINT32_MAX: no cap */
     int32_t priority;     /* lower is preferred */
@@ -276,13 +286,15 @@ typedef struct reg_entry {
 reg_status reg_add(reg_registry *reg, const reg_entry *entry, reg_garbage **garbage);
 /* REG_OK with the backend's last view, whose objects are `kept` until reg_keep_drop, or REG_NOT_FOUND or REG_NO_MEMORY. Not
  * between reg_read_begin and reg_read_end. */
-reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_kept **kept, reg_garbage **garbage);
+reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_kept **kept,
+                      reg_garbage **garbage);
 /* Replaces the definition of the registration `order`, if it is still `expected`; models and instance go along, url and id stay. REG_OK,
  * REG_CHANGED, REG_NOT_FOUND, REG_INSTANCE_TAKEN or REG_NO_MEMORY. */
-reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t order, const void *expected, reg_garbage **garbage);
+reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t order,
+                        const void *expected, reg_garbage **garbage);
 /* The core takes over `error` (NULL: none), which takes about `error_bytes`, on REG_OK. REG_OK, REG_NOT_FOUND or
  * REG_NO_MEMORY. */
-reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now, void *error,
-                             size_t error_bytes, reg_garbage **garbage);
+reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now,
+                             void *error, size_t error_bytes, reg_garbage **garbage);
 
 #endif

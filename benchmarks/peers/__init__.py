@@ -51,7 +51,9 @@ class Peer:
         """Its module. What its packages warn of is theirs."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return import_module(f"benchmarks.peers.{self.module}" if self.module else "benchmarks.fleet")
+            return import_module(
+                f"benchmarks.peers.{self.module}" if self.module else "benchmarks.fleet"
+            )
 
 
 OURS = Peer("registry", "", "")

@@ -12,7 +12,9 @@ from typing import NamedTuple
 from benchmarks.fleet import backend
 from registry import Backend
 
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else the import fetches one, and tries again behind
+os.environ.setdefault(
+    "LITELLM_LOCAL_MODEL_COST_MAP", "True"
+)  # else the import fetches one, and tries again behind
 
 # Only `make peers` installs it.
 from litellm import Router  # pyright: ignore[reportMissingImports]
@@ -38,11 +40,15 @@ class LiteLLMRouter:
 
     def __init__(self, backends: Iterable[Backend]) -> None:
         deployments = [deployment(one) for one in backends]
-        self.router = Router(model_list=deployments, routing_strategy="least-busy", set_verbose=False)
+        self.router = Router(
+            model_list=deployments, routing_strategy="least-busy", set_verbose=False
+        )
 
     def select(self, model_id: str) -> Chosen:
         """One selection, as the Router's synchronous calls make it."""
-        chosen = self.router.get_available_deployment(model=model_id, messages=MESSAGES, request_kwargs={})
+        chosen = self.router.get_available_deployment(
+            model=model_id, messages=MESSAGES, request_kwargs={}
+        )
         return Chosen(chosen["model_info"]["id"])
 
 

@@ -1,4 +1,4 @@
-"""The contract on plain dicts (tests/oracle.py) behind one `threading.Lock`: what most gateways in Python have today.
+"""The contract on plain dicts (tests/support/oracle.py) behind one `threading.Lock`: what most gateways in Python have today.
 
 Its queries by model, URL and instance scan the fleet.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
 
-from oracle import Entry, OracleRegistry
+from support.oracle import Entry, OracleRegistry
 
 from benchmarks import fleet
 from benchmarks.peers.records import View
@@ -32,7 +32,12 @@ class Lease:
     """A request in flight."""
 
     def __init__(self, registry: LockedOracle, entry: Entry) -> None:
-        self.registry, self.entry, self.started, self.released = registry, entry, monotonic_ns(), False
+        self.registry, self.entry, self.started, self.released = (
+            registry,
+            entry,
+            monotonic_ns(),
+            False,
+        )
 
     @property
     def backend(self) -> Backend:
@@ -44,7 +49,9 @@ class Lease:
         with self.registry.lock:
             first, self.released = not self.released, True
             if first:
-                self.registry.oracle.release(self.entry, (monotonic_ns() - self.started) // 10**6, failed=False)
+                self.registry.oracle.release(
+                    self.entry, (monotonic_ns() - self.started) // 10**6, failed=False
+                )
         return first
 
 
@@ -74,7 +81,8 @@ class LockedOracle:
             serving = [
                 entry
                 for entry in self.oracle.entries.values()
-                if entry.status is BackendStatus.HEALTHY and any(model.id == model_id for model in entry.backend.models)
+                if entry.status is BackendStatus.HEALTHY
+                and any(model.id == model_id for model in entry.backend.models)
             ]
             entry = min(serving, key=lambda one: (one.pending + 1) / one.backend.weight)
             entry.pending += 1

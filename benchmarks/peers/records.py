@@ -47,12 +47,24 @@ class Record:
         self.status = BackendStatus.UNKNOWN
         self.checked = datetime.now(UTC)
         self.error: str | None = None
-        self.pending, self.total, self.average = counter(0), counter(0), counter(-1)  # -1: no sample
+        self.pending, self.total, self.average = (
+            counter(0),
+            counter(0),
+            counter(-1),
+        )  # -1: no sample
 
     def view(self) -> View:
         """A copy of what it holds."""
         average = max(0, self.average.get())
-        return View(self.backend, self.status, self.checked, self.error, self.pending.get(), self.total.get(), average)
+        return View(
+            self.backend,
+            self.status,
+            self.checked,
+            self.error,
+            self.pending.get(),
+            self.total.get(),
+            average,
+        )
 
 
 class Lease:
@@ -144,7 +156,9 @@ class RecordRegistry:
             del self.records[backend_id]
         return record.view()
 
-    def update_status(self, backend_id: str, status: BackendStatus, error: str | None = None) -> None:
+    def update_status(
+        self, backend_id: str, status: BackendStatus, error: str | None = None
+    ) -> None:
         with self.writers:
             record = self.record(backend_id)
             record.status, record.checked, record.error = status, datetime.now(UTC), error

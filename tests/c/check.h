@@ -5,12 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK(condition)                                                                   \
-    do {                                                                                   \
-        if (!(condition)) {                                                                \
-            fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition); \
-            abort();                                                                       \
-        }                                                                                  \
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition);          \
+            abort();                                                                               \
+        }                                                                                          \
     } while (0)
 
 /* A test returns the amount of work that it did. */
@@ -19,8 +19,10 @@ typedef struct test {
     long (*run)(void);
 } test;
 
-extern const test start_tests[], clock_tests[], counter_tests[], string_map_tests[], member_list_tests[], epoch_tests[], reclamation_tests[], reservation_tests[], registry_tests[], memory_tests[], record_pool_tests[],
-    stall_tests[], orphan_tests[], select_tests[], choice_tests[], torture_tests[];
+extern const test start_tests[], clock_tests[], counter_tests[], string_map_tests[],
+    member_list_tests[], epoch_tests[], reclamation_tests[], reservation_tests[], registry_tests[],
+    memory_tests[], record_pool_tests[], stall_tests[], orphan_tests[], select_tests[],
+    choice_tests[], torture_tests[];
 
 /* How often all tests have run: so that seeds differ. */
 extern unsigned test_round;

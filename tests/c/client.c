@@ -150,7 +150,8 @@ size_t client_query(reg_registry *reg, const char *model_id, int *numbers, size_
     struct epoch_slot *reader = reg_read_begin();
     CHECK(reader != NULL);
     reg_key key = model_id == NULL ? (reg_key){0} : key_of(model_id);
-    CHECK((model_id == NULL ? reg_get_all(reg, false, &views) : reg_get_for_model(reg, &key, &views)) == REG_OK);
+    CHECK((model_id == NULL ? reg_get_all(reg, false, &views)
+                            : reg_get_for_model(reg, &key, &views)) == REG_OK);
     uint64_t last = 0;
     for (size_t i = 0; i < views.count; i++) {
         const reg_view *view = &views.items[i];
@@ -177,7 +178,8 @@ reg_request client_request(const char *model_id, reg_policy policy) {
 
 /* What a refusal tells is alive until then. */
 static void let_go(reg_refusal *refusal) {
-    for (size_t i = 0; i < refusal->count; i++) CHECK(object_of(refusal->items[i].definition)->number >= 0);
+    for (size_t i = 0; i < refusal->count; i++)
+        CHECK(object_of(refusal->items[i].definition)->number >= 0);
     reg_refusal_drop(refusal, object_release);
 }
 
@@ -198,7 +200,9 @@ int client_select(reg_registry *reg, reg_request request) {
     struct epoch_slot *reader = reg_read_begin();
     void *definition = NULL;
     reg_refusal refusal = {0};
-    int number = reg_select(reg, reader, &request, &definition, &refusal) == REG_OK ? object_of(definition)->number : -1;
+    int number = reg_select(reg, reader, &request, &definition, &refusal) == REG_OK
+                     ? object_of(definition)->number
+                     : -1;
     reg_read_end(reader);
     let_go(&refusal);
     return number;

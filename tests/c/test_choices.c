@@ -4,7 +4,7 @@
 
 #include "check.h"
 #include "client.h"
-#include "internal.h"
+#include "registry/layout.h"
 
 enum { THREADS = 4, LEASES = 250 };
 
@@ -24,7 +24,8 @@ typedef struct member_of_crowd {
 static void *take_all(void *argument) {
     member_of_crowd *me = argument;
     for (int i = 0; i < LEASES; i++)
-        me->refused += client_acquire(me->crowd->reg, client_request("m", me->crowd->policy), &me->crowd->leases[me->number][i]) < 0;
+        me->refused += client_acquire(me->crowd->reg, client_request("m", me->crowd->policy),
+                                      &me->crowd->leases[me->number][i]) < 0;
     return NULL;
 }
 
@@ -45,7 +46,8 @@ static void in_a_crowd(crowd *c, void *(*work)(void *)) {
 static crowd the_crowd;
 
 static void return_all(crowd *c) {
-    for (int i = 0; i < THREADS * LEASES; i++) (void)client_return(&c->leases[i / LEASES][i % LEASES], NULL);
+    for (int i = 0; i < THREADS * LEASES; i++)
+        (void)client_return(&c->leases[i / LEASES][i % LEASES], NULL);
 }
 
 static long a_crowd_splits_evenly(void) {
@@ -53,9 +55,11 @@ static long a_crowd_splits_evenly(void) {
         the_crowd = (crowd){.reg = client_fleet(2, NULL), .policy = REG_LEAST_PENDING};
         in_a_crowd(&the_crowd, take_all);
         CHECK(the_crowd.refused == 0);
-        CHECK(client_in_flight(the_crowd.reg, "b0") == THREADS * LEASES / 2 && client_in_flight(the_crowd.reg, "b1") == THREADS * LEASES / 2);
+        CHECK(client_in_flight(the_crowd.reg, "b0") == THREADS * LEASES / 2 &&
+              client_in_flight(the_crowd.reg, "b1") == THREADS * LEASES / 2);
         return_all(&the_crowd);
-        CHECK(client_in_flight(the_crowd.reg, "b0") == 0 && client_in_flight(the_crowd.reg, "b1") == 0);
+        CHECK(client_in_flight(the_crowd.reg, "b0") == 0 &&
+              client_in_flight(the_crowd.reg, "b1") == 0);
         client_free(the_crowd.reg);
     }
     return 20L * THREADS * LEASES;
@@ -68,7 +72,9 @@ static long no_policy_exceeds_a_cap(void) {
         the_crowd = (crowd){.reg = client_fleet(3, capped), .policy = policy};
         in_a_crowd(&the_crowd, take_all);
         CHECK(the_crowd.refused == THREADS * LEASES - (40 + 41 + 42));
-        CHECK(client_in_flight(the_crowd.reg, "b0") == 40 && client_in_flight(the_crowd.reg, "b1") == 41 && client_in_flight(the_crowd.reg, "b2") == 42);
+        CHECK(client_in_flight(the_crowd.reg, "b0") == 40 &&
+              client_in_flight(the_crowd.reg, "b1") == 41 &&
+              client_in_flight(the_crowd.reg, "b2") == 42);
         return_all(&the_crowd);
         client_free(the_crowd.reg);
     }
@@ -87,7 +93,8 @@ static void *take_and_return(void *argument) {
     member_of_crowd *me = argument;
     for (int i = 0; i < 10 * LEASES; i++) {
         reg_lease lease;
-        int got = client_acquire(me->crowd->reg, client_request("m", (reg_policy)(i % REG_POLICY_COUNT)), &lease);
+        int got = client_acquire(me->crowd->reg,
+                                 client_request("m", (reg_policy)(i % REG_POLICY_COUNT)), &lease);
         if (got < 0) continue;
         CHECK(holders[got]++ == 0);
         holders[got]--;
@@ -99,7 +106,8 @@ static void *take_and_return(void *argument) {
 static long a_cap_of_one_is_a_lock(void) {
     the_crowd = (crowd){.reg = client_fleet(3, of_one)};
     in_a_crowd(&the_crowd, take_and_return);
-    CHECK(client_in_flight(the_crowd.reg, "b0") == 0 && client_in_flight(the_crowd.reg, "b1") == 0 && client_in_flight(the_crowd.reg, "b2") == 0);
+    CHECK(client_in_flight(the_crowd.reg, "b0") == 0 &&
+          client_in_flight(the_crowd.reg, "b1") == 0 && client_in_flight(the_crowd.reg, "b2") == 0);
     client_free(the_crowd.reg);
     return 10L * THREADS * LEASES;
 }
@@ -158,7 +166,8 @@ static void *choose_the_lesser(void *argument) {
 }
 
 /* `mover` beside two threads that choose; the registry is theirs until both are done. */
-static void perform(reg_registry *reg, reg_policy policy, bool counts, void *(*mover)(void *), void *(*chooser)(void *)) {
+static void perform(reg_registry *reg, reg_policy policy, bool counts, void *(*mover)(void *),
+                    void *(*chooser)(void *)) {
     pthread_t threads[3];
     the_stage.reg = reg;
     the_stage.policy = policy;
@@ -179,7 +188,8 @@ static long the_lesser_is_chosen_at_every_instant(void) {
         the_stage.lesser = i / 2 % 2;
         for (int k = 0; k < MARGIN; k++) step(ids[!the_stage.lesser], 1);
         perform(reg, policies[i / 4], i % 2, move_together, choose_the_lesser);
-        CHECK(client_in_flight(reg, ids[!the_stage.lesser]) == MARGIN && client_in_flight(reg, ids[the_stage.lesser]) == 0);
+        CHECK(client_in_flight(reg, ids[!the_stage.lesser]) == MARGIN &&
+              client_in_flight(reg, ids[the_stage.lesser]) == 0);
         client_free(reg);
     }
     return 16L * 2 * CHOICES;
@@ -202,7 +212,8 @@ static void *fill_one_or_the_other(void *argument) {
 
 static void *find_one(void *argument) {
     (void)argument;
-    for (int i = 0; i < CHOICES; i++) CHECK(client_select(the_stage.reg, client_request("m", the_stage.policy)) >= 0);
+    for (int i = 0; i < CHOICES; i++)
+        CHECK(client_select(the_stage.reg, client_request("m", the_stage.policy)) >= 0);
     return NULL;
 }
 
@@ -288,7 +299,8 @@ static void *turn_over(void *argument) {
 
 static void *be_refused(void *argument) {
     (void)argument;
-    for (int i = 0; i < REFUSALS; i++) CHECK(client_select(the_stage.reg, client_request("m", the_stage.policy)) == -1);
+    for (int i = 0; i < REFUSALS; i++)
+        CHECK(client_select(the_stage.reg, client_request("m", the_stage.policy)) == -1);
     return NULL;
 }
 
@@ -302,7 +314,8 @@ static reg_registry *full_fleet(int count) {
     return reg;
 }
 
-static const reg_policy looking[] = {REG_LEAST_PENDING, REG_PRIORITY, REG_ROUND_ROBIN, REG_POWER_OF_TWO};
+static const reg_policy looking[] = {REG_LEAST_PENDING, REG_PRIORITY, REG_ROUND_ROBIN,
+                                     REG_POWER_OF_TWO};
 
 static long a_refusal_comes_in_the_end(void) {
     for (int i = 0; i < 4; i++) {
@@ -321,7 +334,8 @@ static long deeds;
 static void take_one_off(void) {
     uint32_t value;
     CHECK(++deeds < 1000000);
-    CHECK(counter_increment(&first->counters.pending, &value) && counter_decrement(&first->counters.pending, &value));
+    CHECK(counter_increment(&first->counters.pending, &value) &&
+          counter_decrement(&first->counters.pending, &value));
 }
 
 static void best_first(offer *o, int number) { o->priority = number != 0; }

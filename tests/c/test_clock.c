@@ -1,8 +1,8 @@
 /* Elapsed times: both kinds of moment agree with CLOCK_MONOTONIC, whichever the machine offers. */
 #include <time.h>
 
+#include "base/clock.h"
 #include "check.h"
-#include "clock.h"
 
 static uint64_t now(void) {
     struct timespec t;
@@ -10,7 +10,9 @@ static uint64_t now(void) {
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-static void pause_for(long milliseconds) { nanosleep(&(struct timespec){0, milliseconds * 1000000}, NULL); }
+static void pause_for(long milliseconds) {
+    nanosleep(&(struct timespec){0, milliseconds * 1000000}, NULL);
+}
 
 /* What is told lies between what passed at least and at most; a counter's rate may be off by a thousandth. */
 static void check_against_the_clock(uint64_t moment, uint64_t before, uint64_t after) {
@@ -40,7 +42,8 @@ static long moments_agree_with_the_clock(void) {
         checked++;
     }
     for (int i = 0; i < kept; i++) check_against_the_clock(moments[i], before[i], after[i]);
-    printf("%44s the counter %s\n", "", is_counted(clock_moment()) ? "serves" : "does not serve here");
+    printf("%44s the counter %s\n", "",
+           is_counted(clock_moment()) ? "serves" : "does not serve here");
     return checked + kept;
 }
 
@@ -51,6 +54,7 @@ static long a_moment_that_is_yet_to_come_is_now(void) {
     return 1;
 }
 
-const test clock_tests[] = {{"clock: moments agree with the clock", moments_agree_with_the_clock},
-                            {"clock: a moment yet to come is now", a_moment_that_is_yet_to_come_is_now},
-                            {0}};
+const test clock_tests[] = {
+    {"clock: moments agree with the clock", moments_agree_with_the_clock},
+    {"clock: a moment yet to come is now", a_moment_that_is_yet_to_come_is_now},
+    {0}};

@@ -1,5 +1,5 @@
 #include "check.h"
-#include "counters.h"
+#include "store/counters.h"
 
 static long edges_of_in_flight(void) {
     _Atomic uint64_t pending = 0;
@@ -10,12 +10,14 @@ static long edges_of_in_flight(void) {
     const uint32_t near[] = {INT32_MAX, (uint32_t)INT32_MAX + 1, UINT32_MAX - 1};
     for (int i = 0; i < 3; i++) {
         pending = COUNTER_VERSION | near[i];
-        CHECK(counter_increment(&pending, &value) && value == near[i] + 1 && pending == (COUNTER_VERSION | value));
+        CHECK(counter_increment(&pending, &value) && value == near[i] + 1 &&
+              pending == (COUNTER_VERSION | value));
     }
     CHECK(!counter_increment(&pending, &value) && pending == (COUNTER_VERSION | UINT32_MAX));
     CHECK(counter_decrement(&pending, &value) && value == UINT32_MAX - 1);
     pending = ~COUNTER_CLAIM & ~(uint64_t)UINT32_MAX;
-    CHECK(counter_increment(&pending, &value) && counter_decrement(&pending, &value) && value == 0 && pending == 0);
+    CHECK(counter_increment(&pending, &value) && counter_decrement(&pending, &value) &&
+          value == 0 && pending == 0);
     return 9;
 }
 
@@ -35,7 +37,8 @@ static long a_claim_that_was_seen_is_void(void) {
                 CHECK(counter_claim(&pending, &same) && counter_take(&pending, same));
             }
             CHECK(counter_take(&pending, word) == (what == 4));
-            if (what == 4) CHECK(counter_value(&pending) == count + 1 && !counter_is_claimed(pending));
+            if (what == 4)
+                CHECK(counter_value(&pending) == count + 1 && !counter_is_claimed(pending));
             bool decremented = what == 0 || what == 2;
             CHECK((counter_decrements(pending) == 7) == !decremented);
         }
@@ -62,12 +65,14 @@ static long the_average(void) {
         CHECK(latency > before);
     }
     latency = ~(uint64_t)0;
-    CHECK(latency_update(&latency, 0) == (uint32_t)(4 * (uint64_t)UINT32_MAX / 5) && latency_is_sampled(latency));
+    CHECK(latency_update(&latency, 0) == (uint32_t)(4 * (uint64_t)UINT32_MAX / 5) &&
+          latency_is_sampled(latency));
     return 1005;
 }
 
-const test counter_tests[] = {{"counters: edges of in flight", edges_of_in_flight},
-                              {"counters: a claim that was seen is void", a_claim_that_was_seen_is_void},
-                              {"counters: a claim wants the word as it was", a_claim_wants_the_word_as_it_was},
-                              {"counters: the average", the_average},
-                              {0}};
+const test counter_tests[] = {
+    {"counters: edges of in flight", edges_of_in_flight},
+    {"counters: a claim that was seen is void", a_claim_that_was_seen_is_void},
+    {"counters: a claim wants the word as it was", a_claim_wants_the_word_as_it_was},
+    {"counters: the average", the_average},
+    {0}};

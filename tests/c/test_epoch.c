@@ -1,7 +1,7 @@
 #include <pthread.h>
 
 #include "check.h"
-#include "epoch.h"
+#include "reclaim/epoch.h"
 
 static int destroyed;
 
@@ -16,7 +16,8 @@ static size_t one_byte(const epoch_node *node) { return node != NULL; }
 static const epoch_kind kind = {.bytes = one_byte, .destroy = count_destroyed};
 
 static void retire_batch(epoch_limbo *limbo) {
-    for (int i = 0; i < EPOCH_BATCH_NODES; i++) epoch_retire(limbo, malloc(sizeof(epoch_node)), &kind);
+    for (int i = 0; i < EPOCH_BATCH_NODES; i++)
+        epoch_retire(limbo, malloc(sizeof(epoch_node)), &kind);
 }
 
 static void collect(epoch_limbo *limbo) {
@@ -39,7 +40,9 @@ static long a_read_holds_back_what_was_retired_in_it(void) {
     slot = epoch_enter();
     retire_batch(&limbo);
     collect(&limbo);
-    CHECK(destroyed == 2 * EPOCH_BATCH_NODES); /* the first batch is free, the second one was retired in this read */
+    CHECK(
+        destroyed ==
+        2 * EPOCH_BATCH_NODES); /* the first batch is free, the second one was retired in this read */
     epoch_leave(slot);
     epoch_destroy(epoch_collect_now(&limbo), NULL);
     CHECK(destroyed == 3 * EPOCH_BATCH_NODES && limbo.first == NULL && limbo.waiting.nodes == 0);
@@ -82,13 +85,15 @@ static long threads_give_their_slots_back(void) {
     pthread_t thread;
     CHECK(pthread_create(&thread, NULL, read_once, NULL) == 0 && pthread_join(thread, &first) == 0);
     for (int i = 0; i < 2000; i++) {
-        CHECK(pthread_create(&thread, NULL, read_once, NULL) == 0 && pthread_join(thread, &next) == 0);
+        CHECK(pthread_create(&thread, NULL, read_once, NULL) == 0 &&
+              pthread_join(thread, &next) == 0);
         CHECK(next == first);
     }
     return 2000;
 }
 
-const test epoch_tests[] = {{"epoch: a read holds back", a_read_holds_back_what_was_retired_in_it},
-                            {"epoch: a look takes what was stamped", a_look_takes_only_what_was_stamped},
-                            {"epoch: threads give slots back", threads_give_their_slots_back},
-                            {0}};
+const test epoch_tests[] = {
+    {"epoch: a read holds back", a_read_holds_back_what_was_retired_in_it},
+    {"epoch: a look takes what was stamped", a_look_takes_only_what_was_stamped},
+    {"epoch: threads give slots back", threads_give_their_slots_back},
+    {0}};

@@ -1,9 +1,9 @@
 #include <string.h>
 
+#include "base/memory.h"
 #include "check.h"
 #include "client.h"
-#include "memory.h"
-#include "record.h"
+#include "store/record.h"
 
 static epoch_limbo limbo;
 
@@ -18,7 +18,8 @@ static size_t count_at(member_list *list, uint64_t version, uint64_t *orders) {
     member_reading reading = member_list_read(list, version);
     size_t count = 0;
     for (uint32_t i = 0; i < reading.length; i++)
-        if (member_is_in(&reading.array->members[i], reading.tick)) orders[count++] = reading.array->members[i].record->order;
+        if (member_is_in(&reading.array->members[i], reading.tick))
+            orders[count++] = reading.array->members[i].record->order;
     return count;
 }
 
@@ -31,17 +32,20 @@ static long every_version_sees_its_own(void) {
     for (; committed < COUNT; committed++) {
         records[committed] = new_record(committed + 1);
         CHECK(member_list_reserve(&list, 1, committed, &limbo));
-        records[committed]->memberships->roster_position = member_list_add(&list, records[committed], (member_traits){0}, committed);
+        records[committed]->memberships->roster_position =
+            member_list_add(&list, records[committed], (member_traits){0}, committed);
     }
     for (; committed < 2 * COUNT; committed++) {
         CHECK(member_list_reserve(&list, 0, committed, &limbo));
-        member_list_remove(&list, records[committed - COUNT]->memberships->roster_position, committed);
+        member_list_remove(&list, records[committed - COUNT]->memberships->roster_position,
+                           committed);
         member_list_tidy(&list, committed + 1, &limbo);
     }
     for (uint64_t version = 0; version <= 2 * COUNT; version++) {
         size_t expected = version <= COUNT ? version : 2 * COUNT - version;
         CHECK(count_at(&list, version, orders) == expected);
-        for (size_t i = 0; i < expected; i++) CHECK(orders[i] == i + 1 + (version <= COUNT ? 0 : version - COUNT));
+        for (size_t i = 0; i < expected; i++)
+            CHECK(orders[i] == i + 1 + (version <= COUNT ? 0 : version - COUNT));
     }
     member_list_retire(&list, &limbo);
     epoch_destroy(epoch_collect_now(&limbo), NULL);
@@ -62,10 +66,12 @@ static long ticks_run_out(void) {
     CHECK(count_at(&list, far, orders) == 1);
     CHECK(member_list_reserve(&list, 1, far, &limbo));
     two->memberships->roster_position = member_list_add(&list, two, (member_traits){0}, far);
-    CHECK(count_at(&list, 1, orders) == 1 && count_at(&list, far, orders) == 1 && count_at(&list, far + 1, orders) == 2);
+    CHECK(count_at(&list, 1, orders) == 1 && count_at(&list, far, orders) == 1 &&
+          count_at(&list, far + 1, orders) == 2);
     CHECK(member_list_reserve(&list, 0, 2 * far, &limbo));
     member_list_remove(&list, one->memberships->roster_position, 2 * far);
-    CHECK(count_at(&list, 2 * far, orders) == 2 && count_at(&list, 2 * far + 1, orders) == 1 && orders[0] == 2);
+    CHECK(count_at(&list, 2 * far, orders) == 2 && count_at(&list, 2 * far + 1, orders) == 1 &&
+          orders[0] == 2);
     member_list_retire(&list, &limbo);
     epoch_destroy(epoch_collect_now(&limbo), NULL);
     memory_free(one->memberships);
@@ -85,7 +91,8 @@ static long a_move_looks_at_one_slot(void) {
     record *r = memory_alloc_lines(sizeof *r);
     r->memberships = memberships_new(none, COUNT);
     for (uint32_t slot = 0; slot < COUNT; slot++) record_moved(r, &list, slot, slot + 7);
-    for (uint32_t slot = 0; slot < COUNT; slot++) CHECK(r->memberships->positions[slot] == slot + 7);
+    for (uint32_t slot = 0; slot < COUNT; slot++)
+        CHECK(r->memberships->positions[slot] == slot + 7);
     memory_free(r->memberships);
     memory_free(r);
     return COUNT;
@@ -125,7 +132,8 @@ static long the_last_slot_stands_for_the_rest(void) {
  * too: each must be taken off its own places. */
 static long a_redefinition_renumbers(void) {
     enum { COUNT = 60 };
-    const char *orders[][4] = {{"m", "n", "o", "p"}, {"p", "o", "n", "m"}, {"n", "p", "m", "o"}, {"o", "m", "p", "n"}};
+    const char *orders[][4] = {
+        {"m", "n", "o", "p"}, {"p", "o", "n", "m"}, {"n", "p", "m", "o"}, {"o", "m", "p", "n"}};
     reg_registry *reg = reg_new();
     char id[16];
     for (int round = 0; round < 2; round++) {
@@ -143,7 +151,8 @@ static long a_redefinition_renumbers(void) {
         size_t left = client_query(reg, NULL, all, COUNT);
         CHECK(left == (size_t)(COUNT - gone - 1));
         for (int k = 0; k < 4; k++)
-            CHECK(client_query(reg, orders[0][k], some, COUNT) == left && memcmp(all, some, left * sizeof *all) == 0);
+            CHECK(client_query(reg, orders[0][k], some, COUNT) == left &&
+                  memcmp(all, some, left * sizeof *all) == 0);
     }
     client_free(reg);
     return COUNT;
@@ -166,11 +175,11 @@ typedef struct fleet {
 static member_array *array_of(member_list *list) { return load_own(&list->array); }
 
 /* Counts how many members a step has copied into fresh arrays. */
-#define COUNTING_COPIES(f, list, step)                                        \
-    do {                                                                      \
-        member_array *before = array_of(list);                                \
-        (void)(step);                                                         \
-        if (array_of(list) != before) (f)->copied += load_own(&array_of(list)->length); \
+#define COUNTING_COPIES(f, list, step)                                                             \
+    do {                                                                                           \
+        member_array *before = array_of(list);                                                     \
+        (void)(step);                                                                              \
+        if (array_of(list) != before) (f)->copied += load_own(&array_of(list)->length);            \
     } while (0)
 
 static void begin_fleet(fleet *f) {
@@ -209,7 +218,8 @@ static void leave_all(fleet *f, int backend) {
     }
     f->committed++;
     for (uint32_t i = 0; i < LISTS; i++)
-        COUNTING_COPIES(f, f->lists[i], (member_list_tidy(f->lists[i], f->committed, &limbo), true));
+        COUNTING_COPIES(f, f->lists[i],
+                        (member_list_tidy(f->lists[i], f->committed, &limbo), true));
     memory_free(r->memberships);
     memory_free(r);
 }
@@ -256,10 +266,11 @@ static long lists_are_renewed_apart(void) {
     return 3L * BACKENDS * LISTS;
 }
 
-const test member_list_tests[] = {{"member list: every version sees its own", every_version_sees_its_own},
-                                  {"member list: ticks run out", ticks_run_out},
-                                  {"member list: a move looks at one slot", a_move_looks_at_one_slot},
-                                  {"member list: the last slot stands for the rest", the_last_slot_stands_for_the_rest},
-                                  {"member list: a redefinition renumbers", a_redefinition_renumbers},
-                                  {"member list: lists are renewed apart", lists_are_renewed_apart},
-                                  {0}};
+const test member_list_tests[] = {
+    {"member list: every version sees its own", every_version_sees_its_own},
+    {"member list: ticks run out", ticks_run_out},
+    {"member list: a move looks at one slot", a_move_looks_at_one_slot},
+    {"member list: the last slot stands for the rest", the_last_slot_stands_for_the_rest},
+    {"member list: a redefinition renumbers", a_redefinition_renumbers},
+    {"member list: lists are renewed apart", lists_are_renewed_apart},
+    {0}};

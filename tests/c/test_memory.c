@@ -1,7 +1,7 @@
 /* Every allocation of every operation fails in turn: nothing changes, and the next call works. */
+#include "base/memory.h"
 #include "check.h"
 #include "client.h"
-#include "memory.h"
 
 static long allowed; /* how many allocations still succeed */
 
@@ -31,17 +31,24 @@ static unsigned long fingerprint(reg_registry *reg) {
     struct epoch_slot *reader = reg_read_begin();
     sum = sum * 31 + (reg_find_by_instance(reg, &instance) != NULL);
     reg_read_end(reader);
-    return ((sum * 31 + (reg_has_url(reg, &url) == REG_OK)) * 31 + reg_backend_count(reg)) * 31 + reg_model_count(reg);
+    return ((sum * 31 + (reg_has_url(reg, &url) == REG_OK)) * 31 + reg_backend_count(reg)) * 31 +
+           reg_model_count(reg);
 }
 
 typedef reg_status (*operation)(reg_registry *reg);
 
-static reg_status add_new(reg_registry *reg) { return client_add(reg, &(offer){"new", "http://new", "i", {"m", "n", "o"}, .context_length = 2}, 99); }
+static reg_status add_new(reg_registry *reg) {
+    return client_add(reg, &(offer){"new", "http://new", "i", {"m", "n", "o"}, .context_length = 2},
+                      99);
+}
 static reg_status redefine_one(reg_registry *reg) {
-    return client_redefine(reg, &(offer){"b3", NULL, "i", {"n", "o", "m"}, .context_length = 3}, 98);
+    return client_redefine(reg, &(offer){"b3", NULL, "i", {"n", "o", "m"}, .context_length = 3},
+                           98);
 }
 static reg_status remove_one(reg_registry *reg) { return client_remove(reg, "b2", NULL); }
-static reg_status check_health(reg_registry *reg) { return client_health(reg, "b1", REG_HEALTHY, 5); }
+static reg_status check_health(reg_registry *reg) {
+    return client_health(reg, "b1", REG_HEALTHY, 5);
+}
 static reg_status query(reg_registry *reg) {
     reg_views views;
     struct epoch_slot *reader = reg_read_begin();
@@ -54,7 +61,8 @@ static reg_status bulk(reg_registry *reg) {
     reg_key id = key_of("b1");
     uint32_t value;
     bool at_zero;
-    return reg_increment_pending_many(reg, &(reg_batch){.ids = &id, .count = 1, .values = &value, .at_zero = &at_zero});
+    return reg_increment_pending_many(
+        reg, &(reg_batch){.ids = &id, .count = 1, .values = &value, .at_zero = &at_zero});
 }
 /* The first round of a model needs memory for its turns. */
 static reg_status take_a_turn(reg_registry *reg) {
@@ -88,7 +96,8 @@ static reg_status explain(reg_registry *reg) {
 }
 
 static long every_allocation_fails_once(void) {
-    const operation operations[] = {add_new, redefine_one, remove_one, check_health, query, bulk, take_a_turn, be_refused, explain};
+    const operation operations[] = {add_new, redefine_one, remove_one, check_health, query,
+                                    bulk,    take_a_turn,  be_refused, explain};
     long failures = 0;
     for (int k = 0; k < 8; k++) {
         for (long n = 0;; n++) {
@@ -126,6 +135,7 @@ static long a_new_registry_without_memory(void) {
     }
 }
 
-const test memory_tests[] = {{"memory: every allocation fails once", every_allocation_fails_once},
-                             {"memory: a new registry without memory", a_new_registry_without_memory},
-                             {0}};
+const test memory_tests[] = {
+    {"memory: every allocation fails once", every_allocation_fails_once},
+    {"memory: a new registry without memory", a_new_registry_without_memory},
+    {0}};

@@ -4,8 +4,8 @@
 
 #include "check.h"
 #include "client.h"
-#include "epoch.h"
-#include "orphans.h"
+#include "reclaim/epoch.h"
+#include "reclaim/orphans.h"
 
 static pthread_barrier_t barrier;
 
@@ -76,7 +76,8 @@ enum { LARGE = 1 << 20 };
 static reg_status fail(reg_registry *reg, const char *id, size_t bytes) {
     reg_key key = key_of(id);
     reg_garbage *garbage;
-    reg_status status = reg_update_health(reg, &key, REG_UNHEALTHY, 1, object_new(1), bytes, &garbage);
+    reg_status status =
+        reg_update_health(reg, &key, REG_UNHEALTHY, 1, object_new(1), bytes, &garbage);
     reg_destroy(garbage, object_release);
     return status;
 }
@@ -93,7 +94,8 @@ static long what_is_large_goes_at_once(void) {
     reg_stats stats = client_stats(reg);
     CHECK(stats.waiting_bytes > 19 * (size_t)LARGE && stats.bytes > stats.waiting_bytes);
     end_stall();
-    for (int i = 0; i < EPOCH_LOOKS; i++) CHECK(client_health(reg, "b2", REG_HEALTHY, -1) == REG_OK);
+    for (int i = 0; i < EPOCH_LOOKS; i++)
+        CHECK(client_health(reg, "b2", REG_HEALTHY, -1) == REG_OK);
     CHECK(client_stats(reg).waiting_bytes < LARGE);
     client_free(reg);
     return 40;
@@ -136,16 +138,18 @@ static long a_quiet_registry_is_swept(void) {
     for (int i = 0; i < 20; i++) CHECK(client_health(reg, "b1", REG_UNHEALTHY, i) == REG_OK);
     struct timespec pause = {.tv_nsec = 2 * EPOCH_QUIET_MILLISECONDS * 1000000L};
     nanosleep(&pause, NULL);
-    for (int i = 0; i < EPOCH_LOOKS; i++) CHECK(client_health(reg, "b1", REG_HEALTHY, -1) == REG_OK);
+    for (int i = 0; i < EPOCH_LOOKS; i++)
+        CHECK(client_health(reg, "b1", REG_HEALTHY, -1) == REG_OK);
     CHECK(client_stats(reg).waiting < EPOCH_LOOKS);
     client_free(reg);
     return 28;
 }
 
-const test orphan_tests[] = {{"orphans: a later write frees them", a_later_write_frees_what_a_registry_left},
-                             {"orphans: views outlive them", views_outlive_what_a_registry_left},
-                             {"waiting: what is large goes at once", what_is_large_goes_at_once},
-                             {"waiting: what is large crowds", what_is_large_crowds_the_limbo},
-                             {"waiting: a quiet registry is swept", a_quiet_registry_is_swept},
-                             {"waiting: stats sweep", stats_sweep},
-                             {0}};
+const test orphan_tests[] = {
+    {"orphans: a later write frees them", a_later_write_frees_what_a_registry_left},
+    {"orphans: views outlive them", views_outlive_what_a_registry_left},
+    {"waiting: what is large goes at once", what_is_large_goes_at_once},
+    {"waiting: what is large crowds", what_is_large_crowds_the_limbo},
+    {"waiting: a quiet registry is swept", a_quiet_registry_is_swept},
+    {"waiting: stats sweep", stats_sweep},
+    {0}};

@@ -13,9 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "check.h"
-#include "clock.h"
-#include "epoch.h"
+#include "reclaim/epoch.h"
 
 #if defined(__linux__) && defined(__has_include) && !defined(REG_THREAD_SANITIZER)
 #if __has_include(<linux/filter.h>) && __has_include(<linux/seccomp.h>)
@@ -109,7 +109,8 @@ static void begin_torture(void) {
 static long nothing_is_reclaimed_under_a_reader(void) {
     pthread_t threads[WRITERS + READERS];
     begin_torture();
-    for (int i = 0; i < WRITERS + READERS; i++) CHECK(pthread_create(&threads[i], NULL, i < WRITERS ? write_on : read_on, NULL) == 0);
+    for (int i = 0; i < WRITERS + READERS; i++)
+        CHECK(pthread_create(&threads[i], NULL, i < WRITERS ? write_on : read_on, NULL) == 0);
     for (int i = WRITERS + READERS - 1; i >= 0; i--) {
         if (i == WRITERS - 1) stopped = true;
         CHECK(pthread_join(threads[i], NULL) == 0);
@@ -134,7 +135,8 @@ static bool refuse_membarrier(void) {
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog filter = {.len = 4, .filter = program};
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
 /* Whether readers rely on it; then the filter has something to refuse. */
@@ -202,7 +204,8 @@ static void refused_and_settled(void) {
     CHECK(pthread_create(&reader, NULL, read_and_idle, &meeting) == 0);
     pthread_barrier_wait(&meeting);
     bool again = is_collected();
-    CHECK(!again || clock_nanoseconds() - before > 1000000000); /* unless this process was held up for so long */
+    CHECK(!again || clock_nanoseconds() - before >
+                        1000000000); /* unless this process was held up for so long */
     if (!again) collect_patiently(); /* the idle one holds up nothing; the reader came later */
     CHECK(limbo.waiting.nodes == 0);
     epoch_retire(&limbo, &late.node, &element_kind);
@@ -241,7 +244,8 @@ static void *write_refused(void *unused) {
         if (!replace()) epoch_destroy(epoch_collect_now(&limbo), NULL);
         pthread_mutex_unlock(&writing);
     }
-    if (!refuse_membarrier()) _exit(SKIPPED); /* this thread only: the other one learns it from the flag */
+    if (!refuse_membarrier())
+        _exit(SKIPPED); /* this thread only: the other one learns it from the flag */
     return write_on(unused);
 }
 
@@ -258,14 +262,18 @@ static void torture_of_refusal(void) {
     begin_torture();
     uint64_t end = last_version + REPLACED;
     for (int i = 0; i < WRITERS + READERS; i++)
-        CHECK(pthread_create(&threads[i], NULL, i < WRITERS ? write_refused : read_until_stopped, NULL) == 0);
-    while (load_published(&current_version) < end) nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        CHECK(pthread_create(&threads[i], NULL, i < WRITERS ? write_refused : read_until_stopped,
+                             NULL) == 0);
+    while (load_published(&current_version) < end)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     CHECK(!load_published(&epoch_has_heavy_fence));
     stopped = true;
     for (int i = 0; i < WRITERS + READERS; i++) CHECK(pthread_join(threads[i], NULL) == 0);
 }
 
-static long nothing_is_reclaimed_where_it_is_refused(void) { return in_child(torture_of_refusal, REPLACED); }
+static long nothing_is_reclaimed_where_it_is_refused(void) {
+    return in_child(torture_of_refusal, REPLACED);
+}
 
 #else
 

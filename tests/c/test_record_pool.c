@@ -1,11 +1,11 @@
 /* Where records lie. The rest of the core's tests use it as well; here it is alone. */
-#include "record_pool.h"
+#include "reclaim/slab_pool.h"
 
 #include <pthread.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "check.h"
-#include "memory.h"
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #endif
@@ -23,7 +23,8 @@ static long they_are_zero_and_overlap_nowhere(void) {
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < MANY; i++) {
             records[i] = record_alloc();
-            CHECK(records[i] != NULL && (uintptr_t)records[i] % REG_CACHE_LINE == 0 && is_all(records[i], 0));
+            CHECK(records[i] != NULL && (uintptr_t)records[i] % REG_CACHE_LINE == 0 &&
+                  is_all(records[i], 0));
             memset(records[i], i % 251, sizeof(record));
         }
         for (int i = 0; i < MANY; i++) CHECK(is_all(records[i], (unsigned char)(i % 251)));
@@ -54,7 +55,8 @@ static long one_that_went_is_not_the_next_one(void) {
     CHECK(first != NULL);
     record_free(first);
 #if defined(__SANITIZE_ADDRESS__)
-    CHECK(__asan_address_is_poisoned(&first->counters) && __asan_address_is_poisoned(&first->state));
+    CHECK(__asan_address_is_poisoned(&first->counters) &&
+          __asan_address_is_poisoned(&first->state));
 #endif
     record *next = record_alloc();
     CHECK(next != NULL && next != first);
@@ -65,7 +67,8 @@ static long one_that_went_is_not_the_next_one(void) {
 static bool never(void) { return false; }
 
 static long without_memory_there_is_none(void) {
-    record *before = record_alloc(); /* its neighbours are free, but every record has to be asked for */
+    record *before =
+        record_alloc(); /* its neighbours are free, but every record has to be asked for */
     memory_set_gate(never);
     record *refused = record_alloc();
     memory_set_gate(NULL);
@@ -120,9 +123,10 @@ static long threads_take_and_give(void) {
     return (long)THREADS * STEPS;
 }
 
-const test record_pool_tests[] = {{"record pool: zero, and apart", they_are_zero_and_overlap_nowhere},
-                                  {"record pool: gaps are filled", gaps_are_filled},
-                                  {"record pool: not the next one", one_that_went_is_not_the_next_one},
-                                  {"record pool: no memory", without_memory_there_is_none},
-                                  {"record pool: threads take and give", threads_take_and_give},
-                                  {0}};
+const test record_pool_tests[] = {
+    {"record pool: zero, and apart", they_are_zero_and_overlap_nowhere},
+    {"record pool: gaps are filled", gaps_are_filled},
+    {"record pool: not the next one", one_that_went_is_not_the_next_one},
+    {"record pool: no memory", without_memory_there_is_none},
+    {"record pool: threads take and give", threads_take_and_give},
+    {0}};

@@ -5,12 +5,14 @@
 
 #include "check.h"
 #include "client.h"
-#include "epoch.h"
+#include "reclaim/epoch.h"
 
 static long statuses(void) {
     reg_registry *reg = reg_new();
-    offer a = {"a", "http://a", "i", {"m", "n"}, .context_length = 1}, b = {"b", "http://a", "i", {"m"}, .context_length = 1};
-    reg_key id = key_of("a"), none = key_of("none"), url = key_of("http://a"), instance = key_of("i");
+    offer a = {"a", "http://a", "i", {"m", "n"}, .context_length = 1},
+          b = {"b", "http://a", "i", {"m"}, .context_length = 1};
+    reg_key id = key_of("a"), none = key_of("none"), url = key_of("http://a"),
+            instance = key_of("i");
     uint32_t value;
     uint64_t total;
     bool at_zero;
@@ -27,14 +29,16 @@ static long statuses(void) {
     CHECK(reg_decrement_pending(reg, &id, &value, &at_zero) == REG_OK && value == 0 && at_zero);
     CHECK(reg_increment_total(reg, &id, &total) == REG_OK && total == 1);
     CHECK(reg_update_latency(reg, &none, 1, &value) == REG_NOT_FOUND);
-    CHECK(client_health(reg, "none", REG_HEALTHY, 1) == REG_NOT_FOUND && client_health(reg, "a", REG_UNHEALTHY, 7) == REG_OK);
+    CHECK(client_health(reg, "none", REG_HEALTHY, 1) == REG_NOT_FOUND &&
+          client_health(reg, "a", REG_UNHEALTHY, 7) == REG_OK);
     CHECK(reg_has_url(reg, &url) == REG_OK && reg_contains(reg, &none) == REG_NOT_FOUND);
     struct epoch_slot *reader = reg_read_begin();
     CHECK(object_of(reg_find_by_instance(reg, &instance))->number == 1);
     reg_read_end(reader);
     CHECK(reg_backend_count(reg) == 2 && reg_model_count(reg) == 2);
     CHECK(client_remove(reg, "none", NULL) == REG_NOT_FOUND);
-    CHECK(client_remove(reg, "a", &last) == REG_OK && last.total == 1 && last.health == REG_UNHEALTHY);
+    CHECK(client_remove(reg, "a", &last) == REG_OK && last.total == 1 &&
+          last.health == REG_UNHEALTHY);
     CHECK(reg_has_url(reg, &url) == REG_OK && client_redefine(reg, &b, 4) == REG_OK);
     CHECK(client_remove(reg, "b", NULL) == REG_OK && reg_has_url(reg, &url) == REG_NOT_FOUND);
     CHECK(reg_backend_count(reg) == 0 && reg_model_count(reg) == 0);
@@ -54,7 +58,8 @@ static long a_stale_redefinition_is_refused(void) {
     CHECK(client_redefine(reg, &a, 2) == REG_OK);
     reg_entry entry = {.id = id, .definition = NULL};
     reg_garbage *garbage;
-    CHECK(reg_redefine(reg, &entry, view.order, view.definition, &garbage) == REG_CHANGED && garbage == NULL);
+    CHECK(reg_redefine(reg, &entry, view.order, view.definition, &garbage) == REG_CHANGED &&
+          garbage == NULL);
     CHECK(client_remove(reg, "a", NULL) == REG_OK && client_add(reg, &a, 3) == REG_OK);
     reader = reg_read_begin();
     CHECK(reg_get(reg, &id, &now) == REG_OK && now.order != view.order);
@@ -80,7 +85,9 @@ static long leaving_and_coming_back(void) {
     for (int round = 0; round < ROUNDS; round++) {
         int who = rand_r(&seed) % COUNT;
         in[who] = !in[who];
-        CHECK(client_redefine(reg, &(offer){.id = id[who], .models = {"stays", in[who] ? "m" : NULL}}, who) == REG_OK);
+        CHECK(client_redefine(reg,
+                              &(offer){.id = id[who], .models = {"stays", in[who] ? "m" : NULL}},
+                              who) == REG_OK);
         CHECK(client_query(reg, "stays", NULL, 0) == COUNT);
         size_t count = client_query(reg, "m", numbers, COUNT), expected = 0;
         for (int i = 0; i < COUNT; i++)
@@ -98,8 +105,10 @@ static long a_bulk_form_counts_or_does_nothing(void) {
     reg_key ids[] = {key_of("a"), key_of("a"), key_of("none")};
     uint32_t values[3], samples[] = {0, 100, 5};
     bool at_zero[3];
-    reg_batch batch = {.ids = ids, .count = 3, .samples = samples, .values = values, .at_zero = at_zero};
-    CHECK(reg_increment_pending_many(reg, &batch) == REG_NOT_FOUND && batch.unknown == 2 && batch.applied == 0);
+    reg_batch batch = {
+        .ids = ids, .count = 3, .samples = samples, .values = values, .at_zero = at_zero};
+    CHECK(reg_increment_pending_many(reg, &batch) == REG_NOT_FOUND && batch.unknown == 2 &&
+          batch.applied == 0);
     batch.count = 2;
     CHECK(reg_increment_pending_many(reg, &batch) == REG_OK && values[0] == 1 && values[1] == 2);
     CHECK(reg_update_latency_many(reg, &batch) == REG_OK && values[0] == 0 && values[1] == 20);
@@ -137,12 +146,16 @@ static long a_view_outlives_all_that_it_shows(void) {
         CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) >= 0);
         CHECK(client_health(reg, "b1", REG_UNHEALTHY, 77) == REG_OK);
         reg_kept *kept = view_of(reg, "b1", &view);
-        if (way & 1) CHECK(client_redefine(reg, &(offer){.id = "b1", .models = {"m"}}, 5) == REG_OK);
+        if (way & 1)
+            CHECK(client_redefine(reg, &(offer){.id = "b1", .models = {"m"}}, 5) == REG_OK);
         CHECK(client_health(reg, "b1", REG_HEALTHY, -1) == REG_OK);
-        if (way & 2) CHECK(client_remove(reg, "b1", NULL) == REG_OK && client_remove(reg, "b0", NULL) == REG_OK);
+        if (way & 2)
+            CHECK(client_remove(reg, "b1", NULL) == REG_OK &&
+                  client_remove(reg, "b0", NULL) == REG_OK);
         churn(reg);
         CHECK(object_of(view.definition)->number == 1 && object_of(view.error)->number == 77);
-        CHECK(client_return(&lease, NULL)); /* on a registration that is gone, the last to let go of it */
+        CHECK(client_return(&lease,
+                            NULL)); /* on a registration that is gone, the last to let go of it */
         churn(reg);
         CHECK(object_of(view.definition)->number == 1 && object_of(view.error)->number == 77);
         if (way & 4) reg_free(reg, object_release);
@@ -178,9 +191,13 @@ static long a_large_fleet(void) {
         for (int i = 0; i < COUNT; i++) {
             snprintf(id, sizeof id, "b%d", i);
             snprintf(url, sizeof url, "http://%d", i);
-            CHECK(client_add(reg, &(offer){id, url, NULL, {"m", i % 2 ? "odd" : "even"}, .context_length = 1}, i) == REG_OK);
+            CHECK(client_add(
+                      reg,
+                      &(offer){id, url, NULL, {"m", i % 2 ? "odd" : "even"}, .context_length = 1},
+                      i) == REG_OK);
         }
-        CHECK(client_query(reg, "m", NULL, 0) == COUNT && client_query(reg, "odd", NULL, 0) == COUNT / 2);
+        CHECK(client_query(reg, "m", NULL, 0) == COUNT &&
+              client_query(reg, "odd", NULL, 0) == COUNT / 2);
         for (int i = 0; i < COUNT; i++) {
             snprintf(id, sizeof id, "b%d", (int)((long)i * 7919 % COUNT));
             CHECK(client_remove(reg, id, NULL) == REG_OK);
@@ -196,7 +213,8 @@ static long a_forked_child_works(void) {
     CHECK(client_add(reg, &(offer){.id = "a", .models = {"m"}}, 1) == REG_OK);
     pid_t child = fork();
     if (child == 0) {
-        bool works = client_add(reg, &(offer){.id = "b", .models = {"m"}}, 2) == REG_OK && client_query(reg, "m", NULL, 0) == 2 &&
+        bool works = client_add(reg, &(offer){.id = "b", .models = {"m"}}, 2) == REG_OK &&
+                     client_query(reg, "m", NULL, 0) == 2 &&
                      client_remove(reg, "a", NULL) == REG_OK && reg_backend_count(reg) == 1;
         _exit(works ? 0 : 1);
     }
@@ -228,7 +246,9 @@ static long a_forked_child_of_a_reading_thread(void) {
     pid_t child = fork();
     if (child == 0) {
         for (int i = 0; i < 500; i++)
-            if (client_add(reg, &(offer){.id = "b"}, i) != REG_OK || client_remove(reg, "b", NULL) != REG_OK) _exit(1);
+            if (client_add(reg, &(offer){.id = "b"}, i) != REG_OK ||
+                client_remove(reg, "b", NULL) != REG_OK)
+                _exit(1);
         _exit(objects_alive < 500 ? 0 : 2);
     }
     int status;
@@ -239,13 +259,14 @@ static long a_forked_child_of_a_reading_thread(void) {
     return 500;
 }
 
-const test registry_tests[] = {{"registry: statuses", statuses},
-                               {"registry: a stale redefinition is refused", a_stale_redefinition_is_refused},
-                               {"registry: leaving and coming back", leaving_and_coming_back},
-                               {"registry: bulk forms", a_bulk_form_counts_or_does_nothing},
-                               {"registry: a view outlives what it shows", a_view_outlives_all_that_it_shows},
-                               {"registry: a view keeps nothing but its time", a_view_keeps_nothing_but_its_time},
-                               {"registry: a large fleet", a_large_fleet},
-                               {"registry: a forked child", a_forked_child_works},
-                               {"registry: a forked child of a reading thread", a_forked_child_of_a_reading_thread},
-                               {0}};
+const test registry_tests[] = {
+    {"registry: statuses", statuses},
+    {"registry: a stale redefinition is refused", a_stale_redefinition_is_refused},
+    {"registry: leaving and coming back", leaving_and_coming_back},
+    {"registry: bulk forms", a_bulk_form_counts_or_does_nothing},
+    {"registry: a view outlives what it shows", a_view_outlives_all_that_it_shows},
+    {"registry: a view keeps nothing but its time", a_view_keeps_nothing_but_its_time},
+    {"registry: a large fleet", a_large_fleet},
+    {"registry: a forked child", a_forked_child_works},
+    {"registry: a forked child of a reading thread", a_forked_child_of_a_reading_thread},
+    {0}};

@@ -2,10 +2,10 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "base/memory.h"
+#include "base/random.h"
 #include "check.h"
-#include "memory.h"
-#include "random.h"
-#include "reservation.h"
+#include "reclaim/reservation.h"
 
 /* ---- one thread ---- */
 
@@ -26,7 +26,8 @@ static void destroy_thing(epoch_node *node, epoch_release release) {
 
 static uint32_t birth_of_thing(const epoch_node *node) { return thing_of(node)->born; }
 
-static const epoch_kind thing_kind = {.bytes = thing_bytes, .destroy = destroy_thing, .born = birth_of_thing};
+static const epoch_kind thing_kind = {
+    .bytes = thing_bytes, .destroy = destroy_thing, .born = birth_of_thing};
 
 static epoch_limbo limbo;
 static generations *ours, *theirs;
@@ -110,7 +111,8 @@ static long views_of_one_generation_share_a_reservation(void) {
     reservation *first = read_in(ours, 1), *other = read_in(theirs, 1);
     CHECK(first != other);
     for (int i = 0; i < TURNS; i++) CHECK(read_in(ours, 1) == first && read_in(theirs, 1) == other);
-    CHECK(load_counted(&first->views) == TURNS + 1 && load_published(&first->generation->reservations)->next == NULL);
+    CHECK(load_counted(&first->views) == TURNS + 1 &&
+          load_published(&first->generation->reservations)->next == NULL);
     collect();
     reservation *later = read_in(ours, 1);
     CHECK(later != first);
@@ -201,7 +203,9 @@ static void *read_two(void *unused) {
     return unused == NULL ? r : NULL;
 }
 
-static bool is_watched(reservation *r) { return (load_counted(&r->views) & RESERVATION_WATCHED) != 0; }
+static bool is_watched(reservation *r) {
+    return (load_counted(&r->views) & RESERVATION_WATCHED) != 0;
+}
 
 /* What is kept makes the last view of one reservation go by the lock, and leaves all other threads alone. */
 static long one_reservation_is_watched(void) {
@@ -313,9 +317,13 @@ static long what_many_generations_show_goes_in_any_order(void) {
         }
         for (int i = 0; i < THINGS; i++) retire(&things[(i * 7) % THINGS]);
         collect();
-        CHECK(generations_kept(ours).nodes == THINGS && generations_kept(ours).bytes == THINGS * sizeof(thing));
+        CHECK(generations_kept(ours).nodes == THINGS &&
+              generations_kept(ours).bytes == THINGS * sizeof(thing));
         for (int left = TIMES; left > 0; left--) {
-            int place = way == 0 ? 0 : way == 1 ? left - 1 : (int)random_below((uint64_t)left), which = order[place];
+            int place = way == 0   ? 0
+                        : way == 1 ? left - 1
+                                   : (int)random_below((uint64_t)left),
+                which = order[place];
             for (int i = place; i < left - 1; i++) order[i] = order[i + 1];
             reservation_drop(held[which], 1, NULL);
             is_held[which] = false;
@@ -451,7 +459,9 @@ static _Atomic(element *) current;
 static box boxes[BOXES];
 static _Atomic int reading;
 
-static element *element_of(const epoch_node *node) { return reg_container(node, element, shown.node); }
+static element *element_of(const epoch_node *node) {
+    return reg_container(node, element, shown.node);
+}
 
 static size_t element_bytes(const epoch_node *node) { return sizeof *element_of(node); }
 
@@ -467,7 +477,8 @@ static void reclaim(epoch_node *node, epoch_release release) {
 
 static uint32_t birth_of_element(const epoch_node *node) { return element_of(node)->born; }
 
-static const epoch_kind element_kind = {.bytes = element_bytes, .destroy = reclaim, .born = birth_of_element};
+static const epoch_kind element_kind = {
+    .bytes = element_bytes, .destroy = reclaim, .born = birth_of_element};
 
 static element *take_free(void) {
     pthread_mutex_lock(&freeing);
@@ -545,7 +556,8 @@ static long nothing_is_reclaimed_under_a_view(void) {
     current = NULL;
     reading = READERS;
     replace();
-    for (int i = 0; i < WRITERS + READERS; i++) CHECK(pthread_create(&threads[i], NULL, i < WRITERS ? write_on : read_on, NULL) == 0);
+    for (int i = 0; i < WRITERS + READERS; i++)
+        CHECK(pthread_create(&threads[i], NULL, i < WRITERS ? write_on : read_on, NULL) == 0);
     for (int i = 0; i < WRITERS + READERS; i++) CHECK(pthread_join(threads[i], NULL) == 0);
     for (int i = 0; i < BOXES; i++) drop(&boxes[i]);
     collect();

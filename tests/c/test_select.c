@@ -4,7 +4,7 @@
 
 #include "check.h"
 #include "client.h"
-#include "internal.h"
+#include "registry/layout.h"
 
 static long a_lease_counts_and_returns(void) {
     reg_registry *reg = client_fleet(1, NULL);
@@ -17,14 +17,16 @@ static long a_lease_counts_and_returns(void) {
     CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 1 && view.total == 0);
     CHECK(reg_lease_release(&lease, &(uint32_t){250}, false, &at_zero) && !at_zero);
     CHECK(!reg_lease_release(&lease, &(uint32_t){9999}, false, &at_zero));
-    CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 0 && view.total == 1 && view.latency == 250);
+    CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 0 && view.total == 1 &&
+          view.latency == 250);
     reg_read_end(reader);
     reg_lease_drop(&lease, object_release);
     CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) == 0);
     CHECK(reg_lease_release(&lease, NULL, true, &at_zero) && !at_zero);
     reg_lease_drop(&lease, object_release);
     reader = reg_read_begin();
-    CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 0 && view.total == 2 && view.latency == 250);
+    CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 0 && view.total == 2 &&
+          view.latency == 250);
     reg_read_end(reader);
     CHECK(client_acquire(reg, client_request("other", REG_LEAST_PENDING), &lease) == -1);
     client_free(reg);
@@ -60,7 +62,8 @@ static void *read_through_lease(void *lease) {
     struct epoch_slot *reader = reg_read_begin();
     object *definition = object_of(reg_lease_definition(lease));
     pthread_barrier_wait(&barrier);
-    pthread_barrier_wait(&barrier); /* meanwhile the definition was replaced, and the registry is gone */
+    pthread_barrier_wait(
+        &barrier); /* meanwhile the definition was replaced, and the registry is gone */
     CHECK(object_of(definition)->number == 0);
     reg_read_end(reader);
     return NULL;
@@ -112,14 +115,16 @@ static long turns_of_many_come_whenever_they_joined(void) {
         CHECK(client_add(reg, &(offer){.id = id, .models = {i % 5 != 0 ? "m" : "n"}}, i) == REG_OK);
         CHECK(client_health(reg, id, REG_HEALTHY, -1) == REG_OK);
     }
-    for (int i = 0; i < 100; i++) CHECK(client_select(reg, client_request("m", REG_ROUND_ROBIN)) % 5 != 0);
+    for (int i = 0; i < 100; i++)
+        CHECK(client_select(reg, client_request("m", REG_ROUND_ROBIN)) % 5 != 0);
     /* A fifth joins late, before their elders in order. */
     for (int i = 0; i < COUNT; i += 5) {
         snprintf(id, sizeof id, "b%d", i);
         CHECK(client_redefine(reg, &(offer){.id = id, .models = {"m"}}, i) == REG_OK);
     }
     memset(counts, 0, sizeof counts);
-    for (int i = 0; i < COUNT * CYCLES; i++) counts[client_select(reg, client_request("m", REG_ROUND_ROBIN))]++;
+    for (int i = 0; i < COUNT * CYCLES; i++)
+        counts[client_select(reg, client_request("m", REG_ROUND_ROBIN))]++;
     for (int i = 0; i < COUNT; i++) CHECK(counts[i] >= CYCLES - 1 && counts[i] <= CYCLES + 1);
     client_free(reg);
     return COUNT * CYCLES;
@@ -130,10 +135,13 @@ static long the_heavier_carries_more(void) {
     reg_registry *reg = client_fleet(LIGHT, NULL);
     reg_lease leases[LIGHT * EACH + 4 * EACH];
     int counts[LIGHT + 1] = {0}, held = 0;
-    while (held < LIGHT) CHECK(counts[client_acquire(reg, client_request("m", REG_LEAST_PENDING), &leases[held++])]++ == 0);
+    while (held < LIGHT)
+        CHECK(counts[client_acquire(reg, client_request("m", REG_LEAST_PENDING),
+                                    &leases[held++])]++ == 0);
     CHECK(client_add(reg, &(offer){.id = "heavy", .models = {"m"}, .weight = 4}, LIGHT) == REG_OK);
     CHECK(client_health(reg, "heavy", REG_HEALTHY, -1) == REG_OK);
-    while (held < LIGHT * EACH + 4 * EACH) counts[client_acquire(reg, client_request("m", REG_LEAST_PENDING), &leases[held++])]++;
+    while (held < LIGHT * EACH + 4 * EACH)
+        counts[client_acquire(reg, client_request("m", REG_LEAST_PENDING), &leases[held++])]++;
     for (int i = 0; i < LIGHT; i++) CHECK(counts[i] == EACH);
     CHECK(counts[LIGHT] == 4 * EACH);
     while (held > 0) CHECK(client_return(&leases[--held], NULL));
@@ -147,7 +155,8 @@ static long ties_rotate_while_the_fleet_changes(void) {
     int counts[COUNT + 1] = {0};
     for (int i = 0; i < COUNT * ROUNDS; i++) {
         counts[client_select(reg, client_request("m", i % 2 ? REG_LEAST_PENDING : REG_SMART))]++;
-        if (i % 3 == 0) CHECK(client_add(reg, &(offer){.id = "other", .models = {"m"}}, COUNT) == REG_OK);
+        if (i % 3 == 0)
+            CHECK(client_add(reg, &(offer){.id = "other", .models = {"m"}}, COUNT) == REG_OK);
         if (i % 3 == 1) CHECK(client_remove(reg, "other", NULL) == REG_OK);
     }
     for (int i = 0; i < COUNT; i++) CHECK(counts[i] == ROUNDS);
@@ -181,7 +190,8 @@ static void with_cap(offer *o, int number) {
 static long priorities_spill_over_when_full(void) {
     reg_registry *reg = client_fleet(3, with_cap);
     reg_lease leases[9];
-    for (int i = 0; i < 9; i++) CHECK(client_acquire(reg, client_request("m", REG_PRIORITY), &leases[i]) == i / 3);
+    for (int i = 0; i < 9; i++)
+        CHECK(client_acquire(reg, client_request("m", REG_PRIORITY), &leases[i]) == i / 3);
     reg_lease none;
     for (int policy = 0; policy < REG_POLICY_COUNT; policy++)
         CHECK(client_acquire(reg, client_request("m", policy), &none) == -1);
@@ -215,7 +225,8 @@ static long reasons_come_in_their_order(void) {
     reg_request any = client_request("m", REG_LEAST_PENDING), picky = any;
     picky.capabilities = REG_VISION | REG_TOOLS;
     picky.min_context = 4096;
-    const reg_reason expected[] = {REG_NO_VISION, REG_NO_TOOLS, REG_ELIGIBLE, REG_NO_VISION, REG_NO_VISION};
+    const reg_reason expected[] = {REG_NO_VISION, REG_NO_TOOLS, REG_ELIGIBLE, REG_NO_VISION,
+                                   REG_NO_VISION};
     for (int i = 0; i < 5; i++) CHECK(reason_for(reg, picky, 5, i) == expected[i]);
     picky.capabilities = 0;
     CHECK(reason_for(reg, picky, 5, 3) == REG_SHORT_CONTEXT);
@@ -243,7 +254,8 @@ static long a_new_definition_of_a_model_counts(void) {
     reg_request picky = client_request("m", REG_LEAST_PENDING);
     picky.capabilities = REG_TOOLS;
     CHECK(client_select(reg, picky) == -1);
-    CHECK(client_redefine(reg, &(offer){.id = "b0", .models = {"m"}, .capabilities = REG_TOOLS}, 8) == REG_OK);
+    CHECK(client_redefine(reg, &(offer){.id = "b0", .models = {"m"}, .capabilities = REG_TOOLS},
+                          8) == REG_OK);
     CHECK(client_select(reg, picky) == 8);
     int numbers[2];
     CHECK(client_query(reg, "m", numbers, 2) == 2 && numbers[0] == 8 && numbers[1] == 1);
@@ -318,14 +330,21 @@ static long checks_that_change_nothing_are_no_changes(void) {
     reg_registry *reg = client_fleet(2, NULL);
     uint64_t before = load_own(&reg->choices_changed), version = load_own(&reg->committed);
     CHECK(before == version);
-    CHECK(client_health(reg, "b0", REG_HEALTHY, -1) == REG_OK && client_health(reg, "b1", REG_HEALTHY, 7) == REG_OK);
+    CHECK(client_health(reg, "b0", REG_HEALTHY, -1) == REG_OK &&
+          client_health(reg, "b1", REG_HEALTHY, 7) == REG_OK);
     CHECK(load_own(&reg->choices_changed) == before && load_own(&reg->committed) == version + 2);
-    CHECK(client_health(reg, "b0", REG_UNHEALTHY, 7) == REG_OK && load_own(&reg->choices_changed) == version + 3);
-    CHECK(client_health(reg, "b0", REG_UNHEALTHY, 8) == REG_OK && load_own(&reg->choices_changed) == version + 3);
-    for (int i = 0; i < 4; i++) CHECK(client_select(reg, client_request("m", REG_LEAST_PENDING)) == 1);
-    CHECK(client_redefine(reg, &(offer){.id = "b0", .models = {"n"}}, 5) == REG_OK && load_own(&reg->choices_changed) == load_own(&reg->committed));
-    CHECK(client_remove(reg, "b0", NULL) == REG_OK && load_own(&reg->choices_changed) == load_own(&reg->committed));
-    CHECK(client_add(reg, &(offer){.id = "b0", .models = {"m"}}, 6) == REG_OK && load_own(&reg->choices_changed) == load_own(&reg->committed));
+    CHECK(client_health(reg, "b0", REG_UNHEALTHY, 7) == REG_OK &&
+          load_own(&reg->choices_changed) == version + 3);
+    CHECK(client_health(reg, "b0", REG_UNHEALTHY, 8) == REG_OK &&
+          load_own(&reg->choices_changed) == version + 3);
+    for (int i = 0; i < 4; i++)
+        CHECK(client_select(reg, client_request("m", REG_LEAST_PENDING)) == 1);
+    CHECK(client_redefine(reg, &(offer){.id = "b0", .models = {"n"}}, 5) == REG_OK &&
+          load_own(&reg->choices_changed) == load_own(&reg->committed));
+    CHECK(client_remove(reg, "b0", NULL) == REG_OK &&
+          load_own(&reg->choices_changed) == load_own(&reg->committed));
+    CHECK(client_add(reg, &(offer){.id = "b0", .models = {"m"}}, 6) == REG_OK &&
+          load_own(&reg->choices_changed) == load_own(&reg->committed));
     client_free(reg);
     return 9;
 }
@@ -348,7 +367,8 @@ static long a_refusal_is_of_its_instant(void) {
     reg_key full = key_of("b4");
     uint32_t value;
     CHECK(reg_increment_pending(reg, &full, &value) == REG_OK);
-    CHECK(client_health(reg, "b1", REG_DRAINING, -1) == REG_OK && client_health(reg, "b2", REG_UNHEALTHY, 3) == REG_OK);
+    CHECK(client_health(reg, "b1", REG_DRAINING, -1) == REG_OK &&
+          client_health(reg, "b2", REG_UNHEALTHY, 3) == REG_OK);
     reg_lease lease = {0};
     reg_refusal refusal;
     CHECK(reg_acquire(reg, &picky, &lease, &refusal) == REG_NONE_AVAILABLE && refusal.count == 5);
@@ -358,9 +378,11 @@ static long a_refusal_is_of_its_instant(void) {
         CHECK(client_remove(reg, id, NULL) == REG_OK);
     }
     churn(reg);
-    const reg_reason expected[] = {REG_EXCLUDED, REG_IS_DRAINING, REG_IS_UNHEALTHY, REG_SHORT_CONTEXT, REG_FULL};
+    const reg_reason expected[] = {REG_EXCLUDED, REG_IS_DRAINING, REG_IS_UNHEALTHY,
+                                   REG_SHORT_CONTEXT, REG_FULL};
     for (int i = 0; i < 5; i++)
-        CHECK(object_of(refusal.items[i].definition)->number == i && refusal.items[i].reason == expected[i]);
+        CHECK(object_of(refusal.items[i].definition)->number == i &&
+              refusal.items[i].reason == expected[i]);
     CHECK(refusal.items[3].context_length == 100);
     long before = objects_alive;
     reg_refusal_drop(&refusal, object_release);
@@ -374,7 +396,8 @@ static long a_refusal_is_of_its_instant(void) {
 
 const test select_tests[] = {
     {"select: a lease counts and returns", a_lease_counts_and_returns},
-    {"select: a lease outlives its registration", a_lease_outlives_its_registration_and_the_registry},
+    {"select: a lease outlives its registration",
+     a_lease_outlives_its_registration_and_the_registry},
     {"select: a registry goes while a lease is read", a_registry_goes_while_a_lease_is_read},
     {"select: weighted turns are smooth", weighted_turns_are_smooth},
     {"select: turns of many, whenever they joined", turns_of_many_come_whenever_they_joined},
@@ -385,7 +408,8 @@ const test select_tests[] = {
     {"select: reasons come in their order", reasons_come_in_their_order},
     {"select: a new definition of a model counts", a_new_definition_of_a_model_counts},
     {"select: kinds that alternate starve nobody", kinds_that_alternate_starve_nobody},
-    {"select: a kind for few leaves the others turns", a_kind_for_few_leaves_the_others_their_turns},
+    {"select: a kind for few leaves the others turns",
+     a_kind_for_few_leaves_the_others_their_turns},
     {"select: requests of one kind rotate", requests_of_one_kind_rotate},
     {"select: checks that change nothing", checks_that_change_nothing_are_no_changes},
     {"select: a refusal is of its instant", a_refusal_is_of_its_instant},

@@ -4,7 +4,7 @@
 
 #include "check.h"
 #include "client.h"
-#include "epoch.h"
+#include "reclaim/epoch.h"
 
 /* How much malloc has handed out, where it tells: glibc does, from 2.33 on, and a sanitizer's own does not. */
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -32,7 +32,8 @@ static reg_status churn(reg_registry *reg, int number) {
     static char url[TEXT];
     memset(url, 'x', TEXT - 1);
     url[snprintf(url, TEXT, "http://%d", number)] = 'x';
-    reg_status status = client_add(reg, &(offer){.id = "guest", .url = url, .models = {"m"}}, number);
+    reg_status status =
+        client_add(reg, &(offer){.id = "guest", .url = url, .models = {"m"}}, number);
     return status == REG_OK ? client_remove(reg, "guest", NULL) : status;
 }
 
@@ -46,7 +47,8 @@ static void nobody_else_is_disturbed(reg_registry *reg) {
     uint32_t value;
     bool at_zero;
     reg_lease lease = {0};
-    CHECK(reg_increment_pending(reg, &id, &value) == REG_OK && reg_decrement_pending(reg, &id, &value, &at_zero) == REG_OK);
+    CHECK(reg_increment_pending(reg, &id, &value) == REG_OK &&
+          reg_decrement_pending(reg, &id, &value, &at_zero) == REG_OK);
     CHECK(client_query(reg, "m", NULL, 0) == 3);
     CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) >= 0);
     CHECK(client_return(&lease, NULL));
@@ -60,7 +62,8 @@ static void writes_are_refused(reg_registry *reg) {
     CHECK(client_remove(reg, "b0", NULL) == REG_NO_MEMORY);
     CHECK(client_health(reg, "b0", REG_UNHEALTHY, 1) == REG_NO_MEMORY);
     CHECK(client_redefine(reg, &(offer){.id = "b0", .models = {"n"}}, 1) == REG_NO_MEMORY);
-    CHECK(!is_registered(reg, "new") && is_registered(reg, "b0") && client_query(reg, "n", NULL, 0) == 0);
+    CHECK(!is_registered(reg, "new") && is_registered(reg, "b0") &&
+          client_query(reg, "n", NULL, 0) == 0);
 }
 
 static long what_a_stalled_reader_holds_back_is_bounded(void) {
@@ -91,7 +94,8 @@ static long what_a_stalled_reader_holds_back_is_bounded(void) {
 
 /* Enough writes that all that was retired before has been collected. */
 static void settle(reg_registry *reg) {
-    for (int i = 0; i < 2 * EPOCH_BATCH_NODES; i++) CHECK(client_health(reg, "b0", REG_HEALTHY, -1) == REG_OK);
+    for (int i = 0; i < 2 * EPOCH_BATCH_NODES; i++)
+        CHECK(client_health(reg, "b0", REG_HEALTHY, -1) == REG_OK);
 }
 
 static long stats_count_what_there_is(void) {
@@ -100,7 +104,8 @@ static long stats_count_what_there_is(void) {
     reg_registry *reg = client_fleet(1, NULL);
     settle(reg);
     reg_stats before = client_stats(reg);
-    CHECK(before.backends == 1 && before.models == 1 && before.index_entries == 1 && before.waiting < EPOCH_BATCH_NODES);
+    CHECK(before.backends == 1 && before.models == 1 && before.index_entries == 1 &&
+          before.waiting < EPOCH_BATCH_NODES);
 #ifdef ALLOCATED
     size_t allocated = ALLOCATED();
 #else
@@ -108,7 +113,8 @@ static long stats_count_what_there_is(void) {
 #endif
     for (int i = 0; i < GUESTS; i++) {
         snprintf(id, sizeof id, "g%d", i);
-        CHECK(client_add(reg, &(offer){.id = id, .models = {"m", "n", i % 2 ? "o" : "p"}}, 1) == REG_OK);
+        CHECK(client_add(reg, &(offer){.id = id, .models = {"m", "n", i % 2 ? "o" : "p"}}, 1) ==
+              REG_OK);
     }
     settle(reg);
     reg_stats full = client_stats(reg);
@@ -124,12 +130,14 @@ static long stats_count_what_there_is(void) {
     }
     settle(reg);
     reg_stats after = client_stats(reg);
-    CHECK(after.backends == 1 && after.models == 1 && after.index_entries == 1 && after.waiting < EPOCH_BATCH_NODES);
+    CHECK(after.backends == 1 && after.models == 1 && after.index_entries == 1 &&
+          after.waiting < EPOCH_BATCH_NODES);
     CHECK(after.bytes < full.bytes / 2); /* tables shrink when they are filled the next time */
     client_free(reg);
     return GUESTS;
 }
 
-const test stall_tests[] = {{"stall: a reader holds back what is bounded", what_a_stalled_reader_holds_back_is_bounded},
-                            {"stall: stats count what there is", stats_count_what_there_is},
-                            {0}};
+const test stall_tests[] = {
+    {"stall: a reader holds back what is bounded", what_a_stalled_reader_holds_back_is_bounded},
+    {"stall: stats count what there is", stats_count_what_there_is},
+    {0}};

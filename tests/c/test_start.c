@@ -6,7 +6,7 @@
 
 #include "check.h"
 #include "client.h"
-#include "epoch.h"
+#include "reclaim/epoch.h"
 
 enum { MANY = 4096 }; /* more keys than any process has */
 

@@ -1,9 +1,9 @@
 #include <string.h>
 
+#include "base/memory.h"
+#include "base/random.h"
 #include "check.h"
-#include "memory.h"
-#include "random.h"
-#include "string_map.h"
+#include "store/string_map.h"
 
 static epoch_limbo limbo;
 
@@ -23,7 +23,7 @@ static long growth_and_removal(void) {
     enum { COUNT = 200000 };
     string_map map;
     CHECK(string_map_init(&map));
-    char(*texts)[16] = malloc(COUNT * sizeof *texts);
+    char (*texts)[16] = malloc(COUNT * sizeof *texts);
     string_item *items = malloc(COUNT * sizeof *items);
     for (int i = 0; i < COUNT; i++) {
         int length = snprintf(texts[i], sizeof *texts, "key-%d", i);
@@ -32,7 +32,8 @@ static long growth_and_removal(void) {
     }
     for (int i = 0; i < COUNT; i++) CHECK(string_map_get(&map, &items[i].key) == &items[i]);
     for (int i = 0; i < COUNT; i += 2) string_map_remove(&map, &items[i]);
-    for (int i = 0; i < COUNT; i++) CHECK((string_map_get(&map, &items[i].key) == NULL) == (i % 2 == 0));
+    for (int i = 0; i < COUNT; i++)
+        CHECK((string_map_get(&map, &items[i].key) == NULL) == (i % 2 == 0));
     for (int i = 1; i < COUNT; i += 2) string_map_remove(&map, &items[i]);
     CHECK(map.live == 0);
     finish(&map);
@@ -56,7 +57,8 @@ static long colliding_hashes(void) {
     for (int round = 0; round < 50; round++) {
         int gone = round * 7 % COUNT;
         string_map_remove(&map, &items[gone]);
-        for (int i = 0; i < COUNT; i++) CHECK((string_map_get(&map, &items[i].key) == NULL) == (i == gone));
+        for (int i = 0; i < COUNT; i++)
+            CHECK((string_map_get(&map, &items[i].key) == NULL) == (i == gone));
         put(&map, &items[gone]);
     }
     finish(&map);
@@ -69,7 +71,8 @@ static double mean_displacement(string_map *map) {
     size_t sum = 0;
     for (size_t i = 0; i <= table->mask; i++) {
         string_item *item = table->slots[i].item;
-        if (item != NULL && item != STRING_REMOVED) sum += (i - string_place(table, item->key.hash)) & table->mask;
+        if (item != NULL && item != STRING_REMOVED)
+            sum += (i - string_place(table, item->key.hash)) & table->mask;
     }
     return (double)sum / (double)map->live;
 }
@@ -85,10 +88,13 @@ static long crafted_hashes(void) {
     for (int craft = 0; craft < 3; craft++) {
         CHECK(string_map_init(&map));
         for (int i = 0; i < COUNT; i++) {
-            uint64_t drawn = random_mix((uint64_t)i + 1), factor = craft == 1 ? 0x9E3779B97F4A7C15u : seen.table->multiplier;
-            uint64_t inverse = factor; /* by Newton's iteration: each round doubles the bits that are right */
+            uint64_t drawn = random_mix((uint64_t)i + 1),
+                     factor = craft == 1 ? 0x9E3779B97F4A7C15u : seen.table->multiplier;
+            uint64_t inverse =
+                factor; /* by Newton's iteration: each round doubles the bits that are right */
             for (int round = 0; round < 5; round++) inverse *= 2 - factor * inverse;
-            items[i].key = (reg_key){craft == 0 ? drawn << 20 : (drawn >> 8) * inverse, (const char *)&items[i], sizeof items[i]};
+            items[i].key = (reg_key){craft == 0 ? drawn << 20 : (drawn >> 8) * inverse,
+                                     (const char *)&items[i], sizeof items[i]};
             put(&map, &items[i]);
         }
         CHECK(mean_displacement(&map) < 8);
@@ -151,10 +157,11 @@ static long a_table_outlives_its_growth_for_readers(void) {
     return 64;
 }
 
-const test string_map_tests[] = {{"string map: growth and removal", growth_and_removal},
-                                 {"string map: colliding hashes", colliding_hashes},
-                                 {"string map: crafted hashes", crafted_hashes},
-                                 {"string map: bytes decide", bytes_decide},
-                                 {"string map: a table outlives its growth", a_table_outlives_its_growth_for_readers},
-                                 {"string map: churn does not grow it", churn_does_not_grow},
-                                 {0}};
+const test string_map_tests[] = {
+    {"string map: growth and removal", growth_and_removal},
+    {"string map: colliding hashes", colliding_hashes},
+    {"string map: crafted hashes", crafted_hashes},
+    {"string map: bytes decide", bytes_decide},
+    {"string map: a table outlives its growth", a_table_outlives_its_growth_for_readers},
+    {"string map: churn does not grow it", churn_does_not_grow},
+    {0}};

@@ -39,7 +39,8 @@ static long torture(job writer, int writers, job reader, int readers) {
     stop = false;
     reads = 0;
     for (int i = 0; i < writers + readers; i++) {
-        workers[i] = (worker){i < writers ? writer : reader, (unsigned)i + 1 + 16 * test_round, i < writers ? TORTURE_ROUNDS : 0};
+        workers[i] = (worker){i < writers ? writer : reader, (unsigned)i + 1 + 16 * test_round,
+                              i < writers ? TORTURE_ROUNDS : 0};
         CHECK(pthread_create(&threads[i], NULL, work, &workers[i]) == 0);
     }
     for (int i = 0; i < writers + readers; i++) {
@@ -55,7 +56,9 @@ static const char *models[] = {"m", "n", "o", "p", "q"};
 static const char *instances[] = {NULL, "x", "y", "z"};
 
 static offer any_offer(unsigned *seed) {
-    offer o = {.id = ids[rand_r(seed) % 12], .url = models[rand_r(seed) % 3], .instance = instances[rand_r(seed) % 4]};
+    offer o = {.id = ids[rand_r(seed) % 12],
+               .url = models[rand_r(seed) % 3],
+               .instance = instances[rand_r(seed) % 4]};
     int first = rand_r(seed) % 5, count = rand_r(seed) % 4;
     for (int i = 0; i < count; i++) o.models[i] = models[(first + i) % 5];
     o.context_length = (uint32_t)(rand_r(seed) % 2);
@@ -77,18 +80,22 @@ static void write_anything(unsigned *seed) {
 
 /* A lease outlives what is done to its backend meanwhile. */
 static void hold_anything(unsigned *seed) {
-    reg_request request = client_request(models[rand_r(seed) % 5], (reg_policy)(rand_r(seed) % REG_POLICY_COUNT));
+    reg_request request =
+        client_request(models[rand_r(seed) % 5], (reg_policy)(rand_r(seed) % REG_POLICY_COUNT));
     reg_lease lease;
     request.allow_unknown = true;
     client_select(reg, request);
     int number = client_acquire(reg, request, &lease);
     if (number < 0) return;
     if (rand_r(seed) % 8 == 0) sched_yield();
-    client_return(&lease, NULL); /* false where read_anything has counted up before the id came back, and down after it */
+    client_return(
+        &lease,
+        NULL); /* false where read_anything has counted up before the id came back, and down after it */
 }
 
 static void read_anything(unsigned *seed) {
-    reg_key id = key_of(ids[rand_r(seed) % 12]), instance = key_of(instances[1 + rand_r(seed) % 3]), url = key_of(models[0]);
+    reg_key id = key_of(ids[rand_r(seed) % 12]), instance = key_of(instances[1 + rand_r(seed) % 3]),
+            url = key_of(models[0]);
     uint32_t value;
     uint64_t total;
     bool at_zero;
@@ -104,7 +111,8 @@ static void read_anything(unsigned *seed) {
     void *found = reg_find_by_instance(reg, &instance);
     if (found != NULL) object_of(found);
     reg_read_end(reader);
-    if (reg_increment_pending(reg, &id, &value) == REG_OK) reg_decrement_pending(reg, &id, &value, &at_zero);
+    if (reg_increment_pending(reg, &id, &value) == REG_OK)
+        reg_decrement_pending(reg, &id, &value, &at_zero);
     reg_increment_total(reg, &id, &total);
     reg_update_latency(reg, &id, 5, &value);
     reg_has_url(reg, &url);
@@ -180,7 +188,9 @@ static long a_model_moves(void) {
 /* Whoever was once seen by one way of asking is seen by every other. */
 static void come_and_go(unsigned *seed) {
     (void)seed;
-    CHECK(client_add(reg, &(offer){"a", "http://a", "x", {"m"}, .context_length = 0}, 1) == REG_OK && client_remove(reg, "a", NULL) == REG_OK);
+    CHECK(client_add(reg, &(offer){"a", "http://a", "x", {"m"}, .context_length = 0}, 1) ==
+              REG_OK &&
+          client_remove(reg, "a", NULL) == REG_OK);
 }
 
 static void all_ways_agree(unsigned *seed) {
@@ -190,8 +200,9 @@ static void all_ways_agree(unsigned *seed) {
     struct epoch_slot *reader = reg_read_begin();
     reg_status first = reg_get(reg, &id, &before);
     reg_read_end(reader);
-    bool seen = reg_contains(reg, &id) == REG_OK && reg_has_url(reg, &url) == REG_OK && client_query(reg, NULL, NULL, 0) == 1 &&
-                client_query(reg, "m", NULL, 0) == 1 && reg_backend_count(reg) == 1 && reg_model_count(reg) == 1;
+    bool seen = reg_contains(reg, &id) == REG_OK && reg_has_url(reg, &url) == REG_OK &&
+                client_query(reg, NULL, NULL, 0) == 1 && client_query(reg, "m", NULL, 0) == 1 &&
+                reg_backend_count(reg) == 1 && reg_model_count(reg) == 1;
     reader = reg_read_begin();
     seen = seen && reg_find_by_instance(reg, &instance) != NULL;
     reg_status last = reg_get(reg, &id, &after);
@@ -222,7 +233,8 @@ static void look(unsigned *seed) {
 
 static long no_count_is_lost(void) {
     reg = reg_new();
-    CHECK(client_add(reg, &(offer){.id = "a"}, 1) == REG_OK && client_add(reg, &(offer){.id = "b"}, 1) == REG_OK);
+    CHECK(client_add(reg, &(offer){.id = "a"}, 1) == REG_OK &&
+          client_add(reg, &(offer){.id = "b"}, 1) == REG_OK);
     pthread_t threads[8];
     worker workers[8];
     reads = TORTURE_READS; /* nobody reads here */

@@ -66,7 +66,15 @@ def execute(check: Check, share: float, console: Console) -> Outcome:
         returned = process.wait()
         watch.cancel()
     work = next((int(line.split(":")[-1]) for line in reversed(last) if "work: " in line), 0)
-    failure = "hung" if hung.is_set() else f"exit status {returned}" if returned else "" if work else "no work done"
+    failure = (
+        "hung"
+        if hung.is_set()
+        else f"exit status {returned}"
+        if returned
+        else ""
+        if work
+        else "no work done"
+    )
     if failure:
         console.print(*last, sep="\n", markup=False, highlight=False)
     return Outcome(check, work, time.monotonic() - began, failure)
@@ -79,7 +87,14 @@ def share_of(check: Check, waiting: Sequence[Check], left: float) -> float:
 
 def report(outcomes: Sequence[Outcome]) -> Table:
     """One row for each check."""
-    table = Table("check", "seconds", "work", "of goal", "result", caption="the goal is a long run's: see tests/long")
+    table = Table(
+        "check",
+        "seconds",
+        "work",
+        "of goal",
+        "result",
+        caption="the goal is a long run's: see tests/long",
+    )
     for outcome in outcomes:
         check = outcome.check
         table.add_row(
@@ -97,7 +112,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m long", description=__doc__)
     parser.add_argument("minutes", type=float, help="for all together")
     parser.add_argument(
-        "pythons", nargs="+", help="interpreters of environments that have the package and its extra `test`"
+        "pythons",
+        nargs="+",
+        help="interpreters of environments that have the package and its extra `test`",
     )
     parser.add_argument("--only", default="", help="those whose name contains this")
     given = parser.parse_args(arguments)

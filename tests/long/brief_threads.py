@@ -13,12 +13,16 @@ UNIT = "threads"
 GOAL = 10**5
 
 LIMIT = 16.0  # bytes for each: a slot of the core takes 192
-SLACK = 16 << 20  # the interpreter's own, until it uses again what ended threads leave: 4 to 9 MB seen
+SLACK = (
+    16 << 20
+)  # the interpreter's own, until it uses again what ended threads leave: 4 to 9 MB seen
 ROUND = 500
 LEAST = 10 * ROUND
 
 
-def run(until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, least: int = LEAST) -> Iterator[int]:
+def run(
+    until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, least: int = LEAST
+) -> Iterator[int]:
     """A few at a time; memory does not grow, and the core's own account of it doesn't either."""
     registry = make()
     registry.add_backend(Backend("b", "b", "http://b", models=[Model("m")]))

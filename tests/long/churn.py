@@ -20,7 +20,9 @@ HELD = 100  # views, each for as long as the next hundred
 LEAST = 10 * ROUND
 
 
-def run(until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, least: int = LEAST) -> Iterator[int]:
+def run(
+    until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, least: int = LEAST
+) -> Iterator[int]:
     """The slope of resident memory is below one byte for each add and removal; what waits for reclamation stays bounded."""
     registry = make()
     number = 0
@@ -31,7 +33,10 @@ def run(until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, l
         number += 1
         # New strings in every round: what is interned or kept by its id would show.
         names = [f"b{number}-{which}" for which in range(DIFFERENT)]
-        backends = [Backend(name, name, f"http://{name}", models=[Model("m"), Model(name)]) for name in names]
+        backends = [
+            Backend(name, name, f"http://{name}", models=[Model("m"), Model(name)])
+            for name in names
+        ]
         for _ in range(ROUND // DIFFERENT):
             for name, backend in zip(names, backends, strict=True):
                 registry.add_backend(backend)

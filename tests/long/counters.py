@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from threads import run_threads
+from support.threads import run_threads
 
 from registry import Backend, Model, Policy, Registry
 
@@ -20,7 +20,10 @@ IDS = [f"b{number}" for number in range(4)]
 
 
 def run(
-    until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, per_thread: int = PER_THREAD
+    until: Callable[[], bool],
+    *,
+    make: Callable[[], Registry] = Registry,
+    per_thread: int = PER_THREAD,
 ) -> Iterator[int]:
     """In flight is exactly 0 after each round, and the totals are exact; with counts that need no lease in between."""
     registry = make()

@@ -18,7 +18,9 @@ COUNT = 100_000
 LIMIT = 3.0
 LEAST_ROUNDS = 3
 BITS = 8
-GOLDEN = 0x9E3779B97F4A7C15  # what a table of this kind multiplies with, unless it draws its own number
+GOLDEN = (
+    0x9E3779B97F4A7C15  # what a table of this kind multiplies with, unless it draws its own number
+)
 
 Craft = Callable[[str], bool]
 
@@ -47,7 +49,9 @@ def usual(count: int) -> list[str]:
     return [f"id-{(number << BITS) + number % 251:012}" for number in range(count)]
 
 
-def run(until: Callable[[], bool], *, make: type[Registry] = Registry, count: int = COUNT) -> Iterator[int]:
+def run(
+    until: Callable[[], bool], *, make: type[Registry] = Registry, count: int = COUNT
+) -> Iterator[int]:
     """10**5 ids made to collide cost at most 3 times what as many others cost: the median of interleaved rounds."""
     fleets = [
         [Backend(backend_id, "n", "http://h") for backend_id in ids]

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from calls import ARGUMENTS, OPERATIONS, call, filled
-from children import made, run_clean_child
+from support.calls import ARGUMENTS, OPERATIONS, call, filled
+from support.children import made, run_clean_child
 
 from registry import Backend, RegistryError
 
@@ -40,7 +40,9 @@ def run(
 ) -> Iterator[int]:
     """Each pair ends, whatever interrupts it. One child for each first operation."""
     for first in itertools.cycle(firsts):
-        run_clean_child(f"from long import deadlocks as d; d.pairs({make!r}, {first!r}, {seconds!r})", hang)
+        run_clean_child(
+            f"from long import deadlocks as d; d.pairs({make!r}, {first!r}, {seconds!r})", hang
+        )
         yield len(seconds)
         if until():
             return
@@ -92,8 +94,15 @@ def pair(registry: Any, first: str, second: str) -> None:
     def interrupted(*order: str) -> None:
         for operation, other in zip(order, reversed(order), strict=True):
             # Garbage comes in the iterables that the call takes, or before it.
-            names = [name for name in OPERATIONS[operation] if name in ("ids", "samples", "models", "exclude")]
-            values = {name: interrupting(ARGUMENTS[name](), lambda: both(other, operation)) for name in names}  # noqa: B023
+            names = [
+                name
+                for name in OPERATIONS[operation]
+                if name in ("ids", "samples", "models", "exclude")
+            ]
+            values = {
+                name: interrupting(ARGUMENTS[name](), lambda: both(other, operation))  # noqa: B023
+                for name in names
+            }
             Collected(lambda: both(other, operation))  # noqa: B023
             attempt(registry, operation, **values)
             with suppress(RegistryError):  # or each pair would have it once only

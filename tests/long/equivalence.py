@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
-from machine import RegistryMachine
+from support.machine import RegistryMachine
 
 from registry import Registry
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from children import made, run_child
+from support.children import made, run_child
 
 from registry import Backend, Model, Policy
 
@@ -25,16 +25,24 @@ ENDS = {"return": 0, "sys.exit": 3, "exception": 1, "atexit": 0, "leases": 0, "t
 
 
 def run(
-    until: Callable[[], bool], *, make: str = "registry:Registry", exits: int | None = None, hang: float = HANG
+    until: Callable[[], bool],
+    *,
+    make: str = "registry:Registry",
+    exits: int | None = None,
+    hang: float = HANG,
 ) -> Iterator[int]:
     """An interpreter that ends with daemon threads in mid-call neither crashes nor hangs."""
-    for number, end in zip(itertools.count() if exits is None else range(exits), itertools.cycle(ENDS)):
+    for number, end in zip(
+        itertools.count() if exits is None else range(exits), itertools.cycle(ENDS)
+    ):
         code = f"from long import exits; exits.end_in_mid_call({make!r}, {end!r}, {number})"
         done = run_child(code, hang, ASAN_OPTIONS=without_leaks())
         said = done.stderr.strip().splitlines()
         complaint = f"{end}: exit status {done.returncode}: {done.stderr}"
         assert done.returncode == ENDS[end], complaint
-        assert (said[-1:] == ["ZeroDivisionError: the end"]) if end == "exception" else not said, complaint
+        assert (said[-1:] == ["ZeroDivisionError: the end"]) if end == "exception" else not said, (
+            complaint
+        )
         yield 1
         if until() and number + 1 >= len(ENDS):
             return
@@ -65,7 +73,9 @@ def end_in_mid_call(make: str, end: str, seed: int) -> None:
     """In an interpreter of its own: ends in one of the ways while four threads go on."""
     registry = made(make)()
     for number in range(50):
-        registry.add_backend(Backend(f"b{number}", "b", "http://h", models=[Model("m")], max_pending=2**32 - 1))
+        registry.add_backend(
+            Backend(f"b{number}", "b", "http://h", models=[Model("m")], max_pending=2**32 - 1)
+        )
         registry.update_status(f"b{number}", "healthy")
     for number in range(4):
         threading.Thread(target=busy, args=(registry, f"t{number}"), daemon=True).start()

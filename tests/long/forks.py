@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from children import made, run_clean_child
+from support.children import made, run_clean_child
 
 from registry import Backend, Model, NoBackendAvailableError, Policy
 
@@ -30,11 +30,17 @@ HANG = 5.0
 
 
 def run(
-    until: Callable[[], bool], *, make: str = "registry:Registry", forks: int = PER_CHILD, hang: float = HANG
+    until: Callable[[], bool],
+    *,
+    make: str = "registry:Registry",
+    forks: int = PER_CHILD,
+    hang: float = HANG,
 ) -> Iterator[int]:
     """A forked child finds the registry in order, whatever the other threads were doing."""
     while True:
-        run_clean_child(f"from long import forks; forks.fork_under_load({make!r}, {forks}, {hang})", 60 + hang)
+        run_clean_child(
+            f"from long import forks; forks.fork_under_load({make!r}, {forks}, {hang})", 60 + hang
+        )
         yield forks
         if until():
             return
@@ -44,14 +50,18 @@ def filled(make: str) -> Any:
     """A registry with one backend that the load leaves alone, and four that it chooses among."""
     registry = made(make)()
     for backend_id, model in [("own", "mine"), *((f"b{number}", "m") for number in range(4))]:
-        registry.add_backend(Backend(backend_id, backend_id, f"http://{backend_id}", models=[Model(model)]))
+        registry.add_backend(
+            Backend(backend_id, backend_id, f"http://{backend_id}", models=[Model(model)])
+        )
         registry.update_status(backend_id, "healthy")
     return registry
 
 
 def load(registry: Any, name: str, stop: threading.Event) -> None:
     """What the other threads do: every lock of the core is taken over and over, and every read is begun."""
-    backend = Backend(name, name, "http://h", models=[Model("m"), Model(name)], metadata={"mdns_instance": name})
+    backend = Backend(
+        name, name, "http://h", models=[Model("m"), Model(name)], metadata={"mdns_instance": name}
+    )
     while not stop.is_set():
         registry.add_backend(backend)
         registry.update_models(name, [Model("n")])
@@ -68,7 +78,11 @@ def use(registry: Any, lease: Any) -> None:
     assert registry.increment_pending("own") == 2
     assert lease.release()
     assert registry.decrement_pending("own") == 0
-    registry.add_backend(Backend("child", "c", "http://child", models=[Model("mine")], metadata={"mdns_instance": "c"}))
+    registry.add_backend(
+        Backend(
+            "child", "c", "http://child", models=[Model("mine")], metadata={"mdns_instance": "c"}
+        )
+    )
     registry.update_status("child", "healthy")
     assert registry.update_latency_many(["child", "child"], [10, 20]) == [10, 12]
     assert registry.find_by_mdns_instance("c") == "child"
@@ -95,7 +109,10 @@ def fork_under_load(make: str, forks: int, hang: float) -> None:
     warnings.simplefilter("ignore", DeprecationWarning)  # fork with threads: what is tested here
     sys.setswitchinterval(1e-4)
     registry, stop = filled(make), threading.Event()
-    threads = [threading.Thread(target=load, args=(registry, f"t{number}", stop), daemon=True) for number in range(3)]
+    threads = [
+        threading.Thread(target=load, args=(registry, f"t{number}", stop), daemon=True)
+        for number in range(3)
+    ]
     for thread in threads:
         thread.start()
     try:

@@ -1,6 +1,6 @@
-"""Coverage-guided fuzzing by atheris of what tests/fuzz.py lists, in children, for a few seconds each in turn.
+"""Coverage-guided fuzzing by atheris of what tests/support/fuzz.py lists, in children, for a few seconds each in turn.
 
-New inputs that reach new code are kept below build/fuzz. `python -m long.fuzz`, in tests/, copies those that tests/corpus lacks there; an
+New inputs that reach new code are kept below build/fuzz. `python -m long.fuzz`, in tests/, copies those that tests/support/corpus lacks there; an
 input that fails stays in build/fuzz with a name that begins with `crash`, and belongs in the corpus once its bug is mended.
 
 Coverage is that of the Python layer and, for calls, of the oracle: its branches are the contract's.
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import coverage
-from fuzz import CORPUS, TARGETS
+from support.fuzz import CORPUS, TARGETS
 
 UNIT = "inputs"
 GOAL = 10**5
@@ -27,9 +27,9 @@ SLICE = 5  # seconds for one target at a time
 FOUND = Path(__file__).resolve().parents[2] / "build" / "fuzz"
 # Planted bugs, that must be found from nothing in so many seconds.
 PLANTS = {
-    "calls": "broken:WrongAverage",
-    "documents": "broken:names_no_place",
-    "fleets": "broken:breaks_on_unknown_keys",
+    "calls": "support.broken:WrongAverage",
+    "documents": "support.broken:names_no_place",
+    "fleets": "support.broken:breaks_on_unknown_keys",
 }
 PATIENCE = 60
 
@@ -61,12 +61,28 @@ def fuzz(target: str, plant: str, seconds: int) -> tuple[str, int]:
         "-max_len=2048",
         f"-artifact_prefix={folder}/",
     ]
-    command = [sys.executable, "-m", "long.fuzz_child", target, plant, *options, str(folder), *seeds]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=seconds + 120)
+    command = [
+        sys.executable,
+        "-m",
+        "long.fuzz_child",
+        target,
+        plant,
+        *options,
+        str(folder),
+        *seeds,
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=seconds + 120,
+    )
     tried = re.search(r"Done (\d+) runs", done.stderr)
-    return "" if done.returncode == 0 and tried else (done.stdout + done.stderr)[-6000:] or "?", int(
-        tried[1]
-    ) if tried else 0
+    return "" if done.returncode == 0 and tried else (done.stdout + done.stderr)[
+        -6000:
+    ] or "?", int(tried[1]) if tried else 0
 
 
 def keep() -> None:

@@ -14,12 +14,12 @@ import atheris  # pyright: ignore[reportMissingModuleSource]  # of the fuzz extr
 MEASURED = ["registry", "oracle", "machine", "fuzz", "tomllib"]
 # The stub that pyright brings lacks it.
 with atheris.instrument_imports(MEASURED):  # pyright: ignore[reportAttributeAccessIssue]
-    from fuzz import TARGETS
+    from support.fuzz import TARGETS
 
 
 def main(target: str, plant: str, *options: str) -> None:
     """Never returns. A plant is a registry for `calls`; for the other targets, a function that breaks the package."""
-    from children import made
+    from support.children import made
 
     logging.disable(logging.CRITICAL)
     function = TARGETS[target]

@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator
 
-from linearizability import explains, history, told
+from support.linearizability import explains, history, told
 
 from registry import Registry
 
@@ -17,10 +17,16 @@ ROUND = 300
 
 
 def run(
-    until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, histories: int = ROUND, first: int = 0
+    until: Callable[[], bool],
+    *,
+    make: Callable[[], Registry] = Registry,
+    histories: int = ROUND,
+    first: int = 0,
 ) -> Iterator[int]:
     """Histories of four threads; the first one without an explanation is raised, told for people."""
-    logging.getLogger("registry").setLevel(logging.ERROR)  # a stray decrement is a part of these histories
+    logging.getLogger("registry").setLevel(
+        logging.ERROR
+    )  # a stray decrement is a part of these histories
     try:
         for seed in itertools.count(first, histories):
             for number in range(seed, seed + histories):

@@ -18,9 +18,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from calls import OPERATIONS, call, filled
+from support.calls import OPERATIONS, call, filled
 
-from registry import Backend, BackendType, DiscoverySource, Model, Registry, RegistryError, Requirements
+from registry import (
+    Backend,
+    BackendType,
+    DiscoverySource,
+    Model,
+    Registry,
+    RegistryError,
+    Requirements,
+)
 from registry.metadata import Metadata
 
 UNIT = "calls"
@@ -66,10 +74,26 @@ NAMES = (
     "strip",
     "__format__",
 )
-LiarText = type("LiarText", (str,), {**dict.fromkeys(NAMES, lies), "__hash__": lambda _: 0, "__len__": lambda _: 0})
+LiarText = type(
+    "LiarText",
+    (str,),
+    {**dict.fromkeys(NAMES, lies), "__hash__": lambda _: 0, "__len__": lambda _: 0},
+)
 RaiserText = type("RaiserText", (str,), dict.fromkeys(NAMES, raises))
-NUMBER_NAMES = ("__index__", "__int__", "__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__bool__", "__float__")
-RaiserInt = type("RaiserInt", (int,), {**dict.fromkeys(NUMBER_NAMES, raises), "__hash__": int.__hash__})
+NUMBER_NAMES = (
+    "__index__",
+    "__int__",
+    "__lt__",
+    "__le__",
+    "__gt__",
+    "__ge__",
+    "__eq__",
+    "__bool__",
+    "__float__",
+)
+RaiserInt = type(
+    "RaiserInt", (int,), {**dict.fromkeys(NUMBER_NAMES, raises), "__hash__": int.__hash__}
+)
 
 
 class LateText(str):
@@ -175,15 +199,26 @@ TYPES: Mapping[str, tuple[type, ...]] = {
 def state(registry: Registry) -> tuple[Any, ...]:
     """All that a refused call must leave as it was."""
     told = registry.stats()
-    return registry.to_json(), told.backends, told.models, told.index_entries, registry.find_by_mdns_instance("i")
+    return (
+        registry.to_json(),
+        told.backends,
+        told.models,
+        told.index_entries,
+        registry.find_by_mdns_instance("i"),
+    )
 
 
-def run(until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, length: int = LONG) -> Iterator[int]:
+def run(
+    until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, length: int = LONG
+) -> Iterator[int]:
     """Round after round of all of it, in another order each time, on registries that earlier calls have left behind."""
     with quiet():
         for seed in itertools.count():
             cases = [
-                (operation, name, value) for operation, names in OPERATIONS.items() for name in names for value in WRONG
+                (operation, name, value)
+                for operation, names in OPERATIONS.items()
+                for name in names
+                for value in WRONG
             ]
             random.Random(seed).shuffle(cases)
             for operation, name, value in cases:
@@ -213,17 +248,23 @@ def outcome(registry: Registry, operation: str, **given: Any) -> Any:
     except (RegistryError, TypeError, ValueError, OverflowError, OwnError) as error:
         return error
     except Exception as error:
-        raise AssertionError(f"{operation}: neither the contract's error nor the caller's: {error!r}") from error
+        raise AssertionError(
+            f"{operation}: neither the contract's error nor the caller's: {error!r}"
+        ) from error
     return type(told).__name__ if operation in ("acquire", "__iter__") else told
 
 
-def offer(make: Callable[[], Registry], operation: str, name: str, value: Callable[[], Any]) -> None:
+def offer(
+    make: Callable[[], Registry], operation: str, name: str, value: Callable[[], Any]
+) -> None:
     """One odd value in the place of one argument."""
     registry = filled(make)
     before, given = state(registry), value()
     told = outcome(registry, operation, **{name: given})
     place = f"{operation}({name}={type(given).__name__})"
-    if isinstance(told, Exception) and operation != "release":  # where the lease that it belongs to was counted
+    if (
+        isinstance(told, Exception) and operation != "release"
+    ):  # where the lease that it belongs to was counted
         assert state(registry) == before, f"{place} raised, and something has changed"
     if isinstance(told, OwnError):
         assert not isinstance(given, (str, int)), f"{place}: a method of the argument was asked"
@@ -244,10 +285,13 @@ def comparable(told: Any) -> Any:
 
 def is_of(given: Any, operation: str, name: str) -> bool:
     """Whether it is of a type that the argument may have, whatever it says that it is. Lists say more in their own words."""
-    kinds = {("find_by_mdns_instance", "instance"): (str,), ("release", "latency_ms"): (int, type(None))}.get(
-        (operation, name), TYPES.get(name)
+    kinds = {
+        ("find_by_mdns_instance", "instance"): (str,),
+        ("release", "latency_ms"): (int, type(None)),
+    }.get((operation, name), TYPES.get(name))
+    return kinds is None or (
+        issubclass(type(given), kinds) and (type(given) is not bool or bool in kinds)
     )
-    return kinds is None or (issubclass(type(given), kinds) and (type(given) is not bool or bool in kinds))
 
 
 def texts(make: Callable[[], Registry]) -> None:
@@ -258,17 +302,25 @@ def texts(make: Callable[[], Registry]) -> None:
         before = state(registry)
         try:
             backend = Backend(
-                text, text, "http://h", models=[Model(text)], metadata={"mdns_instance": text, text: text}
+                text,
+                text,
+                "http://h",
+                models=[Model(text)],
+                metadata={"mdns_instance": text, text: text},
             )
             registry.add_backend(backend)
         except ValueError:
             assert state(registry) == before, f"{text!r:.20} was refused, and something has changed"
-            assert text == "" or not text.isprintable() or "\ud800" <= max(text) <= "\udfff", f"{text!r:.20} is refused"
+            assert text == "" or not text.isprintable() or "\ud800" <= max(text) <= "\udfff", (
+                f"{text!r:.20} is refused"
+            )
             assert text not in registry, f"{text!r:.20} was refused, and is there"
             continue
         accepted.append(text)
     assert list(registry) == accepted, "ids are not kept as they are"
-    assert accepted == [text for text in TEXTS if text and not any("\ud800" <= one <= "\udfff" for one in text)]
+    assert accepted == [
+        text for text in TEXTS if text and not any("\ud800" <= one <= "\udfff" for one in text)
+    ]
     for text in accepted:
         assert [view.id for view in registry.get_backends_for_model(text)] == [text]
         assert registry.find_by_mdns_instance(text) == text
@@ -310,7 +362,9 @@ def definitions(make: Callable[[], Registry]) -> None:
                 assert all(type(one) in EXACT for one in kept.values()), f"{place} is kept as it is"
                 if isinstance(offered, dict):
                     assert isinstance(definition, Backend), place
-                    assert all(type(text) is str for item in definition.metadata.items() for text in item), place
+                    assert all(
+                        type(text) is str for item in definition.metadata.items() for text in item
+                    ), place
                     offered["later"] = "v"
                     assert "later" not in definition.metadata, f"{place} is no copy"
                 if isinstance(definition, Backend):
@@ -324,7 +378,9 @@ def long_ids(make: Callable[[], Registry], length: int) -> None:
     registry, start = make(), "x" * length
     for end in "ab":
         text = start + end
-        registry.add_backend(Backend(text, end, "http://h", models=[Model(text)], metadata={"mdns_instance": text}))
+        registry.add_backend(
+            Backend(text, end, "http://h", models=[Model(text)], metadata={"mdns_instance": text})
+        )
         registry.update_status(text, "healthy", None)
         assert registry.increment_pending(text) == 1
     for end in "ab":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Iterator
 
-from threads import run_threads
+from support.threads import run_threads
 
 from registry import Backend, BackendNotFoundError, Lease, Model, Registry
 
@@ -18,20 +18,30 @@ HELD = 3
 
 
 def run(
-    until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, registrations: int = ROUND
+    until: Callable[[], bool],
+    *,
+    make: Callable[[], Registry] = Registry,
+    registrations: int = ROUND,
 ) -> Iterator[int]:
     """A new registration starts at zero and stays there, while others release what they hold of the old ones."""
     while True:
         registry = make()
         run_threads(
-            [job for number in range(OWNERS) for job in pair(registry, f"b{number}", registrations // OWNERS)], 600
+            [
+                job
+                for number in range(OWNERS)
+                for job in pair(registry, f"b{number}", registrations // OWNERS)
+            ],
+            600,
         )
         yield registrations
         if until():
             return
 
 
-def pair(registry: Registry, name: str, count: int) -> tuple[Callable[[], None], Callable[[], None]]:
+def pair(
+    registry: Registry, name: str, count: int
+) -> tuple[Callable[[], None], Callable[[], None]]:
     """Who renews the id, and who releases its leases."""
     old: queue.SimpleQueue[Lease | None] = queue.SimpleQueue()
     return lambda: renew(registry, name, old, count), lambda: release_all(old)

@@ -18,7 +18,13 @@ def resident() -> int:
 
 
 def steady(
-    work: Callable[[], int], until: Callable[[], bool], *, limit: float, slack: int, least: int, unit: str
+    work: Callable[[], int],
+    until: Callable[[], bool],
+    *,
+    limit: float,
+    slack: int,
+    least: int,
+    unit: str,
 ) -> Iterator[int]:
     """Repeats `work`, which returns how much it did; raises when over at least `least` of it, after a warm-up, memory has grown by
     `limit` bytes for each or more, but for `slack` bytes once. The slope is that of the lower envelope: from the least of the first

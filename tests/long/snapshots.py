@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
-from threads import run_threads
+from support.threads import run_threads
 
 from registry import Backend, BackendStatus, Model, Registry
 
@@ -15,11 +15,17 @@ GOAL = 10**7
 READS = 20_000
 READERS = 3
 WRITES = 300  # at least, or on a busy machine all might be read before the writer comes
-ERRORS = {BackendStatus.UNHEALTHY: "down", BackendStatus.DRAINING: "drain", BackendStatus.UNKNOWN: None}
+ERRORS = {
+    BackendStatus.UNHEALTHY: "down",
+    BackendStatus.DRAINING: "drain",
+    BackendStatus.UNKNOWN: None,
+}
 BOTH = (Model("m"), Model("n"))
 
 
-def run(until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, reads: int = READS) -> Iterator[int]:
+def run(
+    until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, reads: int = READS
+) -> Iterator[int]:
     """Rounds of every case: each with a writer, and with readers that count what they check."""
     while True:
         for write, look in CASES:
@@ -39,7 +45,10 @@ def filled(make: Callable[[], Registry]) -> Registry:
 
 
 def case(
-    registry: Registry, write: Callable[[Registry, int], None], look: Callable[[Registry], None], reads: int
+    registry: Registry,
+    write: Callable[[Registry, int], None],
+    look: Callable[[Registry], None],
+    reads: int,
 ) -> int:
     """One writer, until a reader has read enough while enough was written; how much all have read."""
     enough, over = threading.Event(), threading.Event()
@@ -108,7 +117,13 @@ def see_status_and_error(registry: Registry) -> None:
     for view in (registry.get_backend("a"), registry.get_all_backends()[0]):
         assert view is not None
         if view.status is not BackendStatus.HEALTHY:
-            assert view.last_error == ERRORS[view.status], f"torn: {view.status}, {view.last_error!r}"
+            assert view.last_error == ERRORS[view.status], (
+                f"torn: {view.status}, {view.last_error!r}"
+            )
 
 
-CASES = ((swap_health, see_one_healthy), (move_models, see_the_model), (change_status, see_status_and_error))
+CASES = (
+    (swap_health, see_one_healthy),
+    (move_models, see_the_model),
+    (change_status, see_status_and_error),
+)

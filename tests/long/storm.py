@@ -20,7 +20,9 @@ class Interrupted(BaseException):
     """What a body may raise that `except Exception` misses."""
 
 
-def run(until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, tasks: int = ROUND) -> Iterator[int]:
+def run(
+    until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, tasks: int = ROUND
+) -> Iterator[int]:
     """Nothing is in flight once the tasks are gone; most of them are cancelled, some raise, some leave generators behind."""
     registry = make()
     registry.add_backend(Backend("b", "b", "http://b", models=[Model("m")]))
@@ -39,7 +41,9 @@ def run(until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, t
 async def storm(registry: Registry, tasks: int, seed: int) -> None:
     """Runs so many tasks, and cancels random ones until all are done."""
     rng = random.Random(seed)
-    running = [asyncio.create_task(consume(registry, random.Random(rng.random()))) for _ in range(tasks)]
+    running = [
+        asyncio.create_task(consume(registry, random.Random(rng.random()))) for _ in range(tasks)
+    ]
     while any(not task.done() for task in running):
         for task in rng.sample(running, tasks // 20):
             task.cancel()

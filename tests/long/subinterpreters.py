@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from children import run_child
+from support.children import run_child
 
 UNIT = "interpreters"
 GOAL = 1000
@@ -38,7 +38,11 @@ os.write({pipe}, said.encode())
 
 
 def run(
-    until: Callable[[], bool], *, module: str = "registry", interpreters: int = PER_CHILD, limit: float = 60.0
+    until: Callable[[], bool],
+    *,
+    module: str = "registry",
+    interpreters: int = PER_CHILD,
+    limit: float = 60.0,
 ) -> Iterator[int]:
     """A subinterpreter, with the GIL shared or its own, has a working registry or a clear ImportError."""
     for is_first in itertools.cycle((True, False)):

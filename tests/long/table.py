@@ -43,11 +43,21 @@ MODULES = {
 }
 
 
-def in_c(name: str, target: str, weight: float, only: str = "", unit: str = "checks", goal: int = 0) -> Check:
+def in_c(
+    name: str, target: str, weight: float, only: str = "", unit: str = "checks", goal: int = 0
+) -> Check:
     """A target of the core's own Makefile."""
 
     def command(seconds: int) -> list[str]:
-        return ["make", "--no-print-directory", "-C", "tests/c", f"ONLY={only}", f"SECONDS={seconds}", target]
+        return [
+            "make",
+            "--no-print-directory",
+            "-C",
+            "tests/c",
+            f"ONLY={only}",
+            f"SECONDS={seconds}",
+            target,
+        ]
 
     return Check(name, unit, command, weight, goal)
 
@@ -81,7 +91,12 @@ def checks(pythons: Sequence[str]) -> Iterator[Check]:
     yield Check("planted bugs in the core", "plants", lambda _: ["tests/c/plant"], 0)
     yield Check("planted bugs for the sanitizers", "plants", lambda _: [*sanitized, "plants"], 0)
     yield Check("suite, address, leak, undefined", "tests", lambda _: [*sanitized, "address"], 0)
-    yield Check("extension, thread sanitizer", "tests", lambda s: [*sanitized, "thread", "--seconds", str(s)], 60)
+    yield Check(
+        "extension, thread sanitizer",
+        "tests",
+        lambda s: [*sanitized, "thread", "--seconds", str(s)],
+        60,
+    )
     yield in_c("core", "run", 5)
     yield in_c("core, thread sanitizer", "run-tsan", 60)
     yield in_c("core, address, leak, undefined", "run-asan", 30)

@@ -1,0 +1,219 @@
+"""The C core as the binding sees it: src_c/registry.h, and the few helpers of python.h."""
+
+from cpython.object cimport PyObject, PyTypeObject
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "base/types.h" nogil:
+    ctypedef struct reg_key:
+        uint64_t hash
+        const char *data
+        size_t length
+
+
+cdef extern from "registry.h" nogil:
+    ctypedef bint c_bool "bool"
+
+    ctypedef enum reg_status:
+        REG_OK
+        REG_NOT_FOUND
+        REG_DUPLICATE
+        REG_INSTANCE_TAKEN
+        REG_OVERFLOW
+        REG_NO_MEMORY
+        REG_NONE_AVAILABLE
+        REG_CHANGED
+        REG_UNHURRIED_ONLY
+        REG_STATUS_COUNT
+
+    ctypedef enum reg_health:
+        pass
+
+    enum:
+        REG_VISION
+        REG_TOOLS
+        REG_JSON_MODE
+
+    ctypedef struct reg_registry:
+        pass
+    ctypedef struct reg_variant:
+        pass
+    ctypedef struct reg_garbage:
+        pass
+    ctypedef struct reg_kept:
+        pass
+    ctypedef struct reg_reader "struct epoch_slot":
+        pass
+
+    ctypedef struct reg_model:
+        reg_key id
+        reg_key name
+        uint32_t context_length
+        uint32_t max_output_tokens
+        c_bool has_max_output
+        uint8_t capabilities
+        void *object
+
+    ctypedef struct reg_view:
+        void *definition
+        void *error
+        uint64_t order
+        int64_t checked_at
+        uint64_t total
+        uint32_t pending
+        uint32_t latency
+        uint8_t health
+
+    ctypedef struct reg_views:
+        reg_view *items
+        size_t count
+
+    ctypedef struct reg_batch:
+        const reg_key *ids
+        size_t count
+        const uint32_t *samples
+        uint32_t *values
+        c_bool *at_zero
+        size_t applied
+        size_t unknown
+
+    ctypedef struct reg_entry:
+        reg_key id
+        void *id_object
+        reg_key url
+        reg_key instance
+        void *definition
+        reg_variant **variants
+        size_t variant_count
+        size_t definition_bytes
+        int64_t now
+        uint32_t max_pending
+        int32_t priority
+        uint16_t weight
+
+    const char *reg_start() noexcept
+    reg_registry *reg_new() noexcept
+
+    reg_reader *reg_read_begin() noexcept
+    void reg_read_end(reg_reader *reader) noexcept
+    reg_kept *reg_read_keep(reg_registry *reg, reg_reader *reader, size_t count) noexcept
+    reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view) noexcept
+    reg_status reg_get_all(reg_registry *reg, c_bool healthy_only, reg_views *views) noexcept
+    reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id, reg_views *views) noexcept
+    void reg_views_free(reg_views *views) noexcept
+    void *reg_find_by_instance(reg_registry *reg, const reg_key *instance) noexcept
+    reg_status reg_contains(reg_registry *reg, const reg_key *id) noexcept
+    reg_status reg_has_url(reg_registry *reg, const reg_key *url) noexcept
+    ctypedef struct reg_stats:
+        size_t backends
+        size_t models
+        size_t index_entries
+        size_t waiting
+        size_t waiting_bytes
+        size_t kept
+        size_t bytes
+
+    reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage) noexcept
+    uint32_t reg_backend_count(reg_registry *reg) noexcept
+    uint32_t reg_model_count(reg_registry *reg) noexcept
+
+    reg_status reg_increment_pending(reg_registry *reg, const reg_key *id, uint32_t *value) noexcept
+    reg_status reg_decrement_pending(reg_registry *reg, const reg_key *id, uint32_t *value, c_bool *at_zero) noexcept
+    reg_status reg_increment_total(reg_registry *reg, const reg_key *id, uint64_t *value) noexcept
+    reg_status reg_update_latency(reg_registry *reg, const reg_key *id, uint32_t sample, uint32_t *average) noexcept
+    reg_status reg_increment_pending_many(reg_registry *reg, reg_batch *batch) noexcept
+    reg_status reg_decrement_pending_many(reg_registry *reg, reg_batch *batch) noexcept
+    reg_status reg_update_latency_many(reg_registry *reg, reg_batch *batch) noexcept
+
+    ctypedef enum reg_policy:
+        pass
+
+    enum:
+        REG_ELIGIBLE
+        REG_SHORT_CONTEXT
+        REG_REASON_COUNT
+
+    ctypedef struct reg_request:
+        reg_key model_id
+        reg_policy policy
+        uint32_t min_context
+        uint8_t capabilities
+        c_bool allow_unknown
+        c_bool unhurried
+        reg_key *exclude
+        size_t exclude_count
+
+    ctypedef struct reg_candidate:
+        void *definition
+        uint32_t pending
+        uint32_t latency
+        uint32_t context_length
+        int32_t priority
+        uint16_t weight
+        uint8_t reason
+
+    ctypedef struct reg_candidates:
+        reg_candidate *items
+        size_t count
+
+    ctypedef struct reg_obstacle:
+        void *definition
+        uint32_t context_length
+        uint8_t reason
+
+    ctypedef struct reg_refusal:
+        reg_obstacle *items
+        size_t count
+
+    ctypedef struct reg_lease:
+        void *record
+
+    reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease, reg_refusal *refusal) noexcept
+    reg_status reg_select(reg_registry *reg, reg_reader *reader, reg_request *request, void **definition,
+                          reg_refusal *refusal) noexcept
+    reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *candidates) noexcept
+    void reg_candidates_free(reg_candidates *candidates) noexcept
+    c_bool reg_lease_release(reg_lease *lease, const uint32_t *sample, c_bool failed, c_bool *at_zero) noexcept
+    c_bool reg_lease_is_active(const reg_lease *lease) noexcept
+    void *reg_lease_definition(const reg_lease *lease) noexcept
+    void reg_seed_random(uint64_t seed) noexcept
+
+    reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t count, reg_variant **variants,
+                               c_bool *is_taken, reg_garbage **garbage) noexcept
+    void reg_drop_models(reg_registry *reg, reg_variant **variants, size_t count, reg_garbage **garbage) noexcept
+    void *reg_variant_object(const reg_variant *v) noexcept
+    reg_status reg_add(reg_registry *reg, const reg_entry *entry, reg_garbage **garbage) noexcept
+    reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_kept **kept,
+                          reg_garbage **garbage) noexcept
+    reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t order, const void *expected,
+                            reg_garbage **garbage) noexcept
+    reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now, void *error,
+                                 size_t error_bytes, reg_garbage **garbage) noexcept
+
+
+cdef extern from "registry.h":  # these call back into Python: with the thread state attached
+    ctypedef void (*reg_release)(void *object) noexcept
+    void reg_free(reg_registry *reg, reg_release release) noexcept
+    void reg_destroy(reg_garbage *garbage, reg_release release) noexcept
+    void reg_keep_drop(reg_kept *kept, size_t count, reg_release release) noexcept
+    void reg_lease_drop(reg_lease *lease, reg_release release) noexcept
+    void reg_refusal_drop(reg_refusal *refusal, reg_release release) noexcept
+
+
+cdef extern from "python.h":
+    ctypedef struct PyMemberDef:
+        pass
+    void share_between_threads(object shared)
+    void make_immortal(object shared)
+    int key_of(object text, reg_key *key) except -1
+    int try_key_of "key_of"(PyObject *text, reg_key *key)  # the same, with the exception left for the caller to look at
+    PyMemberDef *slot_of(object owner, str name) except NULL
+    object slot_get(object owner, PyMemberDef *slot)
+    void slot_fill(object owner, PyMemberDef *slot, PyObject *value)
+    object allocate(PyTypeObject *type)
+    object allocate_untracked(PyTypeObject *type)
+    object property_for(PyTypeObject *type, PyMemberDef *slot, object (*get)(object, void *))
+    PyObject *method_for(object descriptor, PyTypeObject *type) except? NULL
+    object acquire_for(object descriptor, PyTypeObject *type, tuple names, policy,
+                       object (*choose)(object, object, object, object, object, object))
+    int64_t now_microseconds()

@@ -1,0 +1,183 @@
+/* What the binding needs of CPython beyond Cython's own declarations; every difference between free-threaded and GIL builds is here. */
+#ifndef REGISTRY_PYTHON_H
+#define REGISTRY_PYTHON_H
+
+#include <Python.h>
+#include <structmember.h> /* part of Python.h from 3.12 on */
+#include <time.h>
+
+#include "base/types.h"
+
+/* An object that all threads call methods on: count its references lazily, or its counter is what they queue for.
+ * Where there is a GIL, it serializes them anyway. */
+static inline void share_between_threads(PyObject *object) {
+#ifdef Py_GIL_DISABLED
+    PyUnstable_Object_EnableDeferredRefcount(object);
+#else
+    (void)object;
+#endif
+}
+
+/* An object that lives as long as the process, and that all threads take references to: its references are not counted any more. The
+ * interpreter does the same where a thread has more references to an object of its own than it can count. */
+static inline void make_immortal(PyObject *object) {
+#ifdef Py_GIL_DISABLED
+    if (!_Py_IsOwnedByCurrentThread(object))
+        return; /* then the count would be a wrong one; it only stays slower */
+    if (PyObject_IS_GC(object)) PyObject_GC_UnTrack(object);
+    Py_SET_REFCNT(object, PY_SSIZE_T_MAX);
+#else
+    (void)object;
+#endif
+}
+
+/* A str caches its hash, which another thread may be storing at this moment: always the same value. */
+static inline Py_hash_t cached_hash(PyObject *text) {
+#ifdef Py_GIL_DISABLED
+    return __atomic_load_n(&((PyASCIIObject *)text)->hash, __ATOMIC_RELAXED);
+#else
+    return ((PyASCIIObject *)text)->hash;
+#endif
+}
+
+/* The key of an exact str; it borrows the text's own bytes. -1 with UnicodeEncodeError where it holds a lone surrogate. */
+static inline int key_of(PyObject *text, reg_key *key) {
+    Py_ssize_t length;
+    if (PyUnicode_IS_COMPACT_ASCII(text)) {
+        key->data = (const char *)((PyASCIIObject *)text + 1);
+        length = PyUnicode_GET_LENGTH(text);
+    } else if ((key->data = PyUnicode_AsUTF8AndSize(text, &length)) == NULL) {
+        return -1;
+    }
+    Py_hash_t hash = cached_hash(text);
+    if (hash == -1) hash = PyObject_Hash(text);
+    key->hash = (uint64_t)hash;
+    key->length = (size_t)length;
+    return 0;
+}
+
+/* The member behind one slot of a slotted class; NULL with TypeError where it is none. The class keeps it alive. */
+static inline PyMemberDef *slot_of(PyObject *type, PyObject *name) {
+    PyObject *descriptor = PyObject_GetAttr(type, name);
+    if (descriptor == NULL) return NULL;
+    PyMemberDef *member = NULL;
+    if (Py_IS_TYPE(descriptor, &PyMemberDescr_Type))
+        member = ((PyMemberDescrObject *)descriptor)->d_member;
+    else
+        PyErr_Format(PyExc_TypeError, "%R of %R is not a slot", name, type);
+    Py_DECREF(descriptor);
+    return member;
+}
+
+/* A new reference to what the slot holds. Safe against a concurrent store. */
+static inline PyObject *slot_get(PyObject *object, PyMemberDef *slot) {
+    return PyMember_GetOne((const char *)object, slot);
+}
+
+/* Fills an empty slot of an object that no other thread knows yet; takes over the reference. */
+static inline void slot_fill(PyObject *object, PyMemberDef *slot, PyObject *value) {
+    *(PyObject **)((char *)object + slot->offset) = value;
+}
+
+/* A read-only property of `type`, named like a slot of another class; `get` is given the slot.
+ * The definition is never freed: the type keeps a pointer to it. */
+static inline PyObject *property_for(PyTypeObject *type, PyMemberDef *slot, getter get) {
+    PyGetSetDef *property = PyMem_Calloc(1, sizeof *property);
+    if (property == NULL) return PyErr_NoMemory();
+    property->name = slot->name;
+    property->get = get;
+    property->closure = slot;
+    return PyDescr_NewGetSet(type, property);
+}
+
+/* An object without its fields. */
+static inline PyObject *allocate(PyTypeObject *type) { return type->tp_alloc(type, 0); }
+
+/* The same where the collector need not see it: what is put into it cannot form a cycle. */
+static inline PyObject *allocate_untracked(PyTypeObject *type) {
+    PyObject *object = allocate(type);
+    if (object != NULL && PyType_IS_GC(type)) PyObject_GC_UnTrack(object);
+    return object;
+}
+
+/* The method descriptor of a base class, made again for `type`; NULL without an exception where it is none. The interpreter calls a
+ * method straight from its bytecode only on an instance of exactly the class that the descriptor belongs to. */
+static inline PyObject *method_for(PyObject *descriptor, PyTypeObject *type) {
+    if (!Py_IS_TYPE(descriptor, &PyMethodDescr_Type)) return NULL;
+    return PyDescr_NewMethod(type, ((PyMethodDescrObject *)descriptor)->d_method);
+}
+
+/* ---- acquire, called without a reference to anything ---- */
+
+/* The function that Cython makes of a method with keywords takes a reference to each argument and each default. The one below stands in front
+ * of it, hands borrowed ones on, and leaves to it what is unusual. */
+typedef PyObject *(*keyword_function)(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
+                                      PyObject *names);
+
+static struct {
+    keyword_function usual; /* Cython's */
+    PyObject *(*choose)(PyObject *self, PyObject *model_id, PyObject *policy, PyObject *require,
+                        PyObject *exclude, PyObject *allow_unknown);
+    PyObject *names;            /* of the keywords, interned, in that order */
+    PyObject *policy, *exclude; /* defaults */
+    PyMethodDef definition;
+} acquiring;
+
+enum { POLICY, REQUIRE, EXCLUDE, ALLOW_UNKNOWN, KEYWORDS };
+
+/* Puts the keyword arguments where their names stand in `acquiring.names`. False where one is not known. */
+static inline int sort_keywords(PyObject *const *values, PyObject *names, PyObject **given) {
+    Py_ssize_t count = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        Py_ssize_t k = 0;
+        while (k < KEYWORDS && PyTuple_GET_ITEM(names, i) != PyTuple_GET_ITEM(acquiring.names, k))
+            k++;
+        if (k == KEYWORDS) return 0;
+        given[k] = values[i];
+    }
+    return 1;
+}
+
+/* Whether no foreign code runs in the call that could take away what is borrowed: not to iterate, to compare, or to tell what is wrong. */
+static inline int is_plain(PyObject *model_id, PyObject *const *given) {
+    int is_policy =
+        Py_IS_TYPE(given[POLICY], Py_TYPE(acquiring.policy)) || PyUnicode_CheckExact(given[POLICY]);
+    return PyUnicode_CheckExact(model_id) && is_policy &&
+           (PyTuple_CheckExact(given[EXCLUDE]) || PyList_CheckExact(given[EXCLUDE]));
+}
+
+static inline PyObject *acquire_borrowing(PyObject *self, PyObject *const *arguments,
+                                          Py_ssize_t count, PyObject *names) {
+    PyObject *given[KEYWORDS] = {acquiring.policy, Py_None, acquiring.exclude, Py_False};
+    if (count != 1 || !sort_keywords(arguments + 1, names, given) || !is_plain(arguments[0], given))
+        return acquiring.usual(self, arguments, count, names);
+    return acquiring.choose(self, arguments[0], given[POLICY], given[REQUIRE], given[EXCLUDE],
+                            given[ALLOW_UNKNOWN]);
+}
+
+/* Cython's method of the base class, made again for `type` with this function. The references given here are kept. */
+static inline PyObject *acquire_for(PyObject *descriptor, PyTypeObject *type, PyObject *names,
+                                    PyObject *policy,
+                                    PyObject *(*choose)(PyObject *, PyObject *, PyObject *,
+                                                        PyObject *, PyObject *, PyObject *)) {
+    acquiring.definition = *((PyMethodDescrObject *)descriptor)->d_method;
+    if (acquiring.definition.ml_flags !=
+        (METH_FASTCALL | METH_KEYWORDS)) /* it is called otherwise */
+        return PyDescr_NewMethod(type, ((PyMethodDescrObject *)descriptor)->d_method);
+    acquiring.usual = (keyword_function)(void (*)(void))acquiring.definition.ml_meth;
+    acquiring.definition.ml_meth = (PyCFunction)(void (*)(void))acquire_borrowing;
+    acquiring.choose = choose;
+    acquiring.names = Py_NewRef(names);
+    acquiring.policy = Py_NewRef(policy);
+    acquiring.exclude = PyTuple_New(0);
+    return PyDescr_NewMethod(type, &acquiring.definition);
+}
+
+/* Microseconds since 1970, UTC. */
+static inline int64_t now_microseconds(void) {
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+#endif

@@ -1,0 +1,249 @@
+"""What a replay runs on: a fleet (made up, a fleet file or a catalogue) and a trace (made up or a CSV file)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from codecs import BOM_UTF8
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from os import PathLike
+
+import msgspec
+
+from registry._json import decode
+from registry.backend import Backend, BackendType, Model
+from registry.cli.terminal import InputError
+
+SEED = 20231116
+COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+# Ends the message about a file that as a whole is not what its option takes.
+FORMATS = "(--fleet takes TOML, --catalogue JSON, --trace CSV)"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a trace: its arrival in seconds after the first one's, and its tokens."""
+
+    arrival: float
+    context_tokens: int
+    generated_tokens: int
+
+
+class _CatalogueEntry(msgspec.Struct):
+    """One entry of a model catalogue: what a provider offers under one key."""
+
+    provider: str
+    max_input_tokens: float | None = None
+    max_output_tokens: float | None = None
+    supports_vision: bool | None = None
+    supports_function_calling: bool | None = None
+    supports_response_schema: bool | None = None
+
+
+def made_up_fleet() -> list[Backend]:
+    """Twelve backends that serve six models, the first model on all of them."""
+    names = ("llama3:70b", "llama3:8b", "qwen2.5:32b", "mistral:7b", "phi4:14b", "gemma3:27b")
+    models = [
+        Model(name, context_length=8192 << (index % 3), supports_tools=index % 2 == 0)
+        for index, name in enumerate(names)
+    ]
+    kinds = (BackendType.VLLM, BackendType.OLLAMA, BackendType.LLAMACPP)
+    return [
+        Backend(
+            id=f"gpu-{number:02d}",
+            name=f"GPU host {number}",
+            url=f"http://gpu-{number:02d}.internal:8000",
+            backend_type=kinds[number % len(kinds)],
+            models=models[: 1 + number % len(models)],
+        )
+        for number in range(12)
+    ]
+
+
+def made_up_trace(count: int = 20_000) -> list[Request]:
+    """Poisson arrivals, 20 a second, with token counts of long-tailed distributions; always the same."""
+    rng = random.Random(SEED)
+    arrival, requests = 0.0, []
+    for _ in range(count):
+        arrival += rng.expovariate(20.0)
+        context = min(32_000, 1 + int(rng.lognormvariate(6.5, 1.0)))
+        requests.append(
+            Request(arrival, context, min(2_000, 1 + int(rng.lognormvariate(4.8, 0.8))))
+        )
+    return requests
+
+
+def read_catalogue(path: str | PathLike[str]) -> list[Backend]:
+    """The providers of a model catalogue as backends; the part of a key behind the last `/` is the model's id there.
+
+    Where one provider has a model id under several keys, the first one counts. `InputError` names the file and the entry.
+    """
+    with open(path, "rb") as file:
+        content = file.read().removeprefix(BOM_UTF8)
+    try:
+        entries = decode(content, dict[str, msgspec.Raw])
+    except ValueError as error:
+        problem = f"expected a model catalogue in JSON: {_without_root(error)}"
+        raise InputError(f"{path}: {problem} {FORMATS}") from None
+    providers: dict[str, dict[str, Model]] = {}
+    for key, raw in entries.items():
+        entry = _entry(path, key, raw)
+        model_id = key.rpartition("/")[2]
+        if not model_id or not entry.provider:
+            raise InputError(
+                f"{path}: {key!r}: expected a key that ends in a model id, and a provider"
+            )
+        providers.setdefault(entry.provider, {}).setdefault(model_id, _model(model_id, entry))
+    return [
+        Backend(provider, provider, f"https://{_host(provider)}.example", models=models.values())
+        for provider, models in providers.items()
+    ]
+
+
+def _entry(path: str | PathLike[str], key: str, raw: msgspec.Raw) -> _CatalogueEntry:
+    try:
+        return decode(bytes(raw), _CatalogueEntry)
+    except ValueError as error:
+        raise InputError(f"{path}: {key!r}: {_without_root(error)}") from None
+
+
+def _without_root(error: ValueError) -> str:
+    """The message of `decode` without its `$`, which stands for the whole document."""
+    return str(error).removeprefix("$").removeprefix(".").removeprefix(": ")
+
+
+def _model(model_id: str, entry: _CatalogueEntry) -> Model:
+    return Model(
+        model_id,
+        context_length=_tokens(entry.max_input_tokens) or 4096,
+        supports_vision=bool(entry.supports_vision),
+        supports_tools=bool(entry.supports_function_calling),
+        supports_json_mode=bool(entry.supports_response_schema),
+        max_output_tokens=_tokens(entry.max_output_tokens),
+    )
+
+
+def _tokens(value: float | None) -> int | None:
+    return None if value is None else max(0, min(int(value), 2**32 - 1))
+
+
+def _host(provider: str) -> str:
+    return (
+        "".join(c if c.isascii() and c.isalnum() else "-" for c in provider.lower()).strip("-")
+        or "provider"
+    )
+
+
+def read_trace(path: str | PathLike[str]) -> list[Request]:
+    """A trace with the columns TIMESTAMP, ContextTokens and GeneratedTokens, in the order of its arrivals.
+
+    Other columns and blank lines are ignored. `InputError` names the file and the line.
+    """
+    rows = _rows(path, _read_text(path))
+    columns = _columns(path, next(rows, ("", []))[1])
+    requests = [_row(place, row, columns) for place, row in rows if any(map(str.strip, row))]
+    if not requests:
+        raise InputError(f"{path}: expected at least one request below the header, found none")
+    requests.sort(key=lambda request: request[0])
+    start = requests[0][0]
+    return [
+        Request(arrival - start, context, generated) for arrival, context, generated in requests
+    ]
+
+
+def _read_text(path: str | PathLike[str]) -> str:
+    with open(path, "rb") as file:
+        content = file.read()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        problem = f"expected CSV in UTF-8: {error.reason} at byte {error.start}"
+        raise InputError(f"{path}:{line}: {problem} {FORMATS}") from None
+
+
+def _rows(path: str | PathLike[str], text: str) -> Iterator[tuple[str, list[str]]]:
+    """The rows of a CSV text, each with the file and the line that it begins on."""
+    rows = csv.reader(io.StringIO(text, newline=""))
+    line = 1
+    try:
+        for row in rows:
+            yield f"{path}:{line}", row
+            line = rows.line_num + 1
+    except csv.Error as error:
+        hint = f" {FORMATS}" if line == 1 else ""
+        raise InputError(f"{path}:{line}: expected CSV: {error}{hint}") from None
+
+
+def _columns(path: str | PathLike[str], header: list[str]) -> tuple[int, ...]:
+    names = [name.strip() for name in header]
+    missing = [name for name in COLUMNS if name not in names]
+    if missing:
+        problem = f"expected the columns {','.join(COLUMNS)}; missing: {', '.join(missing)}"
+        raise InputError(f"{path}:1: {problem} {FORMATS}")
+    return tuple(names.index(name) for name in COLUMNS)
+
+
+def _row(place: str, row: list[str], columns: tuple[int, ...]) -> tuple[float, int, int]:
+    try:
+        timestamp, context, generated = (row[column].strip() for column in columns)
+    except IndexError:
+        raise InputError(f"{place}: expected {len(COLUMNS)} columns, found {len(row)}") from None
+    return (
+        _seconds(place, timestamp),
+        _count(place, "ContextTokens", context),
+        _count(place, "GeneratedTokens", generated),
+    )
+
+
+def _seconds(place: str, timestamp: str) -> float:
+    try:
+        when = datetime.fromisoformat(timestamp)
+    except ValueError:
+        raise InputError(
+            f"{place}: expected a TIMESTAMP such as 2023-11-16 18:15:46.68, not {_quoted(timestamp)}"
+        ) from None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def _count(place: str, column: str, text: str) -> int:
+    # The length comes before int(): that refuses very long numbers with an error of its own.
+    if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) >= 2**32:
+        raise InputError(
+            f"{place}: expected a whole number from 0 to 2**32-1 as {column}, not {_quoted(text)}"
+        )
+    return int(text)
+
+
+def _quoted(text: str) -> str:
+    """The text for a message: a quote that never ends can be as long as the file."""
+    return repr(text if len(text) <= 60 else text[:60] + "...")
+
+
+def stretch(trace: list[Request], count: int | None) -> list[Request]:
+    """The first `count` requests of a trace, which starts over behind its end where it is shorter."""
+    if count is None or count <= len(trace):
+        return trace[:count]
+    length = trace[-1].arrival + 1.0
+    stretched = []
+    for index in range(count):
+        lap, position = divmod(index, len(trace))
+        request = trace[position]
+        stretched.append(
+            Request(
+                request.arrival + length * lap, request.context_tokens, request.generated_tokens
+            )
+        )
+    return stretched
+
+
+def draw_models(fleet: list[Backend], count: int) -> list[str]:
+    """A model id for each request, with a fixed seed: the k-th most widely served model with weight 1/k (Zipf)."""
+    served: Counter[str] = Counter(model.id for backend in fleet for model in backend.models)
+    ranked = sorted(served, key=lambda model_id: (-served[model_id], model_id))
+    weights = [1.0 / rank for rank in range(1, len(ranked) + 1)]
+    return random.Random(SEED).choices(ranked, weights, k=count) if ranked else []

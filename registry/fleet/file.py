@@ -1,0 +1,177 @@
+"""Fleet files: TOML with one `[[backends]]` table for each backend."""
+
+from __future__ import annotations
+
+import logging
+import re
+import tomllib
+from dataclasses import MISSING, Field, fields
+from os import PathLike, fsdecode
+from typing import Any, get_type_hints
+
+import msgspec
+
+from registry import _json
+from registry._text import near, printable
+from registry.backend import INSTANCE_KEY, Backend, Model, Text
+from registry.errors import FleetFileError
+
+logger: logging.Logger = logging.getLogger("registry")
+
+
+# Where a table differs from `Backend`: in a key's name, in a type (`Backend` checks the rest, with
+# messages of its own), and in what may be missing.
+_RENAMED = {"backend_type": "type"}
+_TYPES: dict[str, Any] = {
+    # An Annotated alias is a value to pyright; to Python the union is fine.
+    "id": Text | None,  # pyright: ignore[reportOperatorIssue]
+    "backend_type": str,
+    "metadata": dict[str, Any],
+    "models": list[Model | Text],
+}
+_DEFAULTS: dict[str, Any] = {"id": None, "metadata": {}, "models": []}
+_ABSENT = ("discovery_source",)
+
+
+def _key(field: Field[Any], kind: Any) -> tuple[Any, ...]:
+    default = _DEFAULTS.get(field.name, field.default)
+    return (field.name, _TYPES.get(field.name, kind), *(() if default is MISSING else (default,)))
+
+
+# A `[[backends]]` table. A model is a table of `Model`'s fields, or its id alone.
+_HINTS = get_type_hints(Backend, include_extras=True)
+_BackendTable = msgspec.defstruct(
+    "_BackendTable",
+    [_key(field, _HINTS[field.name]) for field in fields(Backend) if field.name not in _ABSENT],
+    rename=_RENAMED,
+    kw_only=True,
+)
+# The part of a file that is about backends; all else is somebody else's.
+_FleetFile = msgspec.defstruct("_FleetFile", [("backends", list[_BackendTable], [])])  # type: ignore[valid-type]
+
+
+TABLE = "backends"
+BACKEND_KEYS = tuple(field.encode_name for field in msgspec.structs.fields(_BackendTable))
+MODEL_KEYS = tuple(field.name for field in fields(Model))
+
+
+# The dataclasses' messages begin with the field: `url must be ...`, `models[3].id must ...`, `metadata['a b'] must ...`.
+_PROBLEM = re.compile(r"(\w+(?:\[.*?\])?(?:\.\w+)?) must (?:be )?(.*)", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
+
+
+def load_fleet(path: str | PathLike[str]) -> list[Backend]:
+    """The backends of a fleet file, in its order; [] if it has none.
+
+    A `[[backends]]` table has `name` and `url`, and may have `type` (a `BackendType` value, default generic), `priority`,
+    `max_pending`, `weight`, `id` (default: the name), `metadata`, and `models`: `[[backends.models]]` tables
+    with `Model`'s fields, or plain ids.
+    Other tables are ignored; a key that is not known is logged as a warning and ignored, and so
+    is a table such as `[[backend]]` in a file without `[[backends]]`. Raises `FleetFileError`,
+    which names the file, the place and what was expected, and `OSError` (`FileNotFoundError`)
+    where the file can't be read.
+    O(size). Thread safety: atomic.
+    """
+    if not isinstance(path, (str, bytes, PathLike)):
+        raise TypeError(f"path must be a str or a path, not {type(path).__name__}")
+    file = fsdecode(path)
+    document = _parse(file)
+    try:
+        fleet: Any = msgspec.convert(document, _FleetFile)
+    except msgspec.ValidationError as error:
+        raise _misfit(file, error) from None
+    backends = [
+        _backend(file, f"backends[{index}]", table) for index, table in enumerate(fleet.backends)
+    ]
+    _refuse_duplicates(file, backends)
+    _warn_of_misnamed_table(file, document)
+    _warn_of_unknown_keys(file, document.get(TABLE, []))
+    return backends
+
+
+def _parse(file: str) -> dict[str, Any]:
+    with open(file, "rb") as opened:
+        try:
+            return tomllib.loads(opened.read().decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            raise FleetFileError(file, f"byte {error.start}", "expected UTF-8") from None
+        except RecursionError:
+            raise FleetFileError(file, "", "expected TOML that is not nested so deeply") from None
+        except (
+            ValueError
+        ) as error:  # a TOMLDecodeError, or Python's own for an integer of thousands of digits
+            raise FleetFileError(file, "", f"expected TOML: {error}") from None
+
+
+def _misfit(file: str, error: msgspec.ValidationError) -> FleetFileError:
+    problem, place = _json.problem_and_place(error)
+    place = place.removeprefix("$").removeprefix(".")
+    missing = _MISSING.fullmatch(problem)
+    if missing:
+        return FleetFileError(file, f"{place}.{missing['field']}", "missing: this key is required")
+    return FleetFileError(file, place, problem[:1].lower() + problem[1:])
+
+
+def _backend(file: str, place: str, table: Any) -> Backend:
+    given = msgspec.structs.asdict(table)
+    given["id"] = table.name if table.id is None else table.id
+    given["models"] = [Model(model) if isinstance(model, str) else model for model in table.models]
+    try:
+        return Backend(**given)
+    except (TypeError, ValueError) as error:
+        field, expectation = _PROBLEM.fullmatch(str(error)).groups()  # type: ignore[union-attr]
+        raise FleetFileError(
+            file, f"{place}.{_RENAMED.get(field, field)}", f"expected {expectation}"
+        ) from None
+
+
+def _refuse_duplicates(file: str, backends: list[Backend]) -> None:
+    first_ids: dict[str, int] = {}
+    first_instances: dict[str, int] = {}
+    for index, backend in enumerate(backends):
+        _refuse_second(file, "id", backend.id, index, first_ids)
+        instance = backend.metadata.get(INSTANCE_KEY)
+        if instance == "":
+            raise FleetFileError(
+                file,
+                f"backends[{index}].metadata.{INSTANCE_KEY}",
+                "expected a text that is not empty",
+            )
+        if instance is not None:
+            _refuse_second(file, INSTANCE_KEY, instance, index, first_instances)
+
+
+def _refuse_second(file: str, what: str, value: str, index: int, first: dict[str, int]) -> None:
+    if value in first:
+        places = f"backends[{first[value]}] and backends[{index}]"
+        raise FleetFileError(file, places, f"expected every {what} once, but both have {value!r}")
+    first[value] = index
+
+
+def _warn_of_misnamed_table(file: str, document: dict[str, Any]) -> None:
+    """`[[backend]]`, `[Backends]`, `[[backend_list]]`: without a warning, just an empty fleet."""
+    tables = [key for key, value in document.items() if isinstance(value, dict | list)]
+    typos = [key for key in tables if near(key, [TABLE])]
+    misnamed = typos or [key for key in tables if "backend" in key.casefold()]
+    if misnamed and TABLE not in document:
+        logger.warning(
+            "%s: no [[%s]], so the fleet is empty; %s was ignored: did you mean [[%s]]?",
+            *(printable(file), TABLE, printable(misnamed[0]), TABLE),
+        )
+
+
+def _warn_of_unknown_keys(file: str, tables: list[dict[str, Any]]) -> None:
+    for index, table in enumerate(tables):
+        _warn_in_table(file, f"{TABLE}[{index}]", table, BACKEND_KEYS)
+        for number, model in enumerate(table.get("models", [])):
+            if isinstance(model, dict):
+                _warn_in_table(file, f"{TABLE}[{index}].models[{number}]", model, MODEL_KEYS)
+
+
+def _warn_in_table(file: str, place: str, table: dict[str, Any], known: tuple[str, ...]) -> None:
+    for key in table:
+        if key not in known:
+            typo = near(key, known)
+            hint = "" if typo is None else f"; did you mean {typo!r}?"
+            where = f"{printable(file)}: {place}.{printable(key)}"
+            logger.warning("%s is not known and was ignored%s", where, hint)

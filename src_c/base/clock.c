@@ -1,0 +1,91 @@
+#include "base/clock.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+_Atomic double clock_milliseconds_per_count;
+
+/* Both clocks at about the same time. */
+typedef struct pair {
+    uint64_t nanoseconds; /* 0: none */
+    uint64_t count;
+} pair;
+
+static const uint64_t LEAST_APART = 100 * 1000000,
+                      MOST_APART =
+                          10 * (uint64_t)1000000000; /* ns between two pairs that tell a rate */
+static const uint64_t INTERRUPTED = 5000;            /* counts between the two readings of a pair */
+static const double AGREEMENT = 1e-5;
+
+static pthread_once_t look_once = PTHREAD_ONCE_INIT;
+static bool is_trusted;
+static _Atomic bool is_measuring; /* by the thread that may touch the next two */
+static pair last;
+static double last_rate;
+
+static uint64_t nanoseconds_of(clockid_t clock) {
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static bool kernel_uses_the_counter(void) {
+    bool does = false;
+#if defined(__x86_64__) && defined(__linux__)
+    char name[16] = "";
+    FILE *file = fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "re");
+    if (file == NULL) return false;
+    does = fgets(name, sizeof name, file) != NULL && strcmp(name, "tsc\n") == 0;
+    fclose(file);
+#endif
+    return does;
+}
+
+static void look_what_the_kernel_uses(void) { is_trusted = kernel_uses_the_counter(); }
+
+static void measure(pair now) {
+    uint64_t apart = now.nanoseconds - last.nanoseconds;
+    if (last.nanoseconds != 0 && apart < LEAST_APART) return;
+    if (last.nanoseconds != 0 && apart <= MOST_APART) {
+        double rate = (double)apart / 1e6 / (double)(now.count - last.count);
+        if (fabs(rate - last_rate) < AGREEMENT * rate && kernel_uses_the_counter())
+            publish(&clock_milliseconds_per_count, rate);
+        last_rate = rate;
+    }
+    last = now;
+}
+
+#if defined(CLOCK_MONOTONIC_RAW)
+#define CLOCK_STEADY CLOCK_MONOTONIC_RAW /* whose rate nobody adjusts */
+#else
+#define CLOCK_STEADY CLOCK_MONOTONIC
+#endif
+
+uint64_t clock_nanoseconds(void) { return nanoseconds_of(CLOCK_MONOTONIC); }
+
+static void take_a_pair(void) {
+    bool nobody = false;
+    if (!swap_counted_once(&is_measuring, &nobody, true)) return;
+    uint64_t before = clock_counter(), now = nanoseconds_of(CLOCK_STEADY);
+    if (clock_counter() - before < INTERRUPTED) measure((pair){now, before});
+    publish(&is_measuring, false);
+}
+
+uint64_t clock_moment_measured(void) {
+    pthread_once(&look_once, look_what_the_kernel_uses);
+    if (is_trusted) take_a_pair();
+    return clock_nanoseconds();
+}
+
+void clock_after_fork_in_child(void) { publish(&is_measuring, false); }
+
+uint32_t clock_milliseconds_since(uint64_t moment) {
+    bool is_counted = moment & CLOCK_OF_COUNTER;
+    uint64_t now = is_counted ? clock_counter() | CLOCK_OF_COUNTER : clock_nanoseconds();
+    double scale = is_counted ? load_published(&clock_milliseconds_per_count) : 1e-6;
+    double elapsed = now < moment ? 0 : (double)(now - moment) * scale;
+    return elapsed < UINT32_MAX ? (uint32_t)elapsed : UINT32_MAX;
+}

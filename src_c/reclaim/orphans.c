@@ -1,0 +1,31 @@
+#include "reclaim/orphans.h"
+
+#include <pthread.h>
+
+_Atomic bool orphans_waiting;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static epoch_limbo orphans; /* under the lock */
+
+void orphans_lock(void) { pthread_mutex_lock(&lock); }
+
+void orphans_unlock(void) { pthread_mutex_unlock(&lock); }
+
+static void note_waiting(void) { store_private(&orphans_waiting, orphans.first != NULL); }
+
+epoch_node *orphans_adopt(epoch_limbo *limbo) {
+    orphans_lock();
+    epoch_hand_over(&orphans, limbo);
+    epoch_node *ripe = epoch_collect_now(&orphans);
+    note_waiting();
+    orphans_unlock();
+    return ripe;
+}
+
+epoch_node *orphans_collect(void) {
+    if (pthread_mutex_trylock(&lock) != 0) return NULL;
+    epoch_node *ripe = epoch_collect_stamped(&orphans);
+    note_waiting();
+    orphans_unlock();
+    return ripe;
+}

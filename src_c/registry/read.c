@@ -1,0 +1,126 @@
+/* Reading: one backend, or many as of one instant (version.h). Nothing here waits or writes. */
+#include "registry/layout.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "reclaim/reservation.h"
+
+epoch_slot *reg_read_begin(void) { return epoch_enter(); }
+
+void reg_read_end(epoch_slot *reader) { epoch_leave(reader); }
+
+reg_kept *reg_read_keep(reg_registry *reg, epoch_slot *reader, size_t count) {
+    return reservation_take(reader, reg->generations, count);
+}
+
+void reg_keep_drop(reg_kept *kept, size_t count, void (*release)(void *object)) {
+    reservation_drop(kept, count, release);
+}
+
+reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view) {
+    uint64_t version;
+    record *r = registered(reg, id, &version);
+    if (r == NULL) return REG_NOT_FOUND;
+    *view = view_at(r, version);
+    return REG_OK;
+}
+
+/* ---- many ---- */
+
+static int by_order(const void *left, const void *right) {
+    uint64_t a = ((const reg_view *)left)->order, b = ((const reg_view *)right)->order;
+    return (a > b) - (a < b);
+}
+
+/* Sorts the views from `late` on, which joined out of order, into the ordered ones before them. */
+static bool merge_late(reg_view *views, size_t late, size_t count) {
+    size_t rest = count - late;
+    reg_view *tail = memory_alloc(rest * sizeof *tail);
+    if (tail == NULL) return false;
+    memcpy(tail, views + late, rest * sizeof *tail);
+    qsort(tail, rest, sizeof *tail, by_order);
+    for (size_t to = count; rest != 0; to--) {
+        bool from_front = late != 0 && views[late - 1].order > tail[rest - 1].order;
+        views[to - 1] = from_front ? views[--late] : tail[--rest];
+    }
+    memory_free(tail);
+    return true;
+}
+
+static reg_status read_list(member_list *list, uint64_t version, bool healthy_only,
+                            reg_views *views) {
+    *views = (reg_views){0};
+    member_reading reading = member_list_read(list, version);
+    if (reading.length == 0) return REG_OK;
+    reg_view *items = memory_alloc_raw(reading.length * sizeof *items);
+    if (items == NULL) return REG_NO_MEMORY;
+    size_t count = 0, late = SIZE_MAX;
+    for (uint32_t i = 0; i < reading.length; i++) {
+        if (i == reading.late_from) late = count;
+        if (!member_is_in(&reading.array->members[i], reading.tick)) continue;
+        items[count] = view_at(reading.array->members[i].record, version);
+        if (!healthy_only || items[count].health == REG_HEALTHY) count++;
+    }
+    if (late < count && !merge_late(items, late, count)) {
+        memory_free(items);
+        return REG_NO_MEMORY;
+    }
+    *views = (reg_views){items, count};
+    return REG_OK;
+}
+
+reg_status reg_get_all(reg_registry *reg, bool healthy_only, reg_views *views) {
+    return read_list(&reg->roster, load_committed(&reg->committed), healthy_only, views);
+}
+
+reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id, reg_views *views) {
+    uint64_t version = load_committed(&reg->committed);
+    model *m = model_index_get(&reg->models, model_id);
+    if (m != NULL) return read_list(&m->members, version, false, views);
+    *views = (reg_views){0};
+    return REG_OK;
+}
+
+void reg_views_free(reg_views *views) { memory_free(views->items); }
+
+/* ---- one ---- */
+
+void *reg_find_by_instance(reg_registry *reg, const reg_key *instance) {
+    uint64_t version = load_committed(&reg->committed);
+    alias *a = alias_at(&reg->instances, instance, version);
+    return a == NULL ? NULL : record_state_at(a->holder, version)->definition;
+}
+
+reg_status reg_contains(reg_registry *reg, const reg_key *id) {
+    epoch_slot *slot = epoch_enter();
+    if (slot == NULL) return REG_NO_MEMORY;
+    uint64_t version;
+    bool found = registered(reg, id, &version) != NULL;
+    epoch_leave(slot);
+    return found ? REG_OK : REG_NOT_FOUND;
+}
+
+reg_status reg_has_url(reg_registry *reg, const reg_key *url) {
+    epoch_slot *slot = epoch_enter();
+    if (slot == NULL) return REG_NO_MEMORY;
+    bool found = alias_at(&reg->urls, url, load_committed(&reg->committed)) != NULL;
+    epoch_leave(slot);
+    return found ? REG_OK : REG_NOT_FOUND;
+}
+
+/* A version's counts are written before it is committed, and overwritten by the write that comes CENSUS_VERSIONS later, which starts only
+ * once all between are committed. So what was read is V's if the clock has not come that far since. Reads again if
+ * that many writes were finished between two loads, and so makes progress whenever writers do not. */
+static uint64_t read_census(reg_registry *reg) {
+    for (;;) {
+        uint64_t version = load_committed(&reg->committed);
+        uint64_t counts = load_published(&reg->census[version % CENSUS_VERSIONS]);
+        if (load_committed(&reg->committed) - version < CENSUS_VERSIONS - 1) return counts;
+    }
+}
+
+uint32_t reg_backend_count(reg_registry *reg) { return (uint32_t)(read_census(reg) >> 32); }
+
+uint32_t reg_model_count(reg_registry *reg) { return (uint32_t)read_census(reg); }

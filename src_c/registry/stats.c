@@ -1,0 +1,36 @@
+/* What a registry consists of, counted on demand: nothing here costs the other operations anything. */
+#include "reclaim/reservation.h"
+#include "registry/write.h"
+
+static size_t aliases_bytes(const string_map *map) {
+    size_t bytes = string_map_bytes(map);
+    EACH_ITEM(map, item) bytes += alias_bytes(reg_container(item, alias, item));
+    return bytes;
+}
+
+static size_t records_bytes(const string_map *map) {
+    size_t bytes = string_map_bytes(map);
+    EACH_ITEM(map, item) bytes += record_bytes(reg_container(item, record, item));
+    return bytes;
+}
+
+reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage) {
+    reg_stats stats = {0};
+    *garbage = NULL;
+    pthread_mutex_lock(&reg->turns);
+    lock_writer(reg);
+    stats.backends = reg->roster.live;
+    stats.models = reg->models.served;
+    stats.waiting = reg->limbo.waiting.nodes;
+    stats.waiting_bytes = reg->limbo.waiting.bytes;
+    epoch_amount kept = generations_kept(reg->generations);
+    stats.kept = kept.nodes;
+    stats.bytes =
+        sizeof *reg + stats.waiting_bytes + kept.bytes + generations_bytes(reg->generations) +
+        member_list_bytes(&reg->roster) + records_bytes(&reg->records) + aliases_bytes(&reg->urls) +
+        aliases_bytes(&reg->instances) + model_index_bytes(&reg->models, &stats.index_entries);
+    if (stats.waiting != 0) *garbage = collect_now(reg);
+    unlock_writer(reg, garbage);
+    pthread_mutex_unlock(&reg->turns);
+    return stats;
+}

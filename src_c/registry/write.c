@@ -1,0 +1,217 @@
+/* Adding, removing and health checks. See write.h for the steps of a write. */
+#include <string.h>
+
+#include "base/memory.h"
+#include "reclaim/slab_pool.h"
+#include "registry/write.h"
+
+/* ---- models ---- */
+
+static void drop_variants(reg_registry *reg, variant *const *variants, size_t count) {
+    for (size_t i = 0; i < count; i++) model_index_drop(&reg->models, variants[i], &reg->limbo);
+}
+
+reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t count,
+                           reg_variant **variants, bool *is_taken, reg_garbage **garbage) {
+    size_t held = 0;
+    if (count != 0) memset(is_taken, 0, count * sizeof *is_taken);
+    if (!begin_write(reg, garbage)) return REG_NO_MEMORY;
+    while (held < count && (variants[held] = model_index_hold(
+                                &reg->models, &models[held], &is_taken[held], &reg->limbo)) != NULL)
+        held++;
+    if (held < count) drop_variants(reg, variants, held);
+    end_write(reg, garbage);
+    return held < count ? REG_NO_MEMORY : REG_OK;
+}
+
+void reg_drop_models(reg_registry *reg, reg_variant *const *variants, size_t count,
+                     reg_garbage **garbage) {
+    *garbage = NULL;
+    lock_writer(reg); /* this cannot fail: it lets go */
+    drop_variants(reg, variants, count);
+    end_write(reg, garbage);
+}
+
+void *reg_variant_object(const reg_variant *v) { return v->object; }
+
+/* ---- add ---- */
+
+static bool reserve_for_add(reg_registry *reg, const reg_entry *entry) {
+    uint64_t now = committed(reg);
+    if (!string_map_reserve(&reg->records, 1, &reg->limbo)) return false;
+    if (!member_list_reserve(&reg->roster, 1, now, &reg->limbo)) return false;
+    for (size_t i = 0; i < entry->variant_count; i++)
+        if (!member_list_reserve(&entry->variants[i]->model->members, 1, now, &reg->limbo))
+            return false;
+    return true;
+}
+
+static void free_unborn(reg_registry *reg, record *r) {
+    if (r->url != NULL) alias_unhold(&reg->urls, r->url, &reg->limbo);
+    if (r->instance != NULL) alias_unhold(&reg->instances, r->instance, &reg->limbo);
+    memory_free(r->memberships);
+    memory_free(load_own(&r->state));
+    record_free(r);
+}
+
+/* Everything a registration needs, none of it visible yet. NULL when memory is out. */
+static record *prepare_record(reg_registry *reg, const reg_entry *entry) {
+    record *r = record_alloc();
+    if (r == NULL) return NULL;
+    state *s = memory_alloc(sizeof *s);
+    store_private(&r->state, s);
+    r->memberships = memberships_new(entry->variants, (uint32_t)entry->variant_count);
+    bool ready = s != NULL && r->memberships != NULL && reserve_for_add(reg, entry);
+    if (ready) r->url = alias_hold(&reg->urls, &entry->url, r, committed(reg), &reg->limbo);
+    ready = ready && r->url != NULL;
+    if (ready && entry->instance.data != NULL) {
+        r->instance = alias_hold(&reg->instances, &entry->instance, r, committed(reg), &reg->limbo);
+        ready = r->instance != NULL;
+    }
+    if (ready) return r;
+    free_unborn(reg, r);
+    return NULL;
+}
+
+static void fill_record(reg_registry *reg, record *r, const reg_entry *entry) {
+    state *s = load_own(&r->state);
+    *s = (state){.version = version_at_work(reg),
+                 .shown.generations = reg->generations,
+                 .definition = entry->definition,
+                 .definition_bytes = known_bytes(entry->definition_bytes),
+                 .definition_born = generation_now(reg->generations),
+                 .checked_at = entry->now,
+                 .health = REG_UNKNOWN,
+                 .owns_definition = true};
+    r->item.key = entry->id;
+    r->id = entry->id_object;
+    r->order = ++reg->orders;
+    r->max_pending = entry->max_pending;
+    r->priority = entry->priority;
+    r->weight = entry->weight;
+    store_private(&r->holds, 1);
+    store_private(&r->health, record_health_word(s));
+    store_private(&r->life, life_alive_since(s->version));
+}
+
+static void enter_lists(reg_registry *reg, record *r) {
+    memberships *m = r->memberships;
+    m->roster_position = member_list_add(&reg->roster, r, (member_traits){0}, committed(reg));
+    for (uint32_t i = 0; i < m->count; i++)
+        m->positions[i] = model_index_add(&reg->models, m->variants[i], i, r, committed(reg));
+}
+
+static reg_status add(reg_registry *reg, const reg_entry *entry) {
+    if (find_record(reg, &entry->id) != NULL) return REG_DUPLICATE;
+    if (instance_is_taken(reg, &entry->instance, NULL)) return REG_INSTANCE_TAKEN;
+    record *r = prepare_record(reg, entry);
+    if (r == NULL) return REG_NO_MEMORY;
+    fill_record(reg, r, entry);
+    enter_lists(reg, r);
+    string_map_put(&reg->records, &r->item);
+    note_choices_changed(reg);
+    commit_write(reg);
+    return REG_OK;
+}
+
+reg_status reg_add(reg_registry *reg, const reg_entry *entry, reg_garbage **garbage) {
+    if (!begin_write(reg, garbage)) return REG_NO_MEMORY;
+    reg_status status = add(reg, entry);
+    end_write(reg, garbage);
+    return status;
+}
+
+/* ---- remove ---- */
+
+/* Marking a member as removed may need a fresh array, once in 2**32 writes: then memory can run out here. */
+static bool reserve_for_remove(reg_registry *reg, const memberships *m) {
+    uint64_t now = committed(reg);
+    if (!member_list_reserve(&reg->roster, 0, now, &reg->limbo)) return false;
+    for (uint32_t i = 0; i < m->count; i++)
+        if (!member_list_reserve(&m->variants[i]->model->members, 0, now, &reg->limbo))
+            return false;
+    return true;
+}
+
+static void leave_lists(reg_registry *reg, const memberships *m) {
+    member_list_remove(&reg->roster, m->roster_position, committed(reg));
+    for (uint32_t i = 0; i < m->count; i++)
+        model_index_remove(&reg->models, m->variants[i]->model, m->positions[i], committed(reg));
+}
+
+static void tidy_lists(reg_registry *reg, const memberships *m) {
+    member_list_tidy(&reg->roster, committed(reg), &reg->limbo);
+    for (uint32_t i = 0; i < m->count; i++)
+        member_list_tidy(&m->variants[i]->model->members, committed(reg), &reg->limbo);
+}
+
+static void unlink_record(reg_registry *reg, record *r) {
+    string_map_remove(&reg->records, &r->item);
+    alias_tidy(&reg->urls, r->url, &reg->limbo);
+    if (r->instance != NULL) alias_tidy(&reg->instances, r->instance, &reg->limbo);
+    tidy_lists(reg, r->memberships);
+    drop_variants(reg, r->memberships->variants, r->memberships->count);
+}
+
+static reg_status remove_record(reg_registry *reg, const reg_key *id, reg_view *last) {
+    record *r = find_record(reg, id);
+    if (r == NULL) return REG_NOT_FOUND;
+    if (!reserve_for_remove(reg, r->memberships)) return REG_NO_MEMORY;
+    leave_lists(reg, r->memberships);
+    alias_drop(r->url, committed(reg));
+    if (r->instance != NULL) alias_drop(r->instance, committed(reg));
+    publish(&r->life, life_dead_since(version_at_work(reg)));
+    note_choices_changed(reg);
+    commit_write(reg);
+    *last = view_at(r, committed(reg));
+    unlink_record(reg, r);
+    record_retire(r, &reg->limbo);
+    return REG_OK;
+}
+
+/* The read ends before what waits is collected, or what was removed would stay until the next write. */
+reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_kept **kept,
+                      reg_garbage **garbage) {
+    if (!begin_write(reg, garbage)) return REG_NO_MEMORY;
+    reg_status status = REG_NO_MEMORY;
+    epoch_slot *reader = epoch_enter();
+    if (reader != NULL) {
+        if (reservation_prepare(reader)) status = remove_record(reg, id, last);
+        if (status == REG_OK) *kept = reservation_take(reader, reg->generations, 1);
+        epoch_leave(reader);
+    }
+    end_write(reg, garbage);
+    return status;
+}
+
+/* ---- health ---- */
+
+reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now,
+                             void *error, size_t error_bytes, reg_garbage **garbage) {
+    *garbage = NULL;
+    state *fresh = memory_alloc(sizeof *fresh);
+    if (fresh == NULL || !begin_write(reg, garbage)) {
+        memory_free(fresh);
+        return REG_NO_MEMORY;
+    }
+    record *r = find_record(reg, id);
+    if (r != NULL) {
+        state *old = load_own(&r->state);
+        *fresh = (state){.shown.generations = reg->generations,
+                         .definition = old->definition,
+                         .definition_bytes = old->definition_bytes,
+                         .definition_born = old->definition_born,
+                         .owns_definition = true,
+                         .error = error,
+                         .error_bytes = known_bytes(error_bytes),
+                         .error_born = generation_now(reg->generations),
+                         .owns_error = error != NULL,
+                         .checked_at = now,
+                         .health = (uint8_t)health};
+        old->owns_definition = false;
+        replace_state(reg, r, fresh);
+    }
+    end_write(reg, garbage);
+    if (r == NULL) memory_free(fresh);
+    return r == NULL ? REG_NOT_FOUND : REG_OK;
+}

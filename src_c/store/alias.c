@@ -1,0 +1,67 @@
+#include "store/alias.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+
+static alias *new_alias(const reg_key *key, struct record *holder) {
+    alias *a = memory_alloc(sizeof *a + key->length);
+    if (a == NULL) return NULL;
+    memcpy(a->text, key->data, key->length);
+    a->item.key = (reg_key){key->hash, a->text, key->length};
+    a->holder = holder;
+    return a;
+}
+
+alias *alias_hold(string_map *map, const reg_key *key, struct record *holder, uint64_t committed,
+                  epoch_limbo *limbo) {
+    string_item *found = string_map_get(map, key);
+    if (found != NULL) {
+        alias *a = reg_container(found, alias, item);
+        a->holders++;
+        return a;
+    }
+    if (!string_map_reserve(map, 1, limbo)) return NULL;
+    alias *a = new_alias(key, holder);
+    if (a == NULL) return NULL;
+    a->holders = 1;
+    store_private(&a->life, life_alive_since(committed + 1));
+    string_map_put(map, &a->item);
+    return a;
+}
+
+static void destroy_alias(epoch_node *node, epoch_release release) {
+    (void)release;
+    memory_free(reg_container(node, alias, node));
+}
+
+size_t alias_bytes(const alias *a) { return sizeof *a + a->item.key.length; }
+
+static size_t bytes_of_node(const epoch_node *node) {
+    return alias_bytes(reg_container(node, alias, node));
+}
+
+static const epoch_kind kind = {.bytes = bytes_of_node, .destroy = destroy_alias};
+
+void alias_drop(alias *a, uint64_t committed) {
+    if (--a->holders == 0) publish(&a->life, life_dead_since(committed + 1));
+}
+
+void alias_tidy(string_map *map, alias *a, epoch_limbo *limbo) {
+    if (a->holders != 0) return;
+    string_map_remove(map, &a->item);
+    epoch_retire(limbo, &a->node, &kind);
+}
+
+void alias_unhold(string_map *map, alias *a, epoch_limbo *limbo) {
+    /* Another write gets the version that this one gives up: whoever found the alias must not take it for that one's. */
+    if (--a->holders == 0) publish(&a->life, life_dead_since(0));
+    alias_tidy(map, a, limbo);
+}
+
+alias *alias_at(string_map *map, const reg_key *key, uint64_t version) {
+    string_item *found = string_map_get(map, key);
+    if (found == NULL) return NULL;
+    alias *a = reg_container(found, alias, item);
+    return life_at(&a->life, version) ? a : NULL;
+}

@@ -1,0 +1,114 @@
+/* The numbers of one backend: in flight, total, average latency. Any thread counts, without a lock.
+ *
+ *   pending   version (31) | claim (1) | in flight (32)
+ *   latency   version (31) | sampled (1) | average in ms (32)
+ *
+ * Each operation is one successful read-modify-write of one word, or one load, and that is where it takes effect.
+ *
+ * In flight must neither wrap at its top nor pass below 0. The decrement compares and swaps. The increment adds in one step where
+ * that cannot reach the top: it has read a value below half of it, and would have to be held up between the read and the addition while
+ * others count up 2**31 times. From half of the top on it compares and swaps too.
+ *
+ * The claim serves select.c, which must know that nobody has seen or changed the count from one moment to another:
+ *   a. A claim is set on a word as it is (`counter_claim`), and turned into one more in flight (`counter_take`) if the word
+ *      is still the same to the last bit. Whoever finds a claim may take it in the setter's place; one left behind harms nobody.
+ *   b. Whoever tells anyone the count takes the claim off first (`counter_value`, `counter_decrement`), or changes the word
+ *      (`counter_increment`), so that a claim which was there before no longer holds.
+ *   c. No claimed word comes back: what lowers the count, and what takes off a claim, raises the version. So versions also
+ *      tell that nothing was decremented between two reads, and the word without its claim that nothing was counted at all.
+ * The versions wrap after 2**31 decrements; c. is relied on within one choice, which is done long before.
+ */
+#ifndef REG_COUNTERS_H
+#define REG_COUNTERS_H
+
+#include "base/atomics.h"
+
+#define COUNTER_CLAIM ((uint64_t)1 << 32)
+#define COUNTER_VERSION ((uint64_t)1 << 33)
+#define LATENCY_SAMPLED ((uint64_t)1 << 32)
+#define LATENCY_VERSION ((uint64_t)1 << 33)
+
+typedef struct counters {
+    _Atomic uint64_t pending;
+    _Atomic uint64_t total;
+    _Atomic uint64_t latency;
+} counters;
+
+/* ---- in flight ---- */
+
+static inline uint32_t counter_in_flight(uint64_t word) { return (uint32_t)word; }
+static inline uint64_t counter_decrements(uint64_t word) { return word >> 33; }
+static inline uint64_t counter_changes(uint64_t word) { return word & ~COUNTER_CLAIM; }
+static inline bool counter_is_claimed(uint64_t word) { return word & COUNTER_CLAIM; }
+
+/* The count, to be told to others: takes a claim off. Lock-free; it tries again only where another thread has counted. */
+static inline uint32_t counter_value(_Atomic uint64_t *pending) {
+    uint64_t seen = load_counted(pending);
+    while (reg_unlikely(counter_is_claimed(seen)) &&
+           !swap_counted(pending, &seen, counter_changes(seen) + COUNTER_VERSION)) {
+    }
+    return counter_in_flight(seen);
+}
+
+/* False at the top, with nothing changed. */
+static inline bool counter_increment(_Atomic uint64_t *pending, uint32_t *value) {
+    uint64_t seen = load_counted(pending);
+    if (reg_likely(counter_in_flight(seen) <= INT32_MAX)) {
+        *value = counter_in_flight(add_counted(pending, 1)) + 1;
+        return true;
+    }
+    do {
+        if (counter_in_flight(seen) == UINT32_MAX) return false;
+    } while (!swap_counted(pending, &seen, seen + 1));
+    *value = counter_in_flight(seen) + 1;
+    return true;
+}
+
+/* False at 0, which it stays. */
+static inline bool counter_decrement(_Atomic uint64_t *pending, uint32_t *value) {
+    uint64_t seen = load_counted(pending), fresh;
+    bool above;
+    do {
+        above = counter_in_flight(seen) != 0;
+        if (reg_unlikely(!above) && !counter_is_claimed(seen)) break;
+        fresh = counter_changes(seen) + COUNTER_VERSION - above;
+    } while (!swap_counted(pending, &seen, fresh));
+    *value = counter_in_flight(seen) - above;
+    return above;
+}
+
+/* Sets a claim on the word as it was `seen`, which becomes the claimed word. False if it is another one by now. */
+static inline bool counter_claim(_Atomic uint64_t *pending, uint64_t *seen) {
+    if (counter_is_claimed(*seen)) return true;
+    uint64_t expected = *seen;
+    *seen |= COUNTER_CLAIM;
+    return swap_counted_once(pending, &expected, *seen) ||
+           expected == *seen; /* or somebody else has set the same */
+}
+
+/* One more in flight, if the word is still `claimed`. */
+static inline bool counter_take(_Atomic uint64_t *pending, uint64_t claimed) {
+    return swap_counted_once(pending, &claimed, counter_changes(claimed) + 1);
+}
+
+/* ---- latency ---- */
+
+static inline bool latency_is_sampled(uint64_t word) { return word & LATENCY_SAMPLED; }
+static inline uint32_t latency_of(uint64_t word) { return (uint32_t)word; }
+
+/* Exponential moving average with weight 1/5 in integers; the first sample sets it. Returns the new average in ms. */
+static inline uint32_t latency_update(_Atomic uint64_t *latency, uint32_t sample) {
+    uint64_t seen = load_counted(latency), average, version;
+    do {
+        uint64_t old = latency_of(seen);
+        average = latency_is_sampled(seen) ? (sample + 4 * old) / 5 : sample;
+        version = (seen & ~(LATENCY_VERSION - 1)) + LATENCY_VERSION;
+    } while (!swap_counted(latency, &seen, version | LATENCY_SAMPLED | average));
+    return (uint32_t)average;
+}
+
+static inline uint32_t latency_average(_Atomic uint64_t *latency) {
+    return latency_of(load_counted(latency));
+}
+
+#endif

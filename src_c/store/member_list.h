@@ -1,0 +1,124 @@
+/* A published list of records in registration order: the roster of all backends, and for each model those that serve it.
+ *
+ * A member is in the list from version `added` to version `removed`, so a reader at V sees exactly V's members (version.h), whatever the
+ * writer does meanwhile. Versions are kept as ticks, 32-bit distances from the array's `base`:
+ *
+ *   array   | base | length | previous | phase | member 0 | member 1 | ...
+ *   member  | record (64) | added (32) | removed (32) | context length (32) | capabilities (8) |
+ *           | slot (24) |                                        added <= tick < removed: a member
+ *
+ * The traits are those of the model as this record serves it. What choices read of them never
+ * changes: a record whose definition of the model does leaves the list and joins it again in one
+ * write. The slot tells where this list stands among the record's own memberships, so a member that
+ * moves finds its position there in O(1). A redefinition changes slots, so only the lock's holder
+ * reads them, and they are bytes of their own: readers load the byte beside them.
+ *
+ * `added` is non-decreasing, so the members of a version are a prefix of the array, minus removals.
+ *
+ * Who writes what: the writer lock's holder appends behind `length` and then publishes it, marks
+ * removals in place, and now and then renews the array: it publishes a fresh one without the removed
+ * members, which knows all versions from its base on; a reader at an older version follows
+ * `previous`. Members that joined out of order (a model added to an old backend) stand at the end; a
+ * reader sorts that tail, a writer merges it once it is long.
+ *
+ * Cost. A renewal is O(members), O(members * log) with a tail. It happens when the array is full,
+ * when the removed members are about as many as the others, or when the tail is long: each time
+ * after changes in proportion to the members, so a change is O(1) amortised, O(log) in a tail.
+ * Backends that share their models change all of these lists together. If the lists were renewed
+ * together too, one write would renew thousands. So each array has a random phase, which shifts all
+ * three limits: of lists with n members each, about 6 in n are renewed in any one write.
+ */
+#ifndef REG_MEMBER_LIST_H
+#define REG_MEMBER_LIST_H
+
+#include "reclaim/epoch.h"
+
+struct record;
+
+typedef struct member_traits {
+    uint32_t context_length; /* tokens */
+    uint8_t capabilities;    /* REG_VISION and so on */
+    uint8_t slot[3];         /* see member_slot; under the lock */
+} member_traits;
+
+/* Where the list stands among the record's memberships. The last slot means this or a later one. */
+#define MEMBER_LAST_SLOT (((uint32_t)1 << 24) - 1)
+
+static inline uint32_t member_slot(const member_traits *t) {
+    return (uint32_t)t->slot[2] << 16 | (uint32_t)t->slot[1] << 8 | t->slot[0];
+}
+
+static inline void member_set_slot(member_traits *t, uint32_t slot) {
+    if (slot > MEMBER_LAST_SLOT) slot = MEMBER_LAST_SLOT;
+    t->slot[0] = (uint8_t)slot;
+    t->slot[1] = (uint8_t)(slot >> 8);
+    t->slot[2] = (uint8_t)(slot >> 16);
+}
+
+typedef struct member {
+    struct record *record;
+    uint32_t added;
+    _Atomic uint32_t removed;
+    member_traits traits;
+} member;
+
+_Static_assert(sizeof(member) == 24, "a list of a model has 24 bytes for each backend");
+
+typedef struct member_array {
+    epoch_node node;
+    struct member_array *previous; /* see version.h for when it may be followed */
+    uint64_t base;
+    uint64_t newest; /* the highest order of a member; under the lock */
+    uint32_t capacity;
+    _Atomic uint32_t length;
+    _Atomic uint32_t late_from;  /* members from here on joined out of order; UINT32_MAX: none */
+    _Atomic uint32_t top_weight; /* no member's weight is above it */
+    _Atomic bool
+        is_uneven;  /* not all members have the same weight, perhaps: one that was removed counts */
+    uint16_t phase; /* random: when this array is renewed; under the lock */
+    member members[];
+} member_array;
+
+typedef struct member_list {
+    _Atomic(member_array *) array; /* NULL until the first reserve */
+    uint32_t live;
+    uint32_t dead; /* removed, but still in the array */
+    uint32_t seed; /* of its arrays' phases, different in every list */
+    bool is_roster;
+} member_list;
+
+/* What a reader at one version sees of a list. */
+typedef struct member_reading {
+    member_array *array; /* NULL: nothing */
+    uint32_t length;
+    uint32_t late_from;
+    uint32_t tick;
+} member_reading;
+
+/* Inside an epoch, with a version loaded in it. Wait-free. */
+member_reading member_list_read(member_list *list, uint64_t version);
+
+/* For members within the length that was read. */
+static inline bool member_is_in(const member *m, uint32_t tick) {
+    return tick < load_published(&((member *)m)->removed);
+}
+
+/* All below: under the lock. `committed` is the clock, the write at work is committed + 1. */
+
+/* Makes room for `extra` members and for marking at the write at work. False when memory is out: nothing changed for anyone. */
+bool member_list_reserve(member_list *list, uint32_t extra, uint64_t committed, epoch_limbo *limbo);
+/* Appends after a reserve; returns the position. Cannot fail. `traits` have the slot. */
+uint32_t member_list_add(member_list *list, struct record *record, member_traits traits,
+                         uint64_t committed);
+/* The member at `position` has another slot among its record's memberships. */
+void member_list_set_slot(member_list *list, uint32_t position, uint32_t slot);
+/* Marks the member at `position` as removed, after a reserve. Cannot fail. */
+void member_list_remove(member_list *list, uint32_t position, uint64_t committed);
+/* After the commit: drops removed members once they are a large part. */
+void member_list_tidy(member_list *list, uint64_t committed, epoch_limbo *limbo);
+/* Hands the array to the limbo, or frees it at once where `limbo` is NULL and no reader is left. */
+void member_list_retire(member_list *list, epoch_limbo *limbo);
+/* Of the array that is published. */
+size_t member_list_bytes(const member_list *list);
+
+#endif

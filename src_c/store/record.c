@@ -1,0 +1,94 @@
+#include "store/record.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "reclaim/slab_pool.h"
+
+static size_t memberships_bytes(uint32_t count) {
+    return sizeof(memberships) + count * (sizeof(variant *) + sizeof(uint32_t));
+}
+
+memberships *memberships_new(variant *const *variants, uint32_t count) {
+    memberships *m = memory_alloc(memberships_bytes(count));
+    if (m == NULL) return NULL;
+    m->count = count;
+    m->positions = (uint32_t *)(m->variants + count);
+    if (count != 0) memcpy(m->variants, variants, count * sizeof *variants);
+    return m;
+}
+
+void record_moved(record *r, member_list *list, uint32_t slot, uint32_t position) {
+    memberships *m = r->memberships;
+    if (list->is_roster) {
+        m->roster_position = position;
+        return;
+    }
+    if (reg_unlikely(slot == MEMBER_LAST_SLOT))
+        while (&m->variants[slot]->model->members != list) slot++;
+    m->positions[slot] = position;
+}
+
+static state *state_of(const epoch_node *node) { return reg_container(node, state, shown.node); }
+
+static void destroy_state(epoch_node *node, epoch_release release) {
+    state *s = state_of(node);
+    if (s->owns_definition) release(s->definition);
+    if (s->owns_error) release(s->error);
+    memory_free(s);
+}
+
+/* With the objects that it owns. */
+static size_t bytes_of_state(const epoch_node *node) {
+    const state *s = state_of(node);
+    return sizeof *s + (s->owns_definition ? s->definition_bytes : 0) +
+           (s->owns_error ? s->error_bytes : 0);
+}
+
+/* Views show the objects of a state for as long as it owns them. */
+static uint32_t birth_of_state(const epoch_node *node) {
+    const state *s = state_of(node);
+    uint32_t born = s->owns_definition ? s->definition_born : GENERATION_NEVER;
+    return s->owns_error && s->error_born < born ? s->error_born : born;
+}
+
+static const epoch_kind state_kind = {
+    .bytes = bytes_of_state, .destroy = destroy_state, .born = birth_of_state};
+
+void state_retire(state *s, epoch_limbo *limbo) {
+    epoch_retire(limbo, &s->shown.node, &state_kind);
+}
+
+/* A hold less. The last one frees the record and returns its last state: readers lost sight of both at the same time. */
+static epoch_node *drop_hold(record *r, epoch_release release) {
+    if (sub_counted(&r->holds, 1) != 1) return NULL;
+    state *last = load_own(&r->state);
+    last->shown.node = (epoch_node){.kind = &state_kind};
+    release(r->id);
+    record_free(r);
+    return &last->shown.node;
+}
+
+void record_drop(record *r, epoch_release release) {
+    epoch_destroy(drop_hold(r, release), release);
+}
+
+static epoch_node *unwrap_record(epoch_node *node, epoch_release release) {
+    return drop_hold(reg_container(node, record, node), release);
+}
+
+static size_t bytes_of_record(const epoch_node *node) {
+    record *r = reg_container(node, record, node);
+    return sizeof *r + bytes_of_state(&load_own(&r->state)->shown.node);
+}
+
+static const epoch_kind record_kind = {.bytes = bytes_of_record, .unwrap = unwrap_record};
+
+void record_retire(record *r, epoch_limbo *limbo) {
+    memory_free(r->memberships);
+    epoch_retire(limbo, &r->node, &record_kind);
+}
+
+size_t record_bytes(const record *r) {
+    return sizeof *r + sizeof(state) + memberships_bytes(r->memberships->count);
+}

@@ -1,0 +1,1 @@
+"""What tests and long checks share."""

@@ -1,0 +1,324 @@
+"""Registries with a planted bug each: what the checks of `long` have to catch."""
+
+from __future__ import annotations
+
+import atexit
+import mmap
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from registry import (
+    Backend,
+    BackendNotFoundError,
+    BackendStatus,
+    BackendView,
+    Lease,
+    Model,
+    Registry,
+    _json,
+)
+from registry.fleet import file as fleet_file
+from registry.stats import RegistryStats
+from support.linearizability import IDS
+
+# Seconds in which another thread comes in between. With nothing but luck, a check would miss the bug now and then.
+GAP = 1e-5
+backends_lock = threading.Lock()
+index_lock = threading.Lock()
+
+
+class CheckThenAct(Registry):
+    """The bug of the field: chooses first, and counts later."""
+
+    def acquire(self, model_id: str, /, **arguments: Any) -> Lease:
+        chosen = self.select(model_id, **arguments)
+        time.sleep(GAP)
+        return super().acquire(
+            model_id, exclude=[backend_id for backend_id in IDS if backend_id != chosen.id]
+        )
+
+
+class StaleReads(Registry):
+    """Tells what it found the last time."""
+
+    def get_backend(self, backend_id: str, /) -> BackendView | None:
+        last = LAST.get((id(self), backend_id), super().get_backend(backend_id))
+        LAST[id(self), backend_id] = super().get_backend(backend_id)
+        return last
+
+
+LAST: dict[tuple[int, str], BackendView | None] = {}
+
+
+class IdsThenViews(Registry):
+    """Asks who is there, and then each one what it is."""
+
+    def get_healthy_backends(self) -> list[BackendView]:
+        ids = list(self)
+        time.sleep(GAP)
+        views = [self.get_backend(backend_id) for backend_id in ids]
+        return [view for view in views if view is not None and view.status is BackendStatus.HEALTHY]
+
+    def get_backends_for_model(self, model_id: str, /) -> list[BackendView]:
+        ids = [view.id for view in super().get_backends_for_model(model_id)]
+        time.sleep(GAP)
+        return [view for view in map(self.get_backend, ids) if view is not None]
+
+
+class TwoWrites(Registry):
+    """Writes the status, and then its error."""
+
+    def update_status(self, backend_id: str, /, status: Any, error: str | None = None) -> None:
+        super().update_status(backend_id, status)
+        time.sleep(GAP)
+        super().update_status(backend_id, status, error)
+
+
+class TriesTwice(Registry):
+    """Takes a second lease where another thread came in between, and forgets the first one."""
+
+    def acquire(self, model_id: str, /, **arguments: Any) -> Lease:
+        before = sum(view.pending_requests for view in self.get_all_backends())
+        lease = super().acquire(model_id, **arguments)
+        if sum(view.pending_requests for view in self.get_all_backends()) == before + 1:
+            return lease
+        LOST.append(lease)
+        return super().acquire(model_id, **arguments)
+
+
+LOST: list[Lease] = []
+
+
+class MissesCancellation(Registry):
+    """Gives a lease back after an exception, but not after a cancellation, which is none of `Exception`."""
+
+    def acquire(self, model_id: str, /, **arguments: Any) -> Any:
+        return Careless(super().acquire(model_id, **arguments))
+
+
+class Careless:
+    """The lease of such a registry."""
+
+    active = True
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        LOST.append(lease)
+
+    def __enter__(self) -> Careless:
+        return self
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        if kind is None or issubclass(kind, Exception):
+            self.lease.release()
+
+    async def __aenter__(self) -> Careless:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.__exit__(*error)
+
+
+class ReleasesById(Registry):
+    """A lease that knows its backend by the id alone."""
+
+    def acquire(self, model_id: str, /, **arguments: Any) -> Any:
+        return ById(self, super().acquire(model_id, **arguments))
+
+
+class ById:
+    """The lease of such a registry."""
+
+    def __init__(self, registry: Registry, lease: Lease) -> None:
+        self.registry, self.backend = registry, lease.backend
+        LOST.append(lease)
+
+    def release(self, _latency_ms: int) -> bool:
+        with suppress(BackendNotFoundError):
+            self.registry.decrement_pending(self.backend.id)
+        return True
+
+
+def resident_block(size: int) -> mmap.mmap:
+    """Memory that shows in the process's size, whatever free memory earlier tests have left."""
+    block = mmap.mmap(-1, size)
+    block.write(b"x" * size)
+    return block
+
+
+class KeepsRemoved(Registry):
+    """Keeps 256 bytes for each backend that was removed."""
+
+    def __init__(self) -> None:
+        self.removed = 0
+        self.blocks: list[mmap.mmap] = []
+
+    def remove_backend(self, backend_id: str, /) -> BackendView:
+        self.removed += 1
+        if self.removed % 1024 == 0:
+            self.blocks.append(resident_block(256 * 1024))
+        return super().remove_backend(backend_id)
+
+
+class KeepsThreads(Registry):
+    """Something for each thread, which nobody frees."""
+
+    def __init__(self) -> None:
+        self.slots: dict[threading.Thread, mmap.mmap] = {}
+
+    def get_all_backends(self) -> list[BackendView]:
+        self.slots[threading.current_thread()] = resident_block(32768)
+        return super().get_all_backends()
+
+
+class WrongAverage(Registry):
+    """Rounds to the nearest."""
+
+    def update_latency(self, backend_id: str, latency_ms: int, /) -> int:
+        view = self.get_backend(backend_id)
+        old = view.avg_latency_ms if view is not None else 0
+        return super().update_latency(
+            backend_id, latency_ms + (latency_ms < 2**32 - 1 and (latency_ms + 4 * old) % 5 > 2)
+        )
+
+
+class ForgetsForks(Registry):
+    """A lock of its own, which nobody puts in order in a child."""
+
+    def stats(self) -> RegistryStats:
+        with backends_lock:
+            time.sleep(0.001)
+            return super().stats()
+
+
+class WaitsAtExit(Registry):
+    """An exit waits for a call that a daemon thread is in."""
+
+    def __init__(self) -> None:
+        atexit.register(backends_lock.acquire)
+
+    def stats(self) -> RegistryStats:
+        backends_lock.acquire()
+        raise SystemExit
+
+
+class CrashesAtExit(Registry):
+    """An exit frees what a daemon thread still uses."""
+
+    def __init__(self) -> None:
+        atexit.register(os.kill, os.getpid(), signal.SIGSEGV)
+
+
+class TwoOrders(Registry):
+    """The original's deadlock: one call takes the index and then the backends, another one the backends and then the index."""
+
+    def get_backends_for_model(self, model_id: str, /) -> list[BackendView]:
+        with index_lock, backends_lock:
+            return super().get_backends_for_model(model_id)
+
+    def update_models(self, backend_id: str, /, models: Iterable[Model]) -> None:
+        with backends_lock:
+            time.sleep(0.0001)
+            with index_lock:
+                super().update_models(backend_id, models)
+
+
+class NotReentrant(Registry):
+    """A call that is interrupted by a signal handler or the collector, which calls it again, waits for itself."""
+
+    def increment_total_requests(self, backend_id: str, /) -> int:
+        with backends_lock:
+            time.sleep(0.001)  # longer than from one signal to the next
+            return super().increment_total_requests(backend_id)
+
+
+class CallsUserCodeUnderItsLock(Registry):
+    """An iterable that is read under a lock may call whatever takes it."""
+
+    def increment_pending_many(self, ids: Iterable[str], /) -> list[int]:
+        with backends_lock:
+            return super().increment_pending_many(list(ids))
+
+    def increment_total_requests(self, backend_id: str, /) -> int:
+        with backends_lock:
+            return super().increment_total_requests(backend_id)
+
+
+class TrustsSubclasses(Registry):
+    """Asks a str subclass what it is."""
+
+    def get_backend(self, backend_id: Any, /) -> BackendView | None:
+        return super().get_backend(str(backend_id) if isinstance(backend_id, str) else backend_id)
+
+
+class CountsBeforeItChecks(Registry):
+    """A call that raises has changed something."""
+
+    def increment_pending_many(self, ids: Iterable[str], /) -> list[int]:
+        return [self.increment_pending(backend_id) for backend_id in ids]
+
+
+class AddsBeforeItChecks(Registry):
+    """A backend that is refused stays all the same."""
+
+    def set_mdns_instance(self, backend_id: str, /, instance: str | None) -> None:
+        self.update_status(backend_id, "draining")
+        super().set_mdns_instance(backend_id, instance)
+
+
+class WrongErrors(Registry):
+    """An error that is neither of the contract's nor the caller's own."""
+
+    def acquire(self, model_id: str, /, **arguments: Any) -> Lease:
+        if not isinstance(model_id, str):
+            raise AttributeError(model_id)
+        return super().acquire(model_id, **arguments)
+
+
+class LosesLongIds(Registry):
+    """Keeps only so much of an id."""
+
+    def add_backend(self, backend: Backend, /) -> None:
+        super().add_backend(
+            replace(backend, id=backend.id[:1000]) if type(backend) is Backend else backend
+        )
+
+
+class TrustsHashes(Registry):
+    """Keeps its ids in so many lists, by the low bits of their hashes."""
+
+    def __init__(self) -> None:
+        self.buckets: list[list[str]] = [[] for _ in range(256)]
+
+    def add_backend(self, backend: Backend, /) -> None:
+        super().add_backend(backend)
+        bucket = self.buckets[hash(backend.id) % len(self.buckets)]
+        if backend.id not in bucket:
+            bucket.append(backend.id)
+
+
+def names_no_place() -> None:
+    """From now on, the errors of JSON documents name no place."""
+
+    def decode(text: str | bytes, form: type[Any]) -> Any:
+        return msgspec.json.decode(text, type=form)
+
+    _json.decode = decode
+
+
+def breaks_on_unknown_keys() -> None:
+    """From now on, a key that is not known is more than a warning."""
+
+    def fail(file: str, place: str, table: dict[str, Any], known: tuple[str, ...]) -> None:
+        if not table.keys() <= set(known):
+            raise KeyError(place)
+
+    fleet_file._warn_in_table = fail

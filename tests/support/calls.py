@@ -1,0 +1,92 @@
+"""Every operation of a registry, and arguments that it takes: what checks of all operations derive theirs from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from registry import Backend, Model, Registry, Requirements
+
+CHOICE = ("policy", "require", "exclude", "allow_unknown")
+
+# The names of the arguments, as errors tell them.
+OPERATIONS: Mapping[str, tuple[str, ...]] = {
+    "add_backend": ("backend",),
+    "remove_backend": ("backend_id",),
+    "get_backend": ("backend_id",),
+    "get_all_backends": (),
+    "get_healthy_backends": (),
+    "get_backends_for_model": ("model_id",),
+    "backend_count": (),
+    "model_count": (),
+    "update_status": ("backend_id", "status", "error"),
+    "update_models": ("backend_id", "models"),
+    "add_model": ("backend_id", "model"),
+    "remove_model": ("backend_id", "model_id"),
+    "increment_pending": ("backend_id",),
+    "decrement_pending": ("backend_id",),
+    "increment_total_requests": ("backend_id",),
+    "update_latency": ("backend_id", "latency_ms"),
+    "increment_pending_many": ("ids",),
+    "decrement_pending_many": ("ids",),
+    "update_latency_many": ("ids", "samples"),
+    "acquire": ("model_id", *CHOICE),
+    "select": ("model_id", *CHOICE),
+    "explain": ("model_id", *CHOICE),
+    "release": ("latency_ms", "failed"),
+    "has_backend_url": ("url",),
+    "set_mdns_instance": ("backend_id", "instance"),
+    "find_by_mdns_instance": ("instance",),
+    "stats": (),
+    "to_json": (),
+    "__contains__": ("member",),
+    "__iter__": (),
+    "__len__": (),
+    "__repr__": (),
+}
+
+# A fresh argument of each name.
+ARGUMENTS: Mapping[str, Callable[[], Any]] = {
+    "backend": lambda: Backend(
+        "y", "y", "http://y", models=[Model("m"), Model("n")], metadata={"mdns_instance": "j"}
+    ),
+    "backend_id": lambda: "x",
+    "status": lambda: "healthy",
+    "error": lambda: "e",
+    "models": lambda: [Model("m"), Model("o")],
+    "model": lambda: Model("p"),
+    "model_id": lambda: "m",
+    "latency_ms": lambda: 5,
+    "ids": lambda: ["x", "x"],
+    "samples": lambda: [1, 2],
+    "policy": lambda: "round_robin",
+    "require": Requirements,
+    "exclude": lambda: ["z"],
+    "allow_unknown": lambda: True,
+    "failed": lambda: False,
+    "url": lambda: "http://X:80",
+    "instance": lambda: "i",
+    "member": lambda: "x",
+}
+
+
+def filled(make: Callable[[], Registry] = Registry) -> Registry:
+    """A registry in which every operation finds what it asks for."""
+    registry = make()
+    registry.add_backend(
+        Backend("x", "x", "http://x", models=[Model("m")], metadata={"mdns_instance": "i"})
+    )
+    registry.update_status("x", "healthy")
+    registry.increment_pending("x")
+    return registry
+
+
+def call(registry: Registry, operation: str, **given: Any) -> Any:
+    """Calls it with these arguments, and for the rest with those of `ARGUMENTS`."""
+    arguments = {
+        name: given[name] if name in given else ARGUMENTS[name]() for name in OPERATIONS[operation]
+    }
+    keywords = {name: arguments.pop(name) for name in (*CHOICE, "failed") if name in arguments}
+    if operation == "release":
+        return registry.acquire("m").release(*arguments.values(), **keywords)
+    return getattr(registry, operation)(*arguments.values(), **keywords)

@@ -1,0 +1,239 @@
+"""What a fuzzer feeds: bytes as a sequence of calls, as a JSON document, as a fleet file. Each raises where a promise is broken.
+
+A document is the bytes themselves, or a good one that they change: `DOCUMENTS` with other values, with keys missing and too many.
+
+`long.fuzz` drives them by coverage; tests/support/corpus has what it kept, which the tests replay.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from registry import (
+    Backend,
+    BackendStatus,
+    BackendView,
+    FleetFileError,
+    Model,
+    Policy,
+    Registry,
+    Requirements,
+    load_fleet,
+)
+from support.machine import RegistryMachine
+from support.oracle import Request
+
+T = TypeVar("T")
+
+CORPUS = Path(__file__).parent / "corpus"
+
+IDS = ("h0", "h1", "h2", "ü", "d\0", "d")
+MODELS = tuple(
+    Model(f"m{n}", context_length=4096 * (1 + n % 2), supports_tools=n % 3 == 0)
+    for n in range(1, 5)
+)
+URLS = ("http://h1", "HTTP://H1:80/", "http://h2:8000", "https://h1")
+SAMPLES = (0, 1, 7, 1000, 2**30, 2**32 - 1)
+VALUES: tuple[Any, ...] = (
+    None, True, False, 0, 1, -1, 1000, 1001, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63, 2**64, -(2**63), 2**70, 0.5, 1e400, -0.0, float("nan"),
+    "", "a", "m", "ü", "\0", "\ud800", "'\"\n\\", "] must be [", "x" * 1001, "http://h", "HTTPS://[::1]:8/", "http://", "vllm", "static", "healthy",
+    "2026-01-01T00:00:00Z", "2026-01-01", "0001-01-01T00:00:00+14:00", "mdns_instance", "m must be n", [], {},
+)  # fmt: skip
+MODEL = {
+    "id": "m",
+    "name": "n",
+    "context_length": 1,
+    "supports_tools": True,
+    "max_output_tokens": None,
+}
+BACKEND = {
+    "id": "b", "name": "n", "url": "http://h", "backend_type": "vllm", "models": [MODEL], "discovery_source": "static",
+    "metadata": {"mdns_instance": "i"}, "priority": 0, "max_pending": None, "weight": 1,
+}  # fmt: skip
+VIEW = {
+    **BACKEND, "status": "healthy", "last_health_check": "2026-01-01T00:00:00Z", "last_error": None,
+    "pending_requests": 1, "total_requests": 2, "avg_latency_ms": 3,
+}  # fmt: skip
+TABLE = {
+    "name": "n", "url": "http://h", "type": "vllm", "id": "b", "models": ["m", {"id": "o", "context_length": 1}],
+    "metadata": {"mdns_instance": "i"}, "priority": 0, "max_pending": 1, "weight": 1,
+}  # fmt: skip
+DOCUMENTS: tuple[tuple[type[Any], Any], ...] = (
+    (Model, MODEL),
+    (Backend, BACKEND),
+    (BackendView, VIEW),
+)
+REQUIREMENTS = (None, Requirements(), Requirements(tools=True), Requirements(min_context=5000))
+
+
+class Source:
+    """Choices, one byte each, as long as there are bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = iter(data)
+
+    def one(self, choices: tuple[T, ...]) -> T:
+        return choices[next(self.data) % len(choices)]
+
+    def some(self, choices: tuple[T, ...]) -> list[T]:
+        return [self.one(choices) for _ in range(self.one((0, 1, 2, 4)))]
+
+    def distinct(self, choices: tuple[T, ...]) -> list[T]:
+        return list(dict.fromkeys(self.some(choices)))
+
+    def request(self) -> Request:
+        model_id, policy, require = (
+            self.one(("m1", "m2", "m3", "m5")),
+            self.one(tuple(Policy)),
+            self.one(REQUIREMENTS),
+        )
+        return Request(
+            model_id, policy, require, self.distinct(IDS), allow_unknown=self.one((False, True))
+        )
+
+    def limits(self) -> dict[str, Any]:
+        return {
+            "priority": self.one((0, -1, 1)),
+            "max_pending": self.one((None, 1, 2)),
+            "weight": self.one((1, 2, 1000)),
+        }
+
+    def changed(self, document: Any) -> Any:
+        """A copy with a few values in other places, as long as the bytes last."""
+        document = copy.deepcopy(document)
+        with suppress(StopIteration):
+            while document:
+                place = document
+                while isinstance(place, (dict, list)) and place:
+                    inside = tuple(place) if isinstance(place, dict) else tuple(range(len(place)))
+                    key = self.one(inside)
+                    if not isinstance(place[key], (dict, list)) or self.one((True, False)):
+                        self.change(place, key)
+                        break
+                    place = place[key]
+        return document
+
+    def change(self, place: Any, key: Any) -> None:
+        """One value there is replaced, deleted, or given once more."""
+        match self.one((0, 1, 2, 3)):
+            case 0:
+                place[key] = copy.deepcopy(self.one(VALUES))
+            case 1:
+                del place[key]
+            case 2 if isinstance(place, list):
+                place.append(copy.deepcopy(place[key]))
+            case _ if isinstance(place, dict):
+                place[str(self.one(VALUES))[:2000]] = copy.deepcopy(self.one((place[key], *VALUES)))
+
+
+def toml(value: Any) -> str:
+    """As TOML writes it; what it has no form for, as JSON does."""
+    if isinstance(value, dict):
+        return (
+            "{"
+            + ", ".join(f"{json.dumps(key)} = {toml(item)}" for key, item in value.items())
+            + "}"
+        )
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value).replace("Infinity", "inf").replace("NaN", "nan")
+
+
+# A rule of the machine, and how its arguments are read.
+RULES: tuple[tuple[str, Callable[[Source], tuple[Any, ...]]], ...] = (
+    ("add", lambda s: (s.one(IDS), s.distinct(MODELS), s.one(URLS), s.one((None, "i1", "i2", "")), s.limits())),
+    ("remove", lambda s: (s.one(IDS),)),
+    ("update_status", lambda s: (s.one(IDS), s.one(tuple(BackendStatus)), s.one((None, "boom", "ü")))),
+    ("update_models", lambda s: (s.one(IDS), s.distinct(MODELS))),
+    ("add_model", lambda s: (s.one(IDS), s.one(MODELS))),
+    ("remove_model", lambda s: (s.one(IDS), s.one(MODELS).id)),
+    ("count", lambda s: (s.one(IDS), s.one(("increment_pending", "decrement_pending", "increment_total_requests")))),
+    ("update_latency", lambda s: (s.one(IDS), s.one(SAMPLES))),
+    ("count_many", lambda s: (s.some(IDS), s.one(("increment_pending_many", "decrement_pending_many")))),
+    ("update_latency_many", lambda s: (list(zip(s.some(IDS), itertools.repeat(s.one(SAMPLES)))),)),
+    ("set_mdns_instance", lambda s: (s.one(IDS), s.one((None, "i1", "i2", "")))),
+    ("acquire", lambda s: (s.request(),)),
+    ("select", lambda s: (s.request(),)),
+    ("explain", lambda s: (s.request(),)),
+    ("release", lambda s: (s.one(tuple(range(8))), s.one(SAMPLES), s.one((False, True)))),
+    ("same_state", lambda _: ()),
+)  # fmt: skip
+
+
+def steps(data: bytes) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """The calls that the bytes stand for."""
+    source = Source(data)
+    while True:
+        try:
+            name, read = source.one(RULES)
+            arguments = read(source)
+        except StopIteration:
+            return
+        yield name, arguments
+
+
+def calls(data: bytes, make: Callable[[], Registry] = Registry) -> None:
+    """A sequence of calls on the registry and on the oracle."""
+    machine = RegistryMachine()
+    machine.start()
+    machine.real = make()
+    for name, arguments in steps(data):
+        if name != "release" or machine.leases:
+            getattr(machine, name)(*arguments)
+    machine.same_state()
+    machine.teardown()
+
+
+def names(error: Exception, place: str) -> None:
+    """What was refused is told with its place."""
+    assert str(error).startswith(place), f"the error names no place: {error}"
+
+
+def documents(data: bytes) -> None:
+    """JSON of each kind: refused with the place, or read so that it comes back the same."""
+    if not data:
+        return None
+    kind, document = DOCUMENTS[data[0] % len(DOCUMENTS)]
+    text = data[1:]
+    if data[0] >= 128:
+        text = json.dumps(Source(text).changed(document)).encode()
+    try:
+        read = kind.from_json(text)
+    except ValueError as error:
+        return names(error, "$")
+    assert kind.from_json(read.to_json()) == read
+    hash(read)
+    return None
+
+
+def fleets(data: bytes) -> None:
+    """A fleet file: refused with its name, or read so that a registry takes all of it."""
+    text = data[1:]
+    if data[:1] >= b"\x80":
+        text = f"backends = {toml(Source(text).changed([TABLE]))}".encode()
+    with tempfile.NamedTemporaryFile(suffix=".toml") as file:
+        file.write(text)
+        file.flush()
+        try:
+            read = load_fleet(file.name)
+            registry = Registry.from_fleet(file.name)
+        except FleetFileError as error:
+            return names(error, file.name)
+    assert list(registry) == [backend.id for backend in read]
+    for backend in read:
+        assert Backend.from_json(backend.to_json()) == backend
+    return None
+
+
+TARGETS: Mapping[str, Callable[..., None]] = {
+    "calls": calls,
+    "documents": documents,
+    "fleets": fleets,
+}

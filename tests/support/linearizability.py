@@ -1,0 +1,317 @@
+"""Whether what threads saw can be explained by one order of their operations: recording, and the search of Wing and Gong with Lowe's memory.
+
+(J. Wing, C. Gong: Testing and verifying concurrent objects, 1993; G. Lowe: Testing for linearizability, 2017.)
+
+A call becomes one step, or several where the contract promises no more than each by itself: a release is three counts (average, total, in
+flight), a view is one instant of definition and status, and then of each counter as it is passed. Steps of one thread keep their order; a
+step whose call ended before another one's began comes before it. The search looks for an order in which the oracle gives every
+result that was seen.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from time import perf_counter_ns
+from typing import Any
+
+from registry import Backend, BackendStatus, Model, NoBackendAvailableError, Registry, RegistryError
+from support.oracle import Entry, OracleRegistry, Request
+from support.threads import run_threads
+
+IDS = ("a", "b", "c")
+MODELS = ("m", "n")
+
+
+@dataclass
+class Spec:
+    """The oracle, and the registrations that calls refer to across their steps: those of leases, and of views half read."""
+
+    oracle: OracleRegistry = field(default_factory=OracleRegistry)
+    known: dict[int, Entry | None] = field(default_factory=dict)
+
+    def clone(self) -> Spec:
+        """A copy that shares nothing that changes."""
+        entries = [
+            *self.oracle.entries.values(),
+            *(entry for entry in self.known.values() if entry is not None),
+        ]
+        copies: dict[int, Entry] = {id(entry): replace(entry) for entry in entries}
+        fresh = Spec(
+            known={number: entry and copies[id(entry)] for number, entry in self.known.items()}
+        )
+        fresh.oracle.entries = {
+            name: copies[id(entry)] for name, entry in self.oracle.entries.items()
+        }
+        return fresh
+
+    def fingerprint(self) -> tuple[Any, ...]:
+        """Equal where two specs will behave the same."""
+        places = {id(entry): place for place, entry in enumerate(self.oracle.entries.values())}
+
+        def values(entry: Entry | None) -> Any:
+            return entry and (
+                entry.backend,
+                entry.status,
+                entry.pending,
+                entry.total,
+                entry.average,
+            )
+
+        known = [
+            (number, places.get(id(entry), values(entry)))
+            for number, entry in sorted(self.known.items())
+        ]
+        return tuple(values(entry) for entry in self.oracle.entries.values()), tuple(known)
+
+
+# What a step does to a spec: its result, to be compared with what was seen.
+Effect = Callable[[Spec], Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a call, and what was seen of it."""
+
+    thread: int
+    began: int
+    ended: int
+    name: str
+    effect: Effect
+    seen: Any
+
+
+def explains(steps: list[Step], start: Spec) -> bool:
+    """Whether some order of the steps gives every result that was seen."""
+    lanes = [
+        [step for step in steps if step.thread == thread]
+        for thread in sorted({step.thread for step in steps})
+    ]
+    tried: set[tuple[Any, ...]] = set()
+    stack = [(tuple(0 for _ in lanes), start)]
+    while stack:
+        done, spec = stack.pop()
+        heads = [lane[at] if at < len(lane) else None for lane, at in zip(lanes, done, strict=True)]
+        open_heads = [step for step in heads if step is not None]
+        if not open_heads:
+            return True
+        # No call that has ended may come after one that has not begun.
+        first_end = min(step.ended for step in open_heads)
+        for lane, step in enumerate(heads):
+            if step is None or step.began > first_end:
+                continue
+            after = spec.clone()
+            if step.effect(after) != step.seen:
+                continue
+            next_done = (*done[:lane], done[lane] + 1, *done[lane + 1 :])
+            key = (next_done, after.fingerprint())
+            if key not in tried:
+                tried.add(key)
+                stack.append((next_done, after))
+    return False
+
+
+# ---- recording
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    """What a call returns, or the type of what it raises."""
+    try:
+        return call()
+    except (RegistryError, OverflowError) as error:
+        return type(error)
+
+
+@dataclass
+class Recorder:
+    """One thread's calls and what it saw of them."""
+
+    registry: Registry
+    thread: int
+    rng: random.Random
+    steps: list[Step] = field(default_factory=list)
+    held: list[tuple[int, Any]] = field(default_factory=list)
+
+    def record(
+        self, name: str, call: Callable[[], Any], *parts: tuple[Effect, Callable[[Any], Any]]
+    ) -> Any:
+        """Makes the call; each part is a step: what it does to a spec, and its share of what was seen."""
+        began = perf_counter_ns()
+        seen = outcome(call)
+        ended = perf_counter_ns()
+        for effect, share in parts:
+            self.steps.append(Step(self.thread, began, ended, name, effect, share(seen)))
+        return seen
+
+    def simple(self, name: str, *arguments: Any) -> None:
+        """A call that is one step, and returns something that can be compared."""
+
+        def effect(spec: Spec) -> Any:
+            return outcome(lambda: comparable(getattr(spec.oracle, name)(*arguments)))
+
+        call = getattr(self.registry, name)
+        self.record(
+            f"{name}{arguments}", lambda: comparable(call(*arguments)), (effect, lambda seen: seen)
+        )
+
+    def get(self, backend_id: str) -> None:
+        """A view: definition and status at one instant, then each counter of that registration as it is passed."""
+        number = self.rng.randrange(2**60)
+
+        def find(spec: Spec) -> Any:
+            entry = spec.known[number] = spec.oracle.entries.get(backend_id)
+            return entry and (entry.backend.models, entry.status)
+
+        def counter(
+            name: str, of_entry: Callable[[Entry], int]
+        ) -> tuple[Effect, Callable[[Any], Any]]:
+            def effect(spec: Spec) -> Any:
+                entry = spec.known[number]
+                return entry and of_entry(entry)
+
+            return effect, lambda view: view and getattr(view, name)
+
+        self.record(
+            f"get_backend {backend_id}",
+            lambda: self.registry.get_backend(backend_id),
+            (find, lambda view: view and (view.models, view.status)),
+            counter("pending_requests", lambda entry: entry.pending),
+            counter("total_requests", lambda entry: entry.total),
+            counter("avg_latency_ms", lambda entry: entry.average or 0),
+        )
+
+    def count(self, backend_id: str) -> None:
+        """One counter operation."""
+        name = self.rng.choice(
+            ["increment_pending", "decrement_pending", "increment_total_requests"]
+        )
+        self.simple(name, backend_id)
+
+    def acquire(self, model_id: str, excluded: tuple[str, ...]) -> None:
+        """A choice by least pending, the lease kept."""
+        number = self.rng.randrange(2**60)
+        request = Request(model_id, exclude=excluded)
+
+        def call() -> Any:
+            lease = self.registry.acquire(model_id, exclude=excluded)
+            self.held.append((number, lease))
+            return lease.backend.id
+
+        def effect(spec: Spec) -> Any:
+            allowed = spec.oracle.choices(request)
+            if not allowed:
+                return NoBackendAvailableError
+            if seen not in allowed:
+                return allowed
+            entry = spec.known[number] = spec.oracle.entries[seen]
+            entry.pending += 1
+            return seen
+
+        seen = self.record(
+            f"acquire {model_id} but {excluded}", call, (effect, lambda result: result)
+        )
+
+    def release(self) -> None:
+        """The end of a lease: three counts."""
+        if not self.held:
+            return
+        number, lease = self.held.pop()
+
+        def average(entry: Entry) -> None:
+            entry.average = 7 if entry.average is None else (7 + 4 * entry.average) // 5
+
+        def total(entry: Entry) -> None:
+            entry.total += 1
+
+        def in_flight(entry: Entry) -> None:
+            entry.pending = max(0, entry.pending - 1)
+
+        def part(change: Callable[[Entry], None]) -> tuple[Effect, Callable[[Any], Any]]:
+            def effect(spec: Spec) -> None:
+                entry = spec.known[number]
+                assert entry is not None
+                change(entry)
+
+            return effect, lambda _seen: None
+
+        self.record(
+            "release", lambda: lease.release(7), part(average), part(total), part(in_flight)
+        )
+
+    def anything(self) -> None:
+        """One random call."""
+        one, rng = self.rng.choice(IDS), self.rng
+        models = tuple(Model(model_id) for model_id in MODELS if rng.random() < 0.7)
+        calls: list[Callable[[], None]] = [
+            lambda: self.acquire(rng.choice(MODELS), tuple(x for x in IDS if rng.random() < 0.15)),
+            lambda: self.acquire("m", ()),
+            self.release,
+            lambda: self.count(one),
+            lambda: self.get(one),
+            lambda: self.simple(
+                "update_status", one, rng.choice([BackendStatus.HEALTHY, BackendStatus.UNHEALTHY])
+            ),
+            lambda: self.simple("update_models", one, models),
+            lambda: self.simple("remove_backend", one),
+            lambda: self.simple("add_backend", definition(one, models)),
+            lambda: self.simple("get_backends_for_model", rng.choice(MODELS)),
+            lambda: self.simple("get_healthy_backends"),
+            lambda: self.simple("backend_count"),
+            lambda: self.simple("model_count"),
+        ]
+        rng.choice(calls)()
+
+
+def comparable(result: Any) -> Any:
+    """Views by what belongs to one instant: ids, models, statuses. Counters are read as they are passed."""
+    if isinstance(result, list):
+        return [comparable(view) for view in result]
+    return (
+        (result.id, result.models, result.status)
+        if hasattr(result, "last_health_check")
+        else result
+    )
+
+
+def definition(backend_id: str, models: tuple[Model, ...]) -> Backend:
+    """A backend with a cap that is reached now and then."""
+    return Backend(backend_id, backend_id, f"http://{backend_id}", models=models, max_pending=2)
+
+
+def history(
+    registry: Registry, seed: int, threads: int = 4, calls: int = 3
+) -> tuple[list[Step], Spec]:
+    """What `threads` threads see of so many random calls each, and the state that they began with."""
+    rng = random.Random(seed)
+    start = Spec()
+    for backend_id in IDS[:2]:
+        for one in (registry, start.oracle):
+            one.add_backend(definition(backend_id, (Model("m"), Model("n"))))
+            one.update_status(backend_id, BackendStatus.HEALTHY)
+    recorders = [
+        Recorder(registry, number, random.Random(rng.random())) for number in range(threads)
+    ]
+    go = threading.Event()
+
+    def run(recorder: Recorder) -> None:
+        while not go.is_set():
+            pass
+        for _ in range(calls):
+            recorder.anything()
+
+    run_threads([*(lambda one=recorder: run(one) for recorder in recorders), go.set])
+    for recorder in recorders:
+        for _, lease in recorder.held:
+            lease.release()
+    return [step for recorder in recorders for step in recorder.steps], start
+
+
+def told(steps: list[Step]) -> str:
+    """A history for people, in the order in which the calls began."""
+    origin = min(step.began for step in steps)
+    return "\n".join(
+        f"{step.began - origin:9} to {step.ended - origin:9} ns, thread {step.thread}: {step.name}: {step.seen}"
+        for step in sorted(steps, key=lambda step: step.began)
+    )

@@ -1,0 +1,262 @@
+"""A machine that does every operation on the registry and on the oracle, in any order, and compares: for Hypothesis to drive."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from registry import (
+    Backend,
+    BackendStatus,
+    BackendView,
+    Lease,
+    Model,
+    NoBackendAvailableError,
+    Policy,
+    Registry,
+    Requirements,
+)
+from registry._core.binding import seed_random
+from support.oracle import Entry, OracleRegistry, Request
+
+IDS = st.sampled_from(["h0", "h1", "h2", "ü", "d\0", "d"])
+MODEL_IDS = st.sampled_from(["m1", "m2", "m3", "m4"])
+MODELS = st.builds(
+    Model, MODEL_IDS, context_length=st.sampled_from([4096, 8192]), supports_tools=st.booleans()
+)
+MODEL_LISTS = st.lists(MODELS, max_size=3, unique_by=lambda model: model.id)
+INSTANCES = st.sampled_from(["i1", "i2", ""]) | st.none()
+URLS = st.sampled_from(["http://h1", "HTTP://H1:80/", "http://h2:8000", "https://h1"])
+LIMITS = st.fixed_dictionaries(
+    {
+        "priority": st.integers(-2, 2),
+        "max_pending": st.none() | st.integers(1, 3),
+        "weight": st.integers(1, 4),
+    }
+)
+REQUIREMENTS = st.none() | st.builds(
+    Requirements,
+    tools=st.booleans(),
+    vision=st.just(False),
+    min_context=st.sampled_from([0, 4096, 5000]),
+)
+REQUESTS = st.builds(
+    Request,
+    st.sampled_from(["m1", "m1", "m2", "m3"]),
+    st.sampled_from(Policy),
+    st.none() | REQUIREMENTS,
+    st.just(()) | st.lists(IDS, max_size=2),
+    allow_unknown=st.booleans(),
+)
+AT_RANDOM = (Policy.RANDOM, Policy.POWER_OF_TWO)
+SAMPLES = st.sampled_from([0, 1, 7, 1000, 2**30, 2**32 - 1])
+
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def comparable(result: Any) -> Any:
+    """Results without the check times, which both sides take from the clock."""
+    if isinstance(result, BackendView):
+        assert abs((datetime.now(UTC) - result.last_health_check).total_seconds()) < 3600
+        return replace(result, last_health_check=EPOCH)
+    return [comparable(item) for item in result] if isinstance(result, list) else result
+
+
+class RegistryMachine(RuleBasedStateMachine):
+    """Every operation, on both. `steps` counts the comparisons of whole states."""
+
+    steps = 0
+
+    def make(self) -> Registry:
+        """The registry that is compared."""
+        return Registry()
+
+    @initialize(limits=st.lists(LIMITS, max_size=4))
+    def start(self, limits: list[dict[str, Any]] = []) -> None:  # noqa: B006
+        """A few backends that may be chosen at once; the rest is up to the rules."""
+        self.real, self.oracle = self.make(), OracleRegistry()
+        self.leases: list[tuple[Lease, Entry]] = []
+        seed_random(1)  # what it chooses at random must repeat when Hypothesis tries a case again
+        logging.getLogger("registry").setLevel(logging.ERROR)
+        for number, given in enumerate(limits):
+            self.add(
+                f"h{number}",
+                [Model("m1"), Model("m2", supports_tools=True)],
+                f"http://h{number}",
+                None,
+                given,
+            )
+            self.update_status(f"h{number}", BackendStatus.HEALTHY, None)
+
+    def teardown(self) -> None:
+        for lease, _ in getattr(self, "leases", ()):
+            lease.release()
+        logging.getLogger("registry").setLevel(logging.NOTSET)
+
+    def both(self, operation: str, *arguments: Any) -> None:
+        """The same call on both: equal results, or errors of the same type."""
+
+        def outcome(call: Callable[..., Any]) -> Any:
+            try:
+                return comparable(call(*arguments))
+            except Exception as error:
+                return next(
+                    kind
+                    for kind in (LookupError, OverflowError, ValueError)
+                    if isinstance(error, kind)
+                )
+
+        assert outcome(getattr(self.real, operation)) == outcome(getattr(self.oracle, operation))
+
+    @rule(id=IDS, models=MODEL_LISTS, url=URLS, instance=INSTANCES, limits=LIMITS)
+    def add(
+        self, id: str, models: list[Model], url: str, instance: str | None, limits: dict[str, Any]
+    ) -> None:
+        metadata = {} if instance is None else {"mdns_instance": instance}
+        self.both("add_backend", Backend(id, id, url, models=models, metadata=metadata, **limits))
+
+    @rule(id=IDS)
+    def remove(self, id: str) -> None:
+        self.both("remove_backend", id)
+
+    @rule(id=IDS, status=st.sampled_from(BackendStatus), error=st.sampled_from([None, "boom", "ü"]))
+    def update_status(self, id: str, status: BackendStatus, error: str | None) -> None:
+        self.both("update_status", id, status, error)
+
+    @rule(id=IDS, models=MODEL_LISTS)
+    def update_models(self, id: str, models: list[Model]) -> None:
+        self.both("update_models", id, models)
+
+    @rule(id=IDS, model=MODELS)
+    def add_model(self, id: str, model: Model) -> None:
+        self.both("add_model", id, model)
+
+    @rule(id=IDS, model_id=MODEL_IDS)
+    def remove_model(self, id: str, model_id: str) -> None:
+        self.both("remove_model", id, model_id)
+
+    @rule(
+        id=IDS,
+        operation=st.sampled_from(
+            ["increment_pending", "decrement_pending", "increment_total_requests"]
+        ),
+    )
+    def count(self, id: str, operation: str) -> None:
+        self.both(operation, id)
+
+    @rule(id=IDS, sample=SAMPLES)
+    def update_latency(self, id: str, sample: int) -> None:
+        self.both("update_latency", id, sample)
+
+    @rule(
+        ids=st.lists(IDS, max_size=4),
+        operation=st.sampled_from(["increment_pending_many", "decrement_pending_many"]),
+    )
+    def count_many(self, ids: list[str], operation: str) -> None:
+        self.both(operation, ids)
+
+    @rule(pairs=st.lists(st.tuples(IDS, SAMPLES), max_size=4))
+    def update_latency_many(self, pairs: list[tuple[str, int]]) -> None:
+        self.both("update_latency_many", [pair[0] for pair in pairs], [pair[1] for pair in pairs])
+
+    @rule(id=IDS, instance=INSTANCES)
+    def set_mdns_instance(self, id: str, instance: str | None) -> None:
+        self.both("set_mdns_instance", id, instance)
+
+    def chosen_by(self, request: Request, choose: Callable[..., Any]) -> Any:
+        """The real choice, if the oracle allows it and `explain` foretold it; None where both find nobody."""
+        told = self.real.explain(request.model_id, **request.arguments())
+        allowed = self.oracle.choices(request)
+        if not allowed:
+            with pytest.raises(NoBackendAvailableError) as caught:
+                choose(request.model_id, **request.arguments())
+            reasons = {entry.backend.id: reason for entry, reason in self.oracle.listed(request)}
+            assert (caught.value.reasons, caught.value.unknown_model) == (reasons, not reasons)
+            assert {candidate.backend_id: candidate.reason for candidate in told} == reasons
+            return None
+        result = choose(request.model_id, **request.arguments())
+        chosen = result.backend.id if isinstance(result, Lease) else result.id
+        assert chosen in allowed
+        assert request.policy in AT_RANDOM or told[0].backend_id == chosen
+        return result
+
+    @rule(request=REQUESTS)
+    def acquire(self, request: Request) -> None:
+        lease = self.chosen_by(request, self.real.acquire)
+        if lease is not None:
+            entry = self.oracle.choose(request, lease.backend.id)
+            entry.pending += 1
+            self.leases.append((lease, entry))
+
+    @rule(request=REQUESTS)
+    def select(self, request: Request) -> None:
+        backend = self.chosen_by(request, self.real.select)
+        if backend is not None:
+            assert self.oracle.choose(request, backend.id).backend == backend
+
+    @precondition(lambda self: self.leases)
+    @rule(place=st.integers(0, 100), latency_ms=SAMPLES, failed=st.booleans())
+    def release(self, place: int, latency_ms: int, failed: bool) -> None:
+        lease, entry = self.leases.pop(place % len(self.leases))
+        assert lease.active
+        assert lease.release(latency_ms, failed=failed)
+        self.oracle.release(entry, latency_ms, failed)
+        assert not lease.active
+        assert not lease.release(latency_ms)
+
+    @rule(request=REQUESTS)
+    def explain(self, request: Request) -> None:
+        told = self.real.explain(request.model_id, **request.arguments())
+        known = {entry.backend.id: (entry, reason) for entry, reason in self.oracle.listed(request)}
+        assert [c.rank for c in told] == [*range(1, 1 + sum(c.rank is not None for c in told))] + [
+            None for c in told if c.rank is None
+        ]
+        assert sorted(known) == sorted(c.backend_id for c in told)
+        for c in told:
+            entry, reason = known[c.backend_id]
+            expected = (
+                reason,
+                entry.pending,
+                entry.average or 0,
+                entry.backend.weight,
+                entry.backend.priority,
+            )
+            assert (
+                c.reason,
+                c.pending_requests,
+                c.avg_latency_ms,
+                c.weight,
+                c.priority,
+            ) == expected
+        if request.policy not in AT_RANDOM:
+            costs: list[Any] = [
+                self.oracle.cost(known[c.backend_id][0], request)
+                for c in told
+                if c.rank is not None
+            ]
+            assert costs == sorted(costs)
+
+    @precondition(lambda self: hasattr(self, "real"))
+    @invariant()
+    def same_state(self) -> None:
+        type(self).steps += 1
+        for query in ("get_all_backends", "get_healthy_backends", "backend_count", "model_count"):
+            self.both(query)
+        for model_id in ("m1", "m2", "m3", "m4", "m5"):
+            self.both("get_backends_for_model", model_id)
+        for url in ("http://h1/", "http://h2:8000", "https://H1:443", "http://h2", "nonsense"):
+            self.both("has_backend_url", url)
+        for instance in ("i1", "i2", "i3"):
+            self.both("find_by_mdns_instance", instance)
+        assert list(self.real) == list(self.oracle)
+        assert len(self.real) == len(self.oracle)
+        assert all(
+            (id in self.real) == (id in self.oracle) for id in ("h0", "h1", "ü", "d", "d\0", "z")
+        )

@@ -1,0 +1,24 @@
+"""Crafted keys work as others do; what they cost is measured by the long check, and counted in tests/c/test_string_map.c."""
+
+from __future__ import annotations
+
+import pytest
+from long import crafted_keys
+from support.broken import TrustsHashes
+
+from registry import Backend, Registry
+
+
+@pytest.mark.parametrize("craft", crafted_keys.CRAFTS)
+def test_crafted_keys_are_found_and_removed(registry: Registry, craft: crafted_keys.Craft) -> None:
+    ids = crafted_keys.crafted(craft, 2000)
+    assert all(map(craft, ids))
+    assert len(set(ids)) == 2000
+    backends = [Backend(backend_id, "n", "http://h") for backend_id in ids]
+    assert crafted_keys.cost(registry, backends) > 0
+
+
+def test_a_registry_that_trusts_hashes_is_noticed() -> None:
+    """Not a matter of a few per cent: there the cost of crafted ids grows with their square."""
+    with pytest.raises(AssertionError, match="agrees_in_low_bits: .* times the cost"):
+        list(crafted_keys.run(lambda: True, make=TrustsHashes, count=10_000))

@@ -1,0 +1,153 @@
+"""The fields of `Backend` are listed once, in the dataclass: everything else is derived from it."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.children import run_clean_child
+
+import registry
+from registry import Backend, BackendView, Model, backend
+from registry._core import binding
+
+PACKAGE = Path(registry.__file__).parent
+SOURCE = PACKAGE / "backend.py"
+
+
+def spelled_out(cls: str) -> list[ast.stmt]:
+    """What a class of backend.py spells out for type checkers alone."""
+    (found,) = (
+        node
+        for node in ast.parse(SOURCE.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.name == cls
+    )
+    return [
+        statement
+        for node in found.body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+    ]
+
+
+def parameters(cls: str, function: str) -> list[tuple[str, Any]]:
+    """The names and defaults of a function that is spelled out, but for its first argument."""
+    (found,) = (
+        node
+        for node in spelled_out(cls)
+        if isinstance(node, ast.FunctionDef) and node.name == function
+    )
+    names = [argument.arg for argument in found.args.args[1:]]
+    defaults = [eval(ast.unparse(default), dict(vars(backend))) for default in found.args.defaults]
+    required = [inspect.Parameter.empty] * (len(names) - len(defaults))
+    return list(zip(names, [*required, *defaults], strict=True))
+
+
+def runtime(cls: type[Any]) -> list[tuple[str, Any]]:
+    """The names and defaults of the constructor that there really is."""
+    return [(one.name, one.default) for one in inspect.signature(cls).parameters.values()]
+
+
+@pytest.mark.parametrize(
+    ("cls", "function"), [(Model, "__init__"), (Backend, "__init__"), (BackendView, "__new__")]
+)
+def test_what_type_checkers_read_is_what_there_is(cls: type[Any], function: str) -> None:
+    assert parameters(cls.__name__, function) == runtime(cls)
+
+
+def test_the_fields_that_type_checkers_read_are_those_of_a_view() -> None:
+    declared = {
+        node.target.id: ast.unparse(node.annotation)
+        for node in spelled_out("BackendView")
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    assert list(declared) == [field.name for field in dataclasses.fields(BackendView)]
+    assert {field.name for field in dataclasses.fields(Backend)} < set(declared)
+
+
+def test_a_view_has_a_property_for_each_field_of_a_definition() -> None:
+    own = {name for name in vars(binding.ViewBase) if not name.startswith("_")}
+    made = {
+        name for name in vars(BackendView) if inspect.isgetsetdescriptor(vars(BackendView)[name])
+    }
+    assert made == {field.name for field in dataclasses.fields(Backend)}
+    assert made | own == {field.name for field in dataclasses.fields(BackendView)}
+    for name in made:
+        with pytest.raises(TypeError):
+            vars(BackendView)[name].__get__(object())
+
+
+LAST = "    weight: Weight = 1\n"
+EVERYWHERE = """
+import copy, dataclasses, json, pickle, sys
+sys.path.insert(0, {place!r})
+import registry
+from registry import Backend, BackendView, Model, Registry, load_fleet
+assert registry.__file__.startswith({place!r}), registry.__file__
+
+def backend(backend_id, **fields):
+    return Backend(backend_id, backend_id, "http://h", models=[Model("".join(["m", "1"]))], **fields)
+
+fleet = Registry()
+fleet.add_backend(backend("a", region="north"))
+fleet.add_backend(backend("b", region="south"))  # its models are those of the first: it is copied
+fleet.add_backend(backend("c"))
+for backend_id in fleet:
+    fleet.update_status(backend_id, "healthy")
+assert fleet.get_backend("b").models[0] is fleet.get_backend("a").models[0]
+assert [view.region for view in fleet.get_all_backends()] == ["north", "south", ""]
+with fleet.acquire("m1", exclude=["a", "c"]) as lease:
+    assert lease.backend.region == "south"
+    assert lease.backend == backend("b", region="south")
+assert fleet.select("m1", exclude=["a", "b"]).region == ""
+fleet.update_models("b", [Model("m2")])
+fleet.set_mdns_instance("b", "i")
+view = fleet.get_backend("b")
+assert view.region == "south"
+
+for thing in (view, lease.backend):
+    assert type(thing).from_json(thing.to_json()) == thing
+    assert json.loads(thing.to_json())["region"] == "south"
+    for twin in (copy.copy(thing), copy.deepcopy(thing), pickle.loads(pickle.dumps(thing))):
+        assert (twin, twin.region, hash(twin)) == (thing, "south", hash(thing))
+    assert dataclasses.replace(thing, region="east").region == "east"
+    assert dataclasses.replace(thing, region="east") != thing
+    assert "region='south'" in repr(thing)
+    assert dataclasses.asdict(thing)["region"] == "south"
+    assert type(thing).__match_args__[-1] == "region"
+    older = {{name: value for name, value in json.loads(thing.to_json()).items() if name != "region"}}
+    assert type(thing).from_json(json.dumps(older)).region == ""
+    for wrong, error in ((5, TypeError), (None, TypeError), (chr(0xD800), ValueError)):
+        try:
+            dataclasses.replace(thing, region=wrong)
+        except error as refused:
+            assert str(refused).startswith("region must be"), refused
+        else:
+            raise AssertionError(wrong)
+assert [field.name for field in dataclasses.fields(view)][-1] == "region"
+assert json.loads(fleet.to_json())["backends"][0]["region"] == "north"
+assert fleet.remove_backend("a").region == "north"
+
+(loaded,) = load_fleet({fleet!r})
+assert loaded.region == "west"
+print("everywhere")
+"""
+
+
+def test_a_field_that_is_added_to_the_dataclass_is_everywhere(tmp_path: Path) -> None:
+    copied = tmp_path / "registry"
+    shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    source = (copied / "backend.py").read_text(encoding="utf-8")
+    assert source.count(LAST) == 1
+    (copied / "backend.py").write_text(
+        source.replace(LAST, f'{LAST}    region: str = ""\n'), encoding="utf-8"
+    )
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text('[[backends]]\nname = "w"\nurl = "http://w"\nregion = "west"\n')
+    code = EVERYWHERE.format(place=str(tmp_path), fleet=str(fleet))
+    assert run_clean_child(code) == "everywhere\n"

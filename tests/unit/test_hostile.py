@@ -1,0 +1,42 @@
+"""Hostile input: one round of the long check, with shorter ids, and the planted bugs that it must notice."""
+
+from __future__ import annotations
+
+import pytest
+from long import hostile
+from support import broken
+from support.calls import OPERATIONS
+
+from registry import Registry
+
+
+def at_once() -> bool:
+    """One round is enough."""
+    return True
+
+
+def test_every_operation_is_in_the_table() -> None:
+    """`release` is a lease's; `from_fleet` makes a registry, and the files that it reads have a check of their own."""
+    public = {name for name in dir(Registry) if not name.startswith("_")}
+    assert {name for name in OPERATIONS if not name.startswith("__")} - {"release"} == public - {
+        "from_fleet"
+    }
+
+
+def test_one_round() -> None:
+    assert sum(hostile.run(at_once, length=5000)) > 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("TrustsSubclasses", "get_backend"),
+        ("CountsBeforeItChecks", "increment_pending_many.* something has changed"),
+        ("AddsBeforeItChecks", "set_mdns_instance.* something has changed"),
+        ("WrongErrors", "acquire: neither the contract's error nor the caller's"),
+        ("LosesLongIds", "not kept as they are"),
+    ],
+)
+def test_a_planted_bug_is_noticed(name: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        list(hostile.run(at_once, make=getattr(broken, name), length=5000))

@@ -1,0 +1,434 @@
+"""Leases: what they count, that they cannot leak, and whom they belong to."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import logging
+import pickle
+import random
+import threading
+import time
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+
+import pytest
+from support.fleets import make_backend
+from support.threads import run_threads
+
+from registry import BackendView, Lease, NoBackendAvailableError, Policy, Registry
+
+
+@pytest.fixture
+def one(registry: Registry) -> Registry:
+    """One healthy backend, b, that serves m."""
+    registry.add_backend(make_backend("b", "m"))
+    registry.update_status("b", "healthy")
+    return registry
+
+
+def counts(registry: Registry, backend_id: str = "b") -> tuple[int, int, int]:
+    """In flight, total, average."""
+    view = registry.get_backend(backend_id)
+    assert view is not None
+    return view.pending_requests, view.total_requests, view.avg_latency_ms
+
+
+# ---- what it is and counts
+
+
+def test_what_it_tells(one: Registry) -> None:
+    lease = one.acquire("m")
+    assert (lease.backend.id, lease.model_id, lease.active) == ("b", "m", True)
+    assert lease.backend == make_backend("b", "m")
+    assert repr(lease) == "<Lease: 'b' for 'm', active>"
+    assert counts(one) == (1, 0, 0)
+    assert lease.release()
+    assert repr(lease) == "<Lease: 'b' for 'm', released>"
+    assert (lease.backend.id, lease.active) == ("b", False)
+
+
+def test_a_release_counts_once(one: Registry) -> None:
+    lease = one.acquire("m")
+    assert lease.release(250) is True
+    assert counts(one) == (0, 1, 250)
+    assert lease.release(9) is False
+    assert lease.release(failed=True) is False
+    with lease:
+        pass
+    assert counts(one) == (0, 1, 250)
+
+
+def test_without_a_sample_the_time_since_then_is_taken(one: Registry) -> None:
+    lease = one.acquire("m")
+    time.sleep(0.031)  # one more than is asked for: the lease's clock is another one
+    lease.release()
+    pending, total, average = counts(one)
+    assert (pending, total) == (0, 1)
+    assert 30 <= average < 30_000
+
+
+def test_a_failed_one_does_not_feed_the_average(one: Registry) -> None:
+    one.acquire("m").release(100)
+    one.acquire("m").release(failed=True)
+    one.acquire("m").release(0, failed=True)
+    assert counts(one) == (0, 3, 100)
+    one.acquire("m").release(0)
+    assert counts(one) == (0, 4, 80)
+
+
+def test_after_a_stray_decrement_it_warns_and_stays_at_0(
+    one: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease = one.acquire("m")
+    one.decrement_pending("b")
+    with caplog.at_level(logging.WARNING, "registry"):
+        assert lease.release(5)
+    assert "'b'" in caplog.text
+    assert counts(one) == (0, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"latency_ms": -1}, ValueError, "latency_ms must be from 0"),
+        ({"latency_ms": 2**32}, ValueError, "latency_ms must be from 0"),
+        ({"latency_ms": 1.5}, TypeError, "latency_ms must be an int"),
+        ({"latency_ms": True}, TypeError, "latency_ms must be an int"),
+        ({"latency_ms": float("nan"), "failed": True}, TypeError, "latency_ms must be an int"),
+        ({"failed": 1}, TypeError, "failed must be a bool"),
+        ({"failed": None}, TypeError, "failed must be a bool"),
+    ],
+)
+def test_a_bad_release_releases_nothing(
+    one: Registry, arguments: dict[str, object], error: type[Exception], message: str
+) -> None:
+    lease = one.acquire("m")
+    with pytest.raises(error, match=message):
+        lease.release(**arguments)  # type: ignore[arg-type]
+    assert lease.active
+    assert counts(one) == (1, 0, 0)
+    lease.release()
+
+
+def test_leases_come_from_acquire_alone(one: Registry) -> None:
+    with pytest.raises(TypeError, match=r"Registry\.acquire"):
+        Lease()
+    empty = Lease.__new__(Lease)
+    assert not empty.active
+    assert not empty.release()
+    assert repr(empty) == "<Lease: of no backend>"
+    with pytest.raises(ValueError, match=r"Registry\.acquire"):
+        _ = empty.backend
+    lease = one.acquire("m")
+    for clone in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError):
+            clone(lease)
+    with pytest.raises(AttributeError):
+        lease.model_id = "n"  # type: ignore[misc]
+    lease.release()
+
+
+# ---- blocks
+
+
+def test_a_block_releases(one: Registry) -> None:
+    with one.acquire("m") as lease:
+        assert counts(one)[0] == 1
+    assert not lease.active
+    assert counts(one)[:2] == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
+)
+def test_an_exception_releases_as_failed(one: Registry, error: type[BaseException]) -> None:
+    def use() -> None:
+        with one.acquire("m"):
+            time.sleep(0.002)
+            raise error
+
+    async def use_later() -> None:
+        async with one.acquire("m"):
+            time.sleep(0.002)
+            raise error
+
+    for call in (use, lambda: use_later().send(None)):
+        with pytest.raises(error):
+            call()
+    assert counts(one) == (0, 2, 0)
+    assert one.select("m", policy=Policy.LOWEST_LATENCY).id == "b"
+
+
+def test_a_release_inside_the_block_is_the_one_that_counts(one: Registry) -> None:
+    with one.acquire("m") as lease:
+        lease.release(70)
+    assert counts(one) == (0, 1, 70)
+
+
+def test_leaving_by_return_is_no_failure(one: Registry) -> None:
+    def use() -> str:
+        with one.acquire("m") as lease:
+            time.sleep(0.003)
+            return lease.backend.id
+
+    assert use() == "b"
+    assert counts(one)[2] >= 2
+
+
+# ---- nothing leaks
+
+
+def test_one_that_is_lost_is_released_as_failed_with_a_warning(one: Registry) -> None:
+    one.acquire("m").release(40)
+    with pytest.warns(
+        ResourceWarning, match=r"lease of backend 'b' for model 'm' was never released"
+    ):
+        one.acquire("m")  # and at once its last reference is gone
+    assert counts(one) == (0, 2, 40)
+
+
+def test_one_in_a_cycle_is_released_by_the_collector(one: Registry) -> None:
+    class Holder:
+        """Refers to itself."""
+
+    def lose() -> None:
+        """Where the warning is awaited, for the collector may run once it is lost."""
+        holder = Holder()
+        holder.me, holder.lease = holder, one.acquire("m")  # type: ignore[attr-defined]
+        del holder
+        gc.collect()
+
+    with pytest.warns(ResourceWarning, match="'b'"):
+        lose()
+    assert counts(one) == (0, 1, 0)
+
+
+def test_a_warning_that_is_an_error_does_not_undo_the_release(
+    one: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[BaseException | None] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda told: raised.append(told.exc_value))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one.acquire("m")
+        gc.collect()
+    assert [type(error) for error in raised] == [ResourceWarning]
+    assert counts(one)[:2] == (0, 1)
+
+
+def test_a_released_one_goes_silently(one: Registry) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(10):
+            one.acquire("m").release()
+        gc.collect()
+
+
+def test_an_abandoned_generator_releases(one: Registry) -> None:
+    def stream() -> Iterator[str]:
+        with one.acquire("m") as lease:
+            yield lease.backend.id
+            yield "never"
+
+    running = stream()
+    next(running)
+    assert counts(one)[0] == 1
+    del running
+    gc.collect()
+    assert counts(one) == (0, 1, 0)
+
+
+# ---- whom it belongs to
+
+
+def test_an_old_lease_leaves_the_new_registration_untouched(one: Registry) -> None:
+    old = one.acquire("m")
+    one.remove_backend("b")
+    one.add_backend(make_backend("b", "m", weight=7))
+    one.update_status("b", "healthy")
+    assert old.active
+    fresh = one.acquire("m")
+    assert old.release(999)
+    assert counts(one) == (1, 0, 0)
+    assert (old.backend.weight, fresh.backend.weight) == (1, 7)
+    fresh.release(3)
+    assert counts(one) == (0, 1, 3)
+
+
+def test_it_outlives_backend_and_registry() -> None:
+    registry = Registry()
+    registry.add_backend(make_backend("b", "m", metadata={"k": "v"}))
+    registry.update_status("b", "unhealthy", "boom")
+    registry.update_status("b", "healthy")
+    kept = [registry.acquire("m") for _ in range(3)]
+    registry.update_models("b", [*make_backend("b", "n").models, *make_backend("b", "m").models])
+    assert [model.id for model in kept[0].backend.models] == ["n", "m"]
+    last: BackendView = registry.remove_backend("b")
+    assert last.pending_requests == 3
+    for number in range(1000):  # enough that what was removed is reclaimed
+        registry.add_backend(make_backend(f"x{number}", "m"))
+        registry.remove_backend(f"x{number}")
+    assert kept[1].backend.metadata == {"k": "v"}
+    del registry
+    gc.collect()
+    assert [lease.backend.id for lease in kept] == ["b"] * 3
+    assert [lease.release() for lease in kept] == [True] * 3
+    assert kept[2].backend.url == last.url
+
+
+def release_all(leases: list[Lease], latency_ms: int) -> list[bool]:
+    """What each release returns."""
+    return [lease.release(latency_ms) for lease in leases]
+
+
+def test_a_lease_crosses_threads(one: Registry) -> None:
+    leases = [one.acquire("m") for _ in range(50)]
+    run_threads([partial(release_all, leases[i::5], 1) for i in range(5)])
+    assert counts(one)[:2] == (0, 50)
+
+
+# ---- threads; 'concurren' in their names lets the GIL change hands often
+
+
+def test_concurrent_releases_of_one_lease_count_once(one: Registry) -> None:
+    rounds = 2000
+    for _ in range(rounds // 100):
+        leases = [one.acquire("m") for _ in range(100)]
+        outcomes = run_threads([partial(release_all, leases, 5)] * 2)
+        assert all(first + second == 1 for first, second in zip(*outcomes, strict=True))
+    assert counts(one) == (0, rounds, 5)
+
+
+@pytest.mark.parametrize("policy", [Policy.LEAST_PENDING, Policy.PRIORITY, Policy.LOWEST_LATENCY])
+def test_concurrent_acquires_split_evenly(policy: Policy) -> None:
+    registry = Registry()
+    for backend_id in ("a", "b"):
+        registry.add_backend(make_backend(backend_id, "m"))
+        registry.update_status(backend_id, "healthy")
+    for _ in range(5):
+        taken = run_threads(
+            [lambda: [registry.acquire("m", policy=policy) for _ in range(125)]] * 8
+        )
+        assert counts(registry, "a")[0] == counts(registry, "b")[0] == 500
+        assert [lease.release(1) for part in taken for lease in part] == [True] * 1000
+        assert counts(registry, "a")[0] == counts(registry, "b")[0] == 0
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_concurrent_acquires_never_exceed_a_cap(policy: Policy) -> None:
+    registry = Registry()
+    caps = {"a": 3, "b": 1, "c": 5}
+    for backend_id, cap in caps.items():
+        registry.add_backend(make_backend(backend_id, "m", max_pending=cap, weight=cap))
+        registry.update_status(backend_id, "healthy")
+    holding = dict.fromkeys(caps, 0)
+    lock = threading.Lock()
+
+    def hold_and_return() -> int:
+        refused = 0
+        for _ in range(300):
+            try:
+                lease = registry.acquire("m", policy=policy)
+            except NoBackendAvailableError:
+                refused += 1
+                continue
+            backend_id = lease.backend.id
+            with lock:
+                holding[backend_id] += 1
+                assert holding[backend_id] <= caps[backend_id]
+            with lock:
+                holding[backend_id] -= 1
+            lease.release(1)
+        return refused
+
+    run_threads([hold_and_return] * 8)
+    assert all(counts(registry, backend_id)[0] == 0 for backend_id in caps)
+    leases = [registry.acquire("m", policy=policy) for _ in range(9)]
+    with pytest.raises(NoBackendAvailableError):
+        registry.acquire("m", policy=policy)
+    assert [lease.release() for lease in leases] == [True] * 9
+
+
+def test_concurrent_choices_while_the_fleet_changes(one: Registry) -> None:
+    """Removal, re-adding, new definitions and health under choices and releases: nothing is chosen that may not be, none is lost."""
+    stop = threading.Event()
+
+    def change() -> None:
+        for number in range(400):
+            one.add_backend(make_backend("x", "m", weight=5))
+            one.update_status("x", "healthy")
+            one.update_models("x", make_backend("x", "m" if number % 2 else "n").models)
+            one.update_status("b", "draining" if number % 3 else "healthy")
+            one.remove_backend("x")
+        one.update_status("b", "healthy")
+        stop.set()
+
+    def use() -> int:
+        done = 0
+        while not done or not stop.is_set():  # once it stops, b is healthy and can be had
+            try:
+                lease = one.acquire("m", policy=random.choice(list(Policy)))
+            except NoBackendAvailableError:
+                continue
+            assert lease.backend.id in ("b", "x")
+            lease.release(1)
+            done += 1
+        return done
+
+    done = run_threads([change, use, use, use])[1:]
+    assert all(done)
+    assert counts(one)[0] == 0
+    assert one.acquire("m").release()
+
+
+# ---- asyncio
+
+
+def test_abandoned_async_generators_leave_nothing_in_flight(one: Registry) -> None:
+    async def stream() -> AsyncIterator[int]:
+        async with one.acquire("m"):
+            for number in range(100):
+                yield number
+                await asyncio.sleep(0)
+
+    async def abandon() -> None:
+        for number in range(500):
+            async for got in stream():
+                if got == number % 5:
+                    break
+        gc.collect()
+        await asyncio.sleep(0)
+
+    asyncio.run(abandon())
+    gc.collect()
+    assert counts(one)[:2] == (0, 500)
+
+
+def test_a_task_that_never_started_holds_nothing(one: Registry) -> None:
+    async def use() -> None:
+        async with one.acquire("m"):
+            await asyncio.sleep(1)
+
+    async def run() -> None:
+        task = asyncio.create_task(use())
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+    assert counts(one) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "model_id", ["m", "x" * 47, "x" * 48, "é" * 23, "é" * 24, "\0", "m" * 5000, "模型"]
+)
+def test_a_lease_knows_its_model_however_long_the_id(registry: Registry, model_id: str) -> None:
+    registry.add_backend(make_backend("b", model_id))
+    registry.update_status("b", "healthy")
+    with registry.acquire(model_id) as lease:
+        assert lease.model_id == model_id
+        assert type(lease.model_id) is str
+        with pytest.raises(AttributeError):
+            lease.model_id = "other"  # type: ignore[misc]

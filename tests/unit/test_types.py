@@ -1,0 +1,405 @@
+"""The dataclasses as Python readers know them, and their JSON."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import gc
+import json
+import pickle
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.fleets import make_backend
+
+from registry import (
+    Backend,
+    BackendNotFoundError,
+    BackendStatus,
+    BackendType,
+    BackendView,
+    DiscoverySource,
+    DuplicateBackendError,
+    FleetFileError,
+    Model,
+    Registry,
+    RegistryError,
+)
+from registry.metadata import Metadata
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+UINT32 = st.integers(0, 2**32 - 1)
+MODELS = st.builds(
+    Model, TEXTS, TEXTS, UINT32, st.booleans(), st.booleans(), st.booleans(), st.none() | UINT32
+)
+BACKENDS = st.builds(
+    Backend,
+    TEXTS,
+    TEXTS,
+    st.sampled_from(["http://h", "https://H:1/x?q#f", "http://[::1]:8000"]),
+    st.sampled_from(BackendType),
+    st.lists(MODELS, max_size=3, unique_by=lambda model: model.id),
+    st.sampled_from(DiscoverySource),
+    st.dictionaries(TEXTS, TEXTS, max_size=3),
+    st.integers(-(2**31), 2**31 - 1),
+    st.none() | st.integers(1, 2**32 - 1),
+    st.integers(1, 1000),
+)
+TIMES = st.datetimes(
+    min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC)
+)
+
+
+@st.composite
+def views(draw: st.DrawFn) -> BackendView:
+    """Any view."""
+    backend = draw(BACKENDS)
+    fields = {name: getattr(backend, name) for name in Backend.__dataclass_fields__}
+    return BackendView(
+        **fields,
+        status=draw(st.sampled_from(BackendStatus)),
+        last_health_check=draw(TIMES),
+        last_error=draw(st.none() | TEXTS),
+        pending_requests=draw(UINT32),
+        total_requests=draw(st.integers(0, 2**64 - 1)),
+        avg_latency_ms=draw(UINT32),
+    )
+
+
+@pytest.fixture
+def view(registry: Registry) -> BackendView:
+    """A view as the registry gives it."""
+    registry.add_backend(make_backend("a", "m", metadata={"k": "v"}, priority=3))
+    registry.update_status("a", "unhealthy", "boom")
+    registry.increment_pending("a")
+    (found,) = registry.get_all_backends()
+    return found
+
+
+FIRST = [
+    "id",
+    "name",
+    "url",
+    "backend_type",
+    "status",
+    "last_health_check",
+    "last_error",
+    "models",
+    "priority",
+    "pending_requests",
+    "total_requests",
+    "avg_latency_ms",
+    "discovery_source",
+    "metadata",
+]
+# Those that came after the first fourteen: older documents do not have them.
+LATER = [name for name in Backend.__dataclass_fields__ if name not in FIRST]
+FIELDS = [*FIRST, *LATER]
+
+
+def test_the_fields_that_came_later_stay_in_their_order() -> None:
+    assert LATER[:2] == ["max_pending", "weight"]
+
+
+def test_a_view_is_a_real_dataclass(view: BackendView) -> None:
+    assert dataclasses.is_dataclass(view)
+    assert (
+        [field.name for field in dataclasses.fields(view)]
+        == FIELDS
+        == list(BackendView.__match_args__)
+    )
+    as_dict = dataclasses.asdict(view)
+    assert list(as_dict) == FIELDS
+    assert as_dict["models"][0]["id"] == "m"
+    assert dataclasses.astuple(view)[0] == "a"
+    assert dataclasses.replace(view, pending_requests=7).pending_requests == 7
+    assert repr(view).startswith("BackendView(id='a', name='a', url=")
+    assert not hasattr(view, "__dict__")
+    assert type(view) is BackendView
+
+
+@pytest.mark.parametrize(
+    "clone", [copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))]
+)
+def test_copies_are_equal(view: BackendView, clone: Any) -> None:
+    twin = clone(view)
+    assert (twin, hash(twin)) == (view, hash(view))
+    assert dataclasses.replace(view, total_requests=5) != view
+    for thing in (Model("m"), make_backend("b", "m", metadata={"k": "v"})):
+        assert (clone(thing), hash(clone(thing))) == (thing, hash(thing))
+    assert clone(view.metadata) == view.metadata
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_nothing_can_be_assigned(view: BackendView, name: str) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(view, name, getattr(view, name))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        delattr(view, name)
+
+
+def test_metadata_is_copied_and_read_only() -> None:
+    given_one = {"k": "v"}
+    backend = make_backend(metadata=given_one)
+    given_one["k"] = "changed"
+    assert backend.metadata == {"k": "v"}
+    changes: list[Callable[[Any], Any]] = [
+        lambda m: m.update(a="b"),
+        lambda m: m.setdefault("a", "b"),
+        lambda m: m.pop("k"),
+        lambda m: m.popitem(),
+        lambda m: m.clear(),
+        lambda m: m.__setitem__("a", "b"),
+        lambda m: m.__delitem__("k"),
+        lambda m: m.__ior__({"a": "b"}),
+    ]
+    for change in changes:
+        with pytest.raises(TypeError, match="read-only"):
+            change(backend.metadata)
+    assert repr(backend.metadata) == "{'k': 'v'}"
+    assert make_backend().metadata is make_backend("other").metadata
+
+
+def test_empty_metadata_is_shared_and_can_not_be_filled() -> None:
+    shared = make_backend().metadata
+    shared.__init__({"a": "b"})  # type: ignore[misc]
+    assert (shared, make_backend().metadata) == ({}, {})
+
+
+@pytest.mark.parametrize("wrong", [{1: "a"}, {"a": 1}, {"a": None}])
+def test_metadata_holds_only_text(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"metadata.* must be a str"):
+        Metadata(wrong)
+
+
+@pytest.mark.parametrize("hours", [5, -5])
+def test_a_time_outside_of_utc_is_a_value_error(view: BackendView, hours: int) -> None:
+    edge = datetime.min if hours > 0 else datetime.max
+    time = edge.replace(tzinfo=timezone(timedelta(hours=hours)))
+    with pytest.raises(ValueError, match="^last_health_check must be"):
+        dataclasses.replace(view, last_health_check=time)
+    with pytest.raises(ValueError, match=r"^\$\.last_health_check: "):
+        BackendView.from_json(
+            json.dumps({**json.loads(view.to_json()), "last_health_check": time.isoformat()})
+        )
+
+
+def test_an_int_that_python_will_not_spell_out_is_named_with_its_range() -> None:
+    with pytest.raises(ValueError, match="^context_length must be from 0 to 4294967295"):
+        Model("m", context_length=10**5000)
+
+
+def test_errors_say_what_and_can_be_copied() -> None:
+    for error in (
+        DuplicateBackendError("a"),
+        BackendNotFoundError("a"),
+        FleetFileError("f", "p", "q"),
+    ):
+        assert isinstance(error, RegistryError)
+        twin = pickle.loads(pickle.dumps(error))
+        assert (type(twin), str(twin), vars(twin)) == (type(error), str(error), vars(error))
+    assert isinstance(DuplicateBackendError("a"), ValueError)
+    assert isinstance(BackendNotFoundError("a"), KeyError)
+    assert (
+        str(FleetFileError("f.toml", "backends[2].url", "expected a url"))
+        == "f.toml: backends[2].url: expected a url"
+    )
+
+
+# ---- JSON
+
+
+@given(MODELS)
+def test_a_model_round_trips(model: Model) -> None:
+    assert Model.from_json(model.to_json()) == model
+
+
+@given(BACKENDS)
+def test_a_backend_round_trips(backend: Backend) -> None:
+    assert Backend.from_json(backend.to_json().encode()) == backend
+
+
+@given(views())
+def test_a_view_round_trips(view: BackendView) -> None:
+    assert BackendView.from_json(view.to_json()) == view
+
+
+def test_the_registrys_json_holds_the_views(registry: Registry, view: BackendView) -> None:
+    document = json.loads(registry.to_json())
+    assert list(document) == ["backends"]
+    assert [BackendView.from_json(json.dumps(entry)) for entry in document["backends"]] == [view]
+    assert list(document["backends"][0]) == FIELDS
+    assert document["backends"][0]["last_health_check"].endswith("Z")
+
+
+def test_fields_with_a_default_may_be_missing() -> None:
+    assert Model.from_json('{"id": "m", "unknown": 1}') == Model("m")
+    text = '{"id": "b", "name": "B", "url": "http://h", "models": [{"id": "m"}]}'
+    assert Backend.from_json(text) == Backend("b", "B", "http://h", models=[Model("m")])
+
+
+def test_times(view: BackendView) -> None:
+    document = json.loads(view.to_json())
+    document["last_health_check"] = "2026-01-02T03:04:05.123456+02:00"
+    read = BackendView.from_json(json.dumps(document))
+    assert read.last_health_check == datetime(2026, 1, 2, 1, 4, 5, 123456, tzinfo=UTC)
+    assert read.last_health_check.utcoffset() == UTC.utcoffset(None)
+    document["last_health_check"] = "2026-01-02T03:04:05"
+    with pytest.raises(ValueError, match=r"^\$\.last_health_check: "):
+        BackendView.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_no_field_of_a_view_may_be_missing(view: BackendView, name: str) -> None:
+    document = json.loads(view.to_json())
+    del document[name]
+    with pytest.raises(ValueError, match=rf"^\$.*{name}"):
+        BackendView.from_json(json.dumps(document))
+
+
+def test_an_older_view_reads_with_the_defaults(view: BackendView) -> None:
+    document = {name: value for name, value in json.loads(view.to_json()).items() if name in FIRST}
+    assert BackendView.from_json(json.dumps(document)) == view
+    assert (view.max_pending, view.weight) == (None, 1)
+
+
+MODEL = '{"id": "m", "context_length": %s}'
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "place"),
+    [
+        (Model, "", r"\$: "),
+        (Model, "{", r"\$: "),
+        (Model, "[]", r"\$: "),
+        (Model, b"\xff", r"\$: "),
+        (Model, '"\udcff"', r"\$: "),
+        (Model, '{"id": "\\ud800"}', r"\$: "),
+        (Model, "{}", r"\$: .*id"),
+        (Model, '{"id": ""}', r"\$\.id: "),
+        (Model, MODEL % '"5"', r"\$\.context_length: "),
+        (Model, MODEL % "1.0", r"\$\.context_length: "),
+        (Model, MODEL % "true", r"\$\.context_length: "),
+        (Model, MODEL % "-1", r"\$\.context_length: "),
+        (Model, MODEL % "4294967296", r"\$\.context_length: "),
+        (Model, MODEL % "1e99", r"\$\.context_length: "),
+        (Backend, '{"id": "b", "name": "b", "url": "nope"}', r"\$\.url: "),
+        (
+            Backend,
+            '{"id": "b", "name": "b", "url": "http://h", "backend_type": "x"}',
+            r"\$\.backend_type: ",
+        ),
+        (
+            Backend,
+            '{"id": "b", "name": "b", "url": "http://h", "metadata": {"a": 1}}',
+            r"\$\.metadata",
+        ),
+        (
+            Backend,
+            '{"id": "b", "name": "b", "url": "http://h", "models": [{"id": "m"}, {"id": "m"}]}',
+            r"\$\.models\[1\]",
+        ),
+        (
+            Backend,
+            '{"id": "b", "name": "b", "url": "http://h", "models": [{"id": "m"}, {"id": "n"}, {"id": "o", "context_length": "x"}]}',
+            r"\$\.models\[2\]\.context_length: ",
+        ),
+    ],
+)
+def test_malformed_json_is_a_value_error_that_says_where(
+    read: Any, text: str | bytes, place: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{place}"):
+        read.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("total_requests", 2**64),
+        ("total_requests", -1),
+        ("pending_requests", 2**32),
+        ("status", "x"),
+        ("last_error", 5),
+    ],
+)
+def test_a_malformed_view(view: BackendView, name: str, wrong: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^\$\.{name}: "):
+        BackendView.from_json(json.dumps({**json.loads(view.to_json()), name: wrong}))
+
+
+BAD_UTF8 = [
+    (b'{"id": "m", "later": "\xff"}', 22),
+    (b'{"id": "m", "\xc3(": 1}', 13),
+    ('{"id": "m", "later": {"deep": ["\u00e4", "'.encode() + b'\xed\xa0\x80"]}}', 38),
+    (b'{"id": "a\xe2\x82"}', 9),
+    (b'{"id": "m"}\xff', 11),
+    (b"\xff\xfe", 0),
+]
+
+
+@pytest.mark.parametrize(("text", "offset"), BAD_UTF8)
+@pytest.mark.parametrize("read", [Model, Backend, BackendView])
+def test_bytes_that_are_not_utf8_are_refused_wherever_they_stand(
+    read: Any, text: bytes, offset: int
+) -> None:
+    """Under keys that are ignored, too; and the offset is that within the document."""
+    with pytest.raises(ValueError, match=rf"^\$: not UTF-8: .* at byte {offset}$"):
+        read.from_json(text)
+
+
+def test_a_str_with_a_lone_surrogate_is_refused_wherever_it_stands() -> None:
+    with pytest.raises(ValueError, match=r"^\$: not UTF-8: .* at character 23$"):
+        Model.from_json('{"id": "m", "later": "\u00e4\ud800"}')
+
+
+def test_utf8_under_keys_that_are_ignored_is_read_over() -> None:
+    assert Model.from_json('{"id": "\u00e4", "later": "\u65e5\U0001d51e"}'.encode()) == Model(
+        "\u00e4"
+    )
+
+
+def test_json_that_is_nested_too_deeply() -> None:
+    # An interpreter whose stack takes it reads on, and then finds the id missing.
+    with pytest.raises(ValueError, match=r"^\$: "):
+        Model.from_json('{"unknown": ' + "[" * 100_000 + "]" * 100_000 + "}")
+
+
+def test_json_in_a_str_subclass_is_read_without_its_methods() -> None:
+    class Own(str):
+        def encode(self, *_args: Any, **_kwargs: Any) -> bytes:
+            return b"lie"
+
+    assert Model.from_json(Own('{"id": "m"}')) == Model("m")
+
+
+@pytest.mark.parametrize("wrong", [5, None, ["{}"]])
+def test_json_of_a_wrong_type(wrong: Any) -> None:
+    for read in (Model, Backend, BackendView):
+        with pytest.raises(TypeError, match="^text"):
+            read.from_json(wrong)
+
+
+def test_nobody_finds_a_view_that_is_half_made(view: BackendView) -> None:
+    class Mine(BackendView):
+        """The collector sees it, as it sees every subclass."""
+
+    class Odd(datetime):
+        """Its difference runs foreign code while a view is made."""
+
+        def astimezone(self, tz: Any = None) -> Any:
+            assert tz is UTC
+            return self
+
+        def __sub__(self, other: Any) -> Any:
+            found.extend(type(thing) for thing in gc.get_objects() if type(thing) is Mine)
+            return datetime(2026, 1, 1, tzinfo=UTC) - other
+
+    found: list[type] = []
+    given = {field.name: getattr(view, field.name) for field in dataclasses.fields(view)}
+    assert Mine(**{**given, "last_health_check": Odd(2026, 1, 1, tzinfo=UTC)}).id == view.id
+    assert not found
