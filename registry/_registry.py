@@ -209,7 +209,7 @@ class Registry(binding.RegistryCore, metaclass=Described):
                 return True
 
 
-binding.adopt_methods(Registry)
+binding.specialize_methods(Registry)
 
 
 def _url_key(backend: Backend) -> str:

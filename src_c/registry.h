@@ -17,45 +17,17 @@
 
 #include "base/types.h"
 
-typedef enum reg_status {
-    REG_OK,
-    REG_NOT_FOUND,      /* no backend with this id */
-    REG_DUPLICATE,      /* the id is registered */
-    REG_INSTANCE_TAKEN, /* another backend holds the mDNS instance */
-    REG_OVERFLOW,       /* the counter is at its limit */
-    REG_NO_MEMORY, /* nothing changed; also where too much waits for reclamation behind a reader that stalls (epoch.h) */
-    REG_NONE_AVAILABLE, /* no backend may be chosen */
-    REG_CHANGED,        /* the definition is not the expected one any more: read it and try again */
-    REG_UNHURRIED_ONLY, /* the choice is long, or has to wait: ask again with `unhurried` set */
-    REG_STATUS_COUNT
-} reg_status;
-
-/* What a backend is known to be. The binding maps its own enumeration to these. */
-typedef enum reg_health { REG_HEALTHY, REG_UNHEALTHY, REG_UNKNOWN, REG_DRAINING } reg_health;
-
 typedef struct reg_registry reg_registry;
 typedef struct reg_variant
     reg_variant; /* a model definition, kept once for all backends that have an equal one */
 typedef struct reservation reg_kept;   /* what views use that outlive the read which found them */
 typedef struct epoch_node reg_garbage; /* what the core is done with; for reg_destroy */
 
-enum { REG_VISION = 1, REG_TOOLS = 2, REG_JSON_MODE = 4 };
-
-typedef struct reg_model {
-    reg_key id;
-    reg_key name;
-    uint32_t context_length;
-    uint32_t max_output_tokens;
-    bool has_max_output;
-    uint8_t capabilities;
-    void *object;
-} reg_model;
-
 /* One backend at one instant. The objects are borrowed, and good until reg_read_end; longer with reg_read_keep. */
 typedef struct reg_view {
     void *definition;
     void *error; /* NULL: none */
-    uint64_t order;
+    uint64_t serial;
     int64_t checked_at; /* microseconds since 1970, UTC */
     uint64_t total;
     uint32_t pending;
@@ -153,17 +125,6 @@ reg_status reg_update_latency_many(reg_registry *reg, reg_batch *batch);
 
 /* ---- choosing; how, and why it is exact, is told in select.c ---- */
 
-typedef enum reg_policy {
-    REG_LEAST_PENDING,
-    REG_POWER_OF_TWO,
-    REG_LOWEST_LATENCY,
-    REG_ROUND_ROBIN,
-    REG_RANDOM,
-    REG_PRIORITY,
-    REG_SMART,
-    REG_POLICY_COUNT
-} reg_policy;
-
 typedef struct reg_request {
     reg_key model_id;
     reg_policy policy;
@@ -171,29 +132,14 @@ typedef struct reg_request {
     uint8_t capabilities; /* that it must have */
     bool allow_unknown;   /* besides healthy ones */
     bool
-        unhurried; /* the caller is ready for a choice that grows with the fleet or waits for a lock */
+        may_block; /* the caller is ready for a choice that grows with the fleet or waits for a lock */
     reg_key *exclude; /* ids; sorted here */
     size_t exclude_count;
 } reg_request;
 
-/* Why a backend may not be chosen; of several reasons the first. */
-typedef enum reg_reason {
-    REG_ELIGIBLE,
-    REG_EXCLUDED,
-    REG_IS_UNHEALTHY,
-    REG_IS_DRAINING,
-    REG_IS_UNKNOWN,
-    REG_NO_VISION,
-    REG_NO_TOOLS,
-    REG_NO_JSON_MODE,
-    REG_SHORT_CONTEXT,
-    REG_FULL,
-    REG_REASON_COUNT
-} reg_reason;
-
 typedef struct reg_candidate {
     void *definition; /* borrowed until reg_read_end */
-    uint64_t order;
+    uint64_t serial;
     uint32_t pending;
     uint32_t latency;
     uint32_t context_length;
@@ -211,7 +157,7 @@ typedef struct reg_candidates {
 /* One backend that could not be chosen. */
 typedef struct reg_obstacle {
     void *definition;
-    uint64_t order;
+    uint64_t serial;
     uint32_t context_length;
     uint8_t reason;
 } reg_obstacle;
@@ -230,7 +176,7 @@ typedef struct reg_lease {
     _Atomic bool is_active;
 } reg_lease;
 
-/* Chooses a backend and counts one more in flight on it, in one step. REG_OK, REG_UNHURRIED_ONLY, REG_NO_MEMORY, or REG_NONE_AVAILABLE and
+/* Chooses a backend and counts one more in flight on it, in one step. REG_OK, REG_WOULD_BLOCK, REG_NO_MEMORY, or REG_NONE_AVAILABLE and
  * then `refusal` is set. O(backends of the model), REG_POWER_OF_TWO expected O(1 / share of those that may be chosen). */
 reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease,
                        reg_refusal *refusal);
@@ -290,7 +236,7 @@ reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_
                       reg_garbage **garbage);
 /* Replaces the definition of the registration `order`, if it is still `expected`; models and instance go along, url and id stay. REG_OK,
  * REG_CHANGED, REG_NOT_FOUND, REG_INSTANCE_TAKEN or REG_NO_MEMORY. */
-reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t order,
+reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t serial,
                         const void *expected, reg_garbage **garbage);
 /* The core takes over `error` (NULL: none), which takes about `error_bytes`, on REG_OK. REG_OK, REG_NOT_FOUND or
  * REG_NO_MEMORY. */

@@ -68,7 +68,7 @@ def immortalize(*singletons):
         make_immortal(singleton)
 
 
-def adopt_methods(cls, /):
+def specialize_methods(cls, /):
     """Gives `cls`, a subclass of RegistryCore, the core's methods as its own: calls of inherited ones cost 15 ns more."""
     cdef PyObject *method
     if not issubclass(cls, RegistryCore):
@@ -98,7 +98,7 @@ def _no_memory(backend_id):
     return MemoryError("out of memory, or a stalled reader holds too much back: see Registry.stats()")
 
 
-# Each status of the core that is an error, and what makes the exception of it. REG_CHANGED and REG_UNHURRIED_ONLY are none: who meets them
+# Each status of the core that is an error, and what makes the exception of it. REG_CHANGED and REG_WOULD_BLOCK are none: who meets them
 # asks again.
 STATUS_ERRORS = {
     REG_NOT_FOUND: BackendNotFoundError,

@@ -72,8 +72,8 @@ cdef object lease_of(registry, model_id, policy, require, exclude, allow_unknown
         raise NoBackendAvailableError(model_id)
     cdef Lease lease = Lease.__new__(Lease)
     status = reg_acquire(reg, &request, &lease.lease, &refusal)
-    if status == REG_UNHURRIED_ONLY:
-        request.unhurried = True
+    if status == REG_WOULD_BLOCK:
+        request.may_block = True
         with nogil:
             status = reg_acquire(reg, &request, &lease.lease, &refusal)
     if status == REG_NONE_AVAILABLE:
@@ -359,7 +359,7 @@ cdef class RegistryCore:
         cdef reg_reader *reader
         model_id = exact_text(model_id, "model_id")
         exclusion = fill_request(&request, policy, require, exclude, allow_unknown)
-        request.unhurried = True
+        request.may_block = True
         if not has_key(model_id, &request.model_id):
             raise NoBackendAvailableError(model_id)
         reader = begin_read()
@@ -429,9 +429,9 @@ cdef class RegistryCore:
         check(status, backend_id)
         definition = <object>view.definition
         Py_DECREF(definition)
-        return definition, view.order
+        return definition, view.serial
 
-    def _redefine(self, expected, uint64_t order, definition, instance, /):
+    def _redefine(self, expected, uint64_t serial, definition, instance, /):
         """Replaces the definition of one registration; False if it is not `expected` any more. BackendNotFoundError; ValueError
         where another backend holds the instance."""
         exactly(definition, backend_class, "backend")
@@ -444,7 +444,7 @@ cdef class RegistryCore:
         fill_entry(&entry, id, definition, instance, held)
         Py_INCREF(definition)
         with nogil:
-            status = reg_redefine(self.reg, &entry, order, <void *>expected, &garbage)
+            status = reg_redefine(self.reg, &entry, serial, <void *>expected, &garbage)
         if status == REG_OK:
             held.pass_on()
         else:

@@ -23,7 +23,7 @@ cdef extern from "registry.h" nogil:
         REG_NO_MEMORY
         REG_NONE_AVAILABLE
         REG_CHANGED
-        REG_UNHURRIED_ONLY
+        REG_WOULD_BLOCK
         REG_STATUS_COUNT
 
     ctypedef enum reg_health:
@@ -57,7 +57,7 @@ cdef extern from "registry.h" nogil:
     ctypedef struct reg_view:
         void *definition
         void *error
-        uint64_t order
+        uint64_t serial
         int64_t checked_at
         uint64_t total
         uint32_t pending
@@ -139,7 +139,7 @@ cdef extern from "registry.h" nogil:
         uint32_t min_context
         uint8_t capabilities
         c_bool allow_unknown
-        c_bool unhurried
+        c_bool may_block
         reg_key *exclude
         size_t exclude_count
 
@@ -185,7 +185,7 @@ cdef extern from "registry.h" nogil:
     reg_status reg_add(reg_registry *reg, const reg_entry *entry, reg_garbage **garbage) noexcept
     reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_kept **kept,
                           reg_garbage **garbage) noexcept
-    reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t order, const void *expected,
+    reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t serial, const void *expected,
                             reg_garbage **garbage) noexcept
     reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now, void *error,
                                  size_t error_bytes, reg_garbage **garbage) noexcept

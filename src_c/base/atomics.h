@@ -37,23 +37,23 @@ void torture_point(void);
 #define load_own(word) atomic_load_explicit((word), memory_order_relaxed)
 #define store_private(word, value) atomic_store_explicit((word), (value), memory_order_relaxed)
 
-#define load_counted(word) (torture_point(), atomic_load_explicit((word), memory_order_seq_cst))
-#define add_counted(word, amount)                                                                  \
+#define load_seq_cst(word) (torture_point(), atomic_load_explicit((word), memory_order_seq_cst))
+#define add_seq_cst(word, amount)                                                                  \
     (torture_point(), atomic_fetch_add_explicit((word), (amount), memory_order_seq_cst))
-#define exchange_counted(word, value)                                                              \
+#define exchange_seq_cst(word, value)                                                              \
     (torture_point(), atomic_exchange_explicit((word), (value), memory_order_seq_cst))
-#define or_counted(word, bits)                                                                     \
+#define or_seq_cst(word, bits)                                                                     \
     (torture_point(), atomic_fetch_or_explicit((word), (bits), memory_order_seq_cst))
-#define and_counted(word, bits)                                                                    \
+#define and_seq_cst(word, bits)                                                                    \
     (torture_point(), atomic_fetch_and_explicit((word), (bits), memory_order_seq_cst))
-#define sub_counted(word, amount)                                                                  \
+#define sub_seq_cst(word, amount)                                                                  \
     (torture_point(), atomic_fetch_sub_explicit((word), (amount), memory_order_seq_cst))
 /* In a loop: it may fail for no reason. */
-#define swap_counted(word, expected, desired)                                                      \
+#define cas_seq_cst(word, expected, desired)                                                       \
     (torture_point(),                                                                              \
      atomic_compare_exchange_weak_explicit((word), (expected), (desired), memory_order_seq_cst,    \
                                            memory_order_seq_cst))
-#define swap_counted_once(word, expected, desired)                                                 \
+#define cas_strong_seq_cst(word, expected, desired)                                                \
     (torture_point(),                                                                              \
      atomic_compare_exchange_strong_explicit((word), (expected), (desired), memory_order_seq_cst,  \
                                              memory_order_seq_cst))

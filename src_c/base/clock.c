@@ -32,7 +32,7 @@ static uint64_t nanoseconds_of(clockid_t clock) {
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-static bool kernel_uses_the_counter(void) {
+static bool kernel_uses_tsc(void) {
     bool does = false;
 #if defined(__x86_64__) && defined(__linux__)
     char name[16] = "";
@@ -44,14 +44,14 @@ static bool kernel_uses_the_counter(void) {
     return does;
 }
 
-static void look_what_the_kernel_uses(void) { is_trusted = kernel_uses_the_counter(); }
+static void check_clocksource(void) { is_trusted = kernel_uses_tsc(); }
 
 static void measure(pair now) {
     uint64_t apart = now.nanoseconds - last.nanoseconds;
     if (last.nanoseconds != 0 && apart < LEAST_APART) return;
     if (last.nanoseconds != 0 && apart <= MOST_APART) {
         double rate = (double)apart / 1e6 / (double)(now.count - last.count);
-        if (fabs(rate - last_rate) < AGREEMENT * rate && kernel_uses_the_counter())
+        if (fabs(rate - last_rate) < AGREEMENT * rate && kernel_uses_tsc())
             publish(&clock_milliseconds_per_count, rate);
         last_rate = rate;
     }
@@ -68,14 +68,14 @@ uint64_t clock_nanoseconds(void) { return nanoseconds_of(CLOCK_MONOTONIC); }
 
 static void take_a_pair(void) {
     bool nobody = false;
-    if (!swap_counted_once(&is_measuring, &nobody, true)) return;
+    if (!cas_strong_seq_cst(&is_measuring, &nobody, true)) return;
     uint64_t before = clock_counter(), now = nanoseconds_of(CLOCK_STEADY);
     if (clock_counter() - before < INTERRUPTED) measure((pair){now, before});
     publish(&is_measuring, false);
 }
 
 uint64_t clock_moment_measured(void) {
-    pthread_once(&look_once, look_what_the_kernel_uses);
+    pthread_once(&look_once, check_clocksource);
     if (is_trusted) take_a_pair();
     return clock_nanoseconds();
 }

@@ -11,6 +11,6 @@ uint64_t random_seed(void) {
     timespec_get(&now, TIME_UTC);
     uint64_t moment = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
     uint64_t seed =
-        random_mix(moment) ^ random_mix((uint64_t)getpid() << 32 | (add_counted(&seeds, 1) + 1));
+        random_mix(moment) ^ random_mix((uint64_t)getpid() << 32 | (add_seq_cst(&seeds, 1) + 1));
     return seed != 0 ? seed : 1;
 }

@@ -43,8 +43,8 @@ static inline candidate candidate_at(const member *place, bool with_latency) {
     record *r = place->record;
     return (candidate){.record = r,
                        .place = place,
-                       .pending = load_counted(&r->counters.pending),
-                       .latency = with_latency ? load_counted(&r->counters.latency) : 0,
+                       .pending = load_seq_cst(&r->counters.pending),
+                       .latency = with_latency ? load_seq_cst(&r->counters.latency) : 0,
                        .weight = r->weight};
 }
 

@@ -30,7 +30,7 @@ static int by_rank(const void *left, const void *right) {
     const explained *a = left, *b = right;
     bool a_is_out = a->told.reason != REG_ELIGIBLE, b_is_out = b->told.reason != REG_ELIGIBLE;
     if (a_is_out != b_is_out) return a_is_out ? 1 : -1;
-    if (a_is_out) return compare(a->told.order, b->told.order);
+    if (a_is_out) return compare(a->told.serial, b->told.serial);
     const choice *c = a->choice;
     int by_policy = preference(c->request->policy, &a->seen, &b->seen, c->best_average);
     return by_policy != 0 ? by_policy : by_turn(a, b);
@@ -45,12 +45,12 @@ static explained explain_one(const choice *c, const member *place) {
     if (reason == REG_ELIGIBLE && candidate_is_full(&x)) reason = REG_FULL;
     if (c->request->policy == REG_SMART) x.credit = smart_score(&x);
     if (c->request->policy == REG_ROUND_ROBIN)
-        x.credit = turns_credit(&c->model->turns, r->order) + r->weight;
+        x.credit = turns_credit(&c->model->turns, r->serial) + r->weight;
     return (explained){
         .seen = x,
         .choice = c,
         .told = {.definition = record_state_at(r, c->version)->definition,
-                 .order = r->order,
+                 .serial = r->serial,
                  .pending = counter_in_flight(x.pending),
                  .latency = latency_of(x.latency),
                  .context_length = place->traits.context_length,

@@ -14,19 +14,19 @@ void lease_begin(reg_lease *lease, record *held) {
 }
 
 bool reg_lease_release(reg_lease *lease, const uint32_t *sample, bool failed, bool *at_zero) {
-    if (!exchange_counted(&lease->is_active, false)) return false;
+    if (!exchange_seq_cst(&lease->is_active, false)) return false;
     counters *c = &lease->record->counters;
     uint32_t left;
     if (!failed)
         latency_update(&c->latency,
                        sample != NULL ? *sample : clock_milliseconds_since(lease->started));
-    add_counted(&c->total, 1);
+    add_seq_cst(&c->total, 1);
     *at_zero = !counter_decrement(&c->pending, &left);
     return true;
 }
 
 bool reg_lease_is_active(const reg_lease *lease) {
-    return load_counted(&((reg_lease *)lease)->is_active);
+    return load_seq_cst(&((reg_lease *)lease)->is_active);
 }
 
 /* The newest state, not that of a version: for a record that is gone it is the last one, which lives as long as the record. */

@@ -8,7 +8,7 @@
 #ifndef REG_POLICY_H
 #define REG_POLICY_H
 
-#include "registry.h"
+#include "base/types.h"
 #include "store/record.h"
 
 typedef struct candidate {

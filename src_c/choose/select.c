@@ -167,7 +167,7 @@ static always_inline const member *next_before(const choice *c, const mark *best
 #pragma GCC unroll 4
     for (; m != end; m++) {
         if (reg_unlikely(!member_is_in(m, tick))) continue;
-        pending = load_counted(&m->record->counters.pending);
+        pending = load_seq_cst(&m->record->counters.pending);
         sum += counter_decrements(pending);
         if (reg_likely(counter_in_flight(pending) > limit)) continue;
         if (counter_in_flight(pending) >= m->record->max_pending) continue;
@@ -225,7 +225,7 @@ static bool pass_in_turn(const choice *c, picks *p) {
     EACH_IN_ROUND(c, m) {
         candidate x = candidate_at(m, false);
         p->tally += tally_of(&x);
-        turn *its = turns_see(t, x.record->order, x.weight);
+        turn *its = turns_see(t, x.record->serial, x.weight);
         if (its == NULL) return false;
         if (!candidate_is_eligible(c, &x, c->is_plain) || candidate_is_full(&x)) {
             p->passed_over = true;
@@ -245,7 +245,7 @@ static bool pass_in_turn(const choice *c, picks *p) {
 
 static bool draw(const choice *c, candidate *x, const member *other_than) {
     uint32_t draws =
-        MANY_DRAWS + (c->request->unhurried ? c->reading.length / MEMBERS_PER_DRAW : 0);
+        MANY_DRAWS + (c->request->may_block ? c->reading.length / MEMBERS_PER_DRAW : 0);
     for (uint32_t i = 0; i < draws; i++) {
         const member *m = c->reading.array->members + random_below(c->reading.length);
         if (m == other_than || !member_is_in(m, c->reading.tick)) continue;
@@ -282,7 +282,7 @@ static bool pick_two(choice *c, picks *p) {
     if (!is_short && draw(c, &p->best, NULL) && draw(c, &p->second, p->best.place)) {
         p->count = 2;
     } else {
-        if (c->reading.length > QUICK_LENGTH && !c->request->unhurried) return false;
+        if (c->reading.length > QUICK_LENGTH && !c->request->may_block) return false;
         draw_from_all(c, p);
         c->is_searched = true;
     }
@@ -380,7 +380,7 @@ static bool holds_still(const choice *c, const picks *p, uint64_t now) {
 
 static void settle(const choice *c, reg_registry *reg, const picks *p) {
     if (c->request->policy == REG_ROUND_ROBIN)
-        turns_settle(&c->model->turns, p->best.record->order);
+        turns_settle(&c->model->turns, p->best.record->serial);
     round_settle(c, reg, &p->best, p->leaves_unserved);
 }
 
@@ -394,14 +394,14 @@ static bool is_unseen(picks *p, bool counts) {
 
 static bool is_still_unseen(const picks *p, bool counts) {
     return counts || p->count == 0 ||
-           load_counted(&p->best.record->counters.pending) == p->best.pending;
+           load_seq_cst(&p->best.record->counters.pending) == p->best.pending;
 }
 
 /* One more in flight, below the cap, whatever the count was before. */
 static bool take_below_cap(record *r) {
-    uint64_t word = load_counted(&r->counters.pending);
+    uint64_t word = load_seq_cst(&r->counters.pending);
     while (counter_in_flight(word) < r->max_pending)
-        if (swap_counted(&r->counters.pending, &word, counter_changes(word) + 1)) return true;
+        if (cas_seq_cst(&r->counters.pending, &word, counter_changes(word) + 1)) return true;
     return false;
 }
 
@@ -423,7 +423,7 @@ static verdict attempt(reg_registry *reg, choice *c, const reg_request *request,
                        bool is_last, record **chosen) {
     if (!choice_begin(c, reg, request)) return NONE_LEFT;
     if (c->reading.length > QUICK_LENGTH && request->policy != REG_POWER_OF_TWO &&
-        !request->unhurried)
+        !request->may_block)
         return TOO_LONG;
     picks p;
     verdict picked = pick(c, &p);
@@ -438,7 +438,7 @@ static verdict attempt(reg_registry *reg, choice *c, const reg_request *request,
 static verdict locked_attempt(reg_registry *reg, choice *c, const reg_request *request, bool counts,
                               bool is_last, record **chosen) {
     bool in_turn = request->policy == REG_ROUND_ROBIN;
-    if ((in_turn || is_last) && !request->unhurried) return TOO_LONG;
+    if ((in_turn || is_last) && !request->may_block) return TOO_LONG;
     if (in_turn) pthread_mutex_lock(&reg->turns);
     if (is_last) pthread_mutex_lock(&reg->writer);
     verdict v = attempt(reg, c, request, counts, is_last, chosen);
@@ -459,7 +459,7 @@ static reg_status choose(reg_registry *reg, reg_request *request, bool counts, c
     static const reg_status statuses[] = {[CHOSEN] = REG_OK,
                                           [NONE_LEFT] = REG_NONE_AVAILABLE,
                                           [NO_MEMORY] = REG_NO_MEMORY,
-                                          [TOO_LONG] = REG_UNHURRIED_ONLY};
+                                          [TOO_LONG] = REG_WOULD_BLOCK};
     request_prepare(request);
     for (uint32_t i = 0;; i++) {
         verdict v = locked_attempt(reg, c, request, counts, i != 0 && is_enough(c, i), chosen);

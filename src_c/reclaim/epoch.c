@@ -53,8 +53,8 @@ static const uint64_t SETTLING = 1000000000;
 
 static void clear_heavy_fence(void) {
     uint64_t never = 0;
-    if (!swap_counted_once(&settled, &never, UINT64_MAX)) return; /* another thread is at it */
-    exchange_counted(&epoch_has_heavy_fence, false); /* visible before the delay begins */
+    if (!cas_strong_seq_cst(&settled, &never, UINT64_MAX)) return; /* another thread is at it */
+    exchange_seq_cst(&epoch_has_heavy_fence, false); /* visible before the delay begins */
     publish(&settled, clock_nanoseconds() + SETTLING);
 }
 
@@ -165,7 +165,7 @@ static uint64_t oldest_read(void) {
 }
 
 static void stamp_all(epoch_limbo *limbo) {
-    uint64_t stamp = add_counted(&epoch_clock, 1);
+    uint64_t stamp = add_seq_cst(&epoch_clock, 1);
     for (epoch_node *node = limbo->unstamped; node != NULL; node = node->next) node->stamp = stamp;
     limbo->unstamped = NULL;
     limbo->unstamped_amount = (epoch_amount){0};

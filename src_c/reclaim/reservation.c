@@ -26,7 +26,7 @@ static reservation *add_reservation(epoch_slot *reader, generation *g) {
     reader->spare = NULL;
     r->generation = g;
     r->slot = reader;
-    add_counted(&g->of->bytes, sizeof *r);
+    add_seq_cst(&g->of->bytes, sizeof *r);
     r->next = load_published(&g->reservations);
     while (!atomic_compare_exchange_weak_explicit(&g->reservations, &r->next, r,
                                                   memory_order_acq_rel, memory_order_acquire)) {
@@ -56,8 +56,8 @@ static bool has_views(uint64_t word) { return (word & ~RESERVATION_WATCHED) != 0
 /* Whether the generation has views. If so, one of its reservations with views is watched afterwards. Under the lock. */
 static bool watch(generation *g) {
     EACH_RESERVATION(g, r)
-        if (has_views(load_counted(&r->views)) &&
-            has_views(or_counted(&r->views, RESERVATION_WATCHED)))
+        if (has_views(load_seq_cst(&r->views)) &&
+            has_views(or_seq_cst(&r->views, RESERVATION_WATCHED)))
             return true;
     return false;
 }
@@ -224,11 +224,11 @@ static void free_generation(generation *g) {
     while (r != NULL) {
         reservation *next = r->next;
         memory_free(r);
-        sub_counted(&of->bytes, sizeof *r);
+        sub_seq_cst(&of->bytes, sizeof *r);
         r = next;
     }
     memory_free(g);
-    sub_counted(&of->bytes, sizeof *g);
+    sub_seq_cst(&of->bytes, sizeof *g);
 }
 
 /* Without views, when it is sealed and nobody is in L with it. Then the lock is given back and it is freed. */
@@ -287,11 +287,11 @@ static void let_go(generation *g, epoch_release release) {
 
 void reservation_drop_last(reservation *r, size_t views, epoch_release release) {
     reservations_lock();
-    if (has_views(sub_counted(&r->views, views) - views)) {
+    if (has_views(sub_seq_cst(&r->views, views) - views)) {
         reservations_unlock(); /* its thread has made others meanwhile */
         return;
     }
-    and_counted(
+    and_seq_cst(
         &r->views,
         ~RESERVATION_WATCHED); /* views that its thread makes from now on do not show what is kept */
     let_go(r->generation, release);
@@ -304,7 +304,7 @@ epoch_amount generations_kept(generations *of) {
     return kept;
 }
 
-size_t generations_bytes(generations *of) { return sizeof *of + load_counted(&of->bytes); }
+size_t generations_bytes(generations *of) { return sizeof *of + load_seq_cst(&of->bytes); }
 
 /* ---- opening and closing ---- */
 
@@ -348,7 +348,7 @@ static generation *new_generation(generations *of, uint32_t number) {
     if (g == NULL) return NULL;
     g->of = of;
     g->number = number;
-    add_counted(&of->bytes, sizeof *g);
+    add_seq_cst(&of->bytes, sizeof *g);
     return g;
 }
 
@@ -383,7 +383,7 @@ generations *generations_new(void) {
     generations *of = take_free();
     if (of == NULL) {
         if ((of = memory_alloc(sizeof *of)) == NULL) return NULL;
-        of->place = add_counted(&places, 1) % RESERVATION_MEMOS;
+        of->place = add_seq_cst(&places, 1) % RESERVATION_MEMOS;
     }
     generation *first = new_generation(of, ++of->last_number);
     if (first == NULL) {
@@ -397,7 +397,7 @@ generations *generations_new(void) {
 
 static bool has_any_views(generation *g) {
     EACH_RESERVATION(g, r)
-        if (has_views(load_counted(&r->views))) return true;
+        if (has_views(load_seq_cst(&r->views))) return true;
     return false;
 }
 

@@ -145,7 +145,7 @@ static inline reservation *reservation_take(epoch_slot *reader, generations *of,
     reservation *r = memo->reservation;
     bool is_right = memo->of == of && memo->number == g->number;
     if (reg_unlikely(!is_right) && (r = reservation_find(reader, g)) == NULL) return NULL;
-    add_counted(&r->views, views);
+    add_seq_cst(&r->views, views);
     return r;
 }
 
@@ -154,13 +154,13 @@ void reservation_drop_last(reservation *r, size_t views, epoch_release release);
 
 /* Lock-free, except for the last views of a watched reservation. Outside of every lock. */
 static inline void reservation_drop(reservation *r, size_t views, epoch_release release) {
-    uint64_t seen = load_counted(&r->views);
+    uint64_t seen = load_seq_cst(&r->views);
     do {
         if (reg_unlikely(seen == (RESERVATION_WATCHED | views))) {
             reservation_drop_last(r, views, release);
             return;
         }
-    } while (reg_unlikely(!swap_counted(&r->views, &seen, seen - views)));
+    } while (reg_unlikely(!cas_seq_cst(&r->views, &seen, seen - views)));
 }
 
 /* Of a list of retired nodes that no reader can find any more, those that no view shows; the others are kept. Generations

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "registry.h"
 #include "store/alias.h"
 #include "store/member_list.h"
 #include "store/model_index.h"
@@ -30,7 +31,7 @@ struct reg_registry {
     _Alignas(REG_CACHE_LINE)
         pthread_mutex_t writer; /* guards all that is not published, and every write */
     epoch_limbo limbo;
-    uint64_t orders;          /* handed out to registrations so far */
+    uint64_t serials;         /* handed out to registrations so far */
     generations *generations; /* of its views */
     pthread_mutex_t turns; /* guards all models' turns; taken before the writer's where both are */
     reg_registry *previous, *next; /* in the list of all registries, for fork */
@@ -55,10 +56,10 @@ static inline reg_view view_at(record *r, uint64_t version) {
     return (reg_view){
         .definition = s->definition,
         .error = s->error,
-        .order = r->order,
+        .serial = r->serial,
         .checked_at = s->checked_at,
         .pending = pending,
-        .total = load_counted(&r->counters.total),
+        .total = load_seq_cst(&r->counters.total),
         .latency = latency_average(&r->counters.latency),
         .health = s->health,
     };

@@ -132,8 +132,8 @@ static void retire_everything(reg_registry *reg) {
         if (!member_is_in(&array->members[i], UINT32_MAX - 1)) continue;
         for (uint32_t k = 0; k < r->memberships->count; k++)
             model_index_drop(&reg->models, r->memberships->variants[k], &reg->limbo);
-        if (--r->url->holders == 0) alias_tidy(&reg->urls, r->url, &reg->limbo);
-        if (r->instance != NULL && --r->instance->holders == 0)
+        if (--r->url->refs == 0) alias_tidy(&reg->urls, r->url, &reg->limbo);
+        if (r->instance != NULL && --r->instance->refs == 0)
             alias_tidy(&reg->instances, r->instance, &reg->limbo);
         record_retire(r, &reg->limbo);
     }
@@ -188,7 +188,7 @@ reg_status reg_increment_total(reg_registry *reg, const reg_key *id, uint64_t *v
     if (slot == NULL) return REG_NO_MEMORY;
     uint64_t version;
     record *r = registered(reg, id, &version);
-    if (r != NULL) *value = add_counted(&r->counters.total, 1) + 1;
+    if (r != NULL) *value = add_seq_cst(&r->counters.total, 1) + 1;
     epoch_leave(slot);
     return r == NULL ? REG_NOT_FOUND : REG_OK;
 }

@@ -29,8 +29,8 @@ reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view) {
 
 /* ---- many ---- */
 
-static int by_order(const void *left, const void *right) {
-    uint64_t a = ((const reg_view *)left)->order, b = ((const reg_view *)right)->order;
+static int by_serial(const void *left, const void *right) {
+    uint64_t a = ((const reg_view *)left)->serial, b = ((const reg_view *)right)->serial;
     return (a > b) - (a < b);
 }
 
@@ -40,9 +40,9 @@ static bool merge_late(reg_view *views, size_t late, size_t count) {
     reg_view *tail = memory_alloc(rest * sizeof *tail);
     if (tail == NULL) return false;
     memcpy(tail, views + late, rest * sizeof *tail);
-    qsort(tail, rest, sizeof *tail, by_order);
+    qsort(tail, rest, sizeof *tail, by_serial);
     for (size_t to = count; rest != 0; to--) {
-        bool from_front = late != 0 && views[late - 1].order > tail[rest - 1].order;
+        bool from_front = late != 0 && views[late - 1].serial > tail[rest - 1].serial;
         views[to - 1] = from_front ? views[--late] : tail[--rest];
     }
     memory_free(tail);

@@ -108,10 +108,10 @@ static void apply(reg_registry *reg, const reg_entry *entry, change *c) {
     memory_free(c->old);
 }
 
-static reg_status redefine(reg_registry *reg, const reg_entry *entry, uint64_t order,
+static reg_status redefine(reg_registry *reg, const reg_entry *entry, uint64_t serial,
                            const void *expected) {
     record *r = find_record(reg, &entry->id);
-    if (r == NULL || r->order != order) return REG_NOT_FOUND;
+    if (r == NULL || r->serial != serial) return REG_NOT_FOUND;
     if (load_own(&r->state)->definition != expected) return REG_CHANGED;
     if (instance_is_taken(reg, &entry->instance, r)) return REG_INSTANCE_TAKEN;
     change c = {.record = r, .old = r->memberships};
@@ -120,10 +120,10 @@ static reg_status redefine(reg_registry *reg, const reg_entry *entry, uint64_t o
     return REG_OK;
 }
 
-reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t order,
+reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t serial,
                         const void *expected, reg_garbage **garbage) {
     if (!begin_write(reg, garbage)) return REG_NO_MEMORY;
-    reg_status status = redefine(reg, entry, order, expected);
+    reg_status status = redefine(reg, entry, serial, expected);
     end_write(reg, garbage);
     return status;
 }

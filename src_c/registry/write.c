@@ -85,11 +85,11 @@ static void fill_record(reg_registry *reg, record *r, const reg_entry *entry) {
                  .owns_definition = true};
     r->item.key = entry->id;
     r->id = entry->id_object;
-    r->order = ++reg->orders;
+    r->serial = ++reg->serials;
     r->max_pending = entry->max_pending;
     r->priority = entry->priority;
     r->weight = entry->weight;
-    store_private(&r->holds, 1);
+    store_private(&r->refs, 1);
     store_private(&r->health, record_health_word(s));
     store_private(&r->life, life_alive_since(s->version));
 }

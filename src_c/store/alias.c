@@ -18,13 +18,13 @@ alias *alias_hold(string_map *map, const reg_key *key, struct record *holder, ui
     string_item *found = string_map_get(map, key);
     if (found != NULL) {
         alias *a = reg_container(found, alias, item);
-        a->holders++;
+        a->refs++;
         return a;
     }
     if (!string_map_reserve(map, 1, limbo)) return NULL;
     alias *a = new_alias(key, holder);
     if (a == NULL) return NULL;
-    a->holders = 1;
+    a->refs = 1;
     store_private(&a->life, life_alive_since(committed + 1));
     string_map_put(map, &a->item);
     return a;
@@ -44,18 +44,18 @@ static size_t bytes_of_node(const epoch_node *node) {
 static const epoch_kind kind = {.bytes = bytes_of_node, .destroy = destroy_alias};
 
 void alias_drop(alias *a, uint64_t committed) {
-    if (--a->holders == 0) publish(&a->life, life_dead_since(committed + 1));
+    if (--a->refs == 0) publish(&a->life, life_dead_since(committed + 1));
 }
 
 void alias_tidy(string_map *map, alias *a, epoch_limbo *limbo) {
-    if (a->holders != 0) return;
+    if (a->refs != 0) return;
     string_map_remove(map, &a->item);
     epoch_retire(limbo, &a->node, &kind);
 }
 
 void alias_unhold(string_map *map, alias *a, epoch_limbo *limbo) {
     /* Another write gets the version that this one gives up: whoever found the alias must not take it for that one's. */
-    if (--a->holders == 0) publish(&a->life, life_dead_since(0));
+    if (--a->refs == 0) publish(&a->life, life_dead_since(0));
     alias_tidy(map, a, limbo);
 }
 

@@ -16,7 +16,7 @@ typedef struct alias {
     version_life life;
     epoch_node node;
     struct record *holder; /* immutable; who holds a url is not asked */
-    uint32_t holders;      /* under the lock */
+    uint32_t refs;         /* under the lock */
     char text[];
 } alias;
 

@@ -43,36 +43,36 @@ static inline bool counter_is_claimed(uint64_t word) { return word & COUNTER_CLA
 
 /* The count, to be told to others: takes a claim off. Lock-free; it tries again only where another thread has counted. */
 static inline uint32_t counter_value(_Atomic uint64_t *pending) {
-    uint64_t seen = load_counted(pending);
+    uint64_t seen = load_seq_cst(pending);
     while (reg_unlikely(counter_is_claimed(seen)) &&
-           !swap_counted(pending, &seen, counter_changes(seen) + COUNTER_VERSION)) {
+           !cas_seq_cst(pending, &seen, counter_changes(seen) + COUNTER_VERSION)) {
     }
     return counter_in_flight(seen);
 }
 
 /* False at the top, with nothing changed. */
 static inline bool counter_increment(_Atomic uint64_t *pending, uint32_t *value) {
-    uint64_t seen = load_counted(pending);
+    uint64_t seen = load_seq_cst(pending);
     if (reg_likely(counter_in_flight(seen) <= INT32_MAX)) {
-        *value = counter_in_flight(add_counted(pending, 1)) + 1;
+        *value = counter_in_flight(add_seq_cst(pending, 1)) + 1;
         return true;
     }
     do {
         if (counter_in_flight(seen) == UINT32_MAX) return false;
-    } while (!swap_counted(pending, &seen, seen + 1));
+    } while (!cas_seq_cst(pending, &seen, seen + 1));
     *value = counter_in_flight(seen) + 1;
     return true;
 }
 
 /* False at 0, which it stays. */
 static inline bool counter_decrement(_Atomic uint64_t *pending, uint32_t *value) {
-    uint64_t seen = load_counted(pending), fresh;
+    uint64_t seen = load_seq_cst(pending), fresh;
     bool above;
     do {
         above = counter_in_flight(seen) != 0;
         if (reg_unlikely(!above) && !counter_is_claimed(seen)) break;
         fresh = counter_changes(seen) + COUNTER_VERSION - above;
-    } while (!swap_counted(pending, &seen, fresh));
+    } while (!cas_seq_cst(pending, &seen, fresh));
     *value = counter_in_flight(seen) - above;
     return above;
 }
@@ -82,13 +82,13 @@ static inline bool counter_claim(_Atomic uint64_t *pending, uint64_t *seen) {
     if (counter_is_claimed(*seen)) return true;
     uint64_t expected = *seen;
     *seen |= COUNTER_CLAIM;
-    return swap_counted_once(pending, &expected, *seen) ||
+    return cas_strong_seq_cst(pending, &expected, *seen) ||
            expected == *seen; /* or somebody else has set the same */
 }
 
 /* One more in flight, if the word is still `claimed`. */
 static inline bool counter_take(_Atomic uint64_t *pending, uint64_t claimed) {
-    return swap_counted_once(pending, &claimed, counter_changes(claimed) + 1);
+    return cas_strong_seq_cst(pending, &claimed, counter_changes(claimed) + 1);
 }
 
 /* ---- latency ---- */
@@ -98,17 +98,17 @@ static inline uint32_t latency_of(uint64_t word) { return (uint32_t)word; }
 
 /* Exponential moving average with weight 1/5 in integers; the first sample sets it. Returns the new average in ms. */
 static inline uint32_t latency_update(_Atomic uint64_t *latency, uint32_t sample) {
-    uint64_t seen = load_counted(latency), average, version;
+    uint64_t seen = load_seq_cst(latency), average, version;
     do {
         uint64_t old = latency_of(seen);
         average = latency_is_sampled(seen) ? (sample + 4 * old) / 5 : sample;
         version = (seen & ~(LATENCY_VERSION - 1)) + LATENCY_VERSION;
-    } while (!swap_counted(latency, &seen, version | LATENCY_SAMPLED | average));
+    } while (!cas_seq_cst(latency, &seen, version | LATENCY_SAMPLED | average));
     return (uint32_t)average;
 }
 
 static inline uint32_t latency_average(_Atomic uint64_t *latency) {
-    return latency_of(load_counted(latency));
+    return latency_of(load_seq_cst(latency));
 }
 
 #endif

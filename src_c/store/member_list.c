@@ -42,8 +42,9 @@ member_reading member_list_read(member_list *list, uint64_t version) {
     return (member_reading){array, length, load_published(&array->late_from), tick};
 }
 
-static int by_order(const void *left, const void *right) {
-    uint64_t a = ((const member *)left)->record->order, b = ((const member *)right)->record->order;
+static int by_serial(const void *left, const void *right) {
+    uint64_t a = ((const member *)left)->record->serial,
+             b = ((const member *)right)->record->serial;
     return (a > b) - (a < b);
 }
 
@@ -74,7 +75,7 @@ static void copy_live_members(member_array *to, member_array *from) {
     }
     store_private(&to->length, count);
     to->newest = from->newest;
-    if (load_own(&from->late_from) < length) qsort(to->members, count, sizeof(member), by_order);
+    if (load_own(&from->late_from) < length) qsort(to->members, count, sizeof(member), by_serial);
     copy_weights(to, from);
 }
 
@@ -155,8 +156,8 @@ uint32_t member_list_add(member_list *list, record *added, member_traits traits,
     m->added = (uint32_t)(committed + 1 - array->base);
     store_private(&m->removed, STAYS);
     note_weight(array, added);
-    if (added->order > array->newest)
-        array->newest = added->order;
+    if (added->serial > array->newest)
+        array->newest = added->serial;
     else if (load_own(&array->late_from) == NONE_LATE)
         publish(&array->late_from, position);
     publish(&array->length, position + 1);

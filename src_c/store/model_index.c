@@ -134,12 +134,12 @@ variant *model_index_hold(model_index *index, const reg_model *definition, bool 
                                : add_variant(index, definition, &key, limbo);
     if (v == NULL) return NULL;
     *is_new = found == NULL;
-    v->holds++;
+    v->refs++;
     return v;
 }
 
 void model_index_drop(model_index *index, variant *v, epoch_limbo *limbo) {
-    if (--v->holds != 0) return;
+    if (--v->refs != 0) return;
     model *m = v->model;
     string_map_remove(&index->variants, &v->item);
     epoch_retire(limbo, &v->node, &variant_kind);

@@ -9,7 +9,7 @@
 #ifndef REG_MODEL_INDEX_H
 #define REG_MODEL_INDEX_H
 
-#include "registry.h"
+#include "base/types.h"
 #include "store/member_list.h"
 #include "store/string_map.h"
 #include "store/turns.h"
@@ -39,7 +39,7 @@ typedef struct reg_variant {
     string_item item; /* the key is the whole definition, byte for byte */
     epoch_node node;
     model *model;
-    uint32_t holds;
+    uint32_t refs;
     void *object;
     member_traits traits; /* without a slot */
     char definition[];

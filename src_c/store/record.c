@@ -61,7 +61,7 @@ void state_retire(state *s, epoch_limbo *limbo) {
 
 /* A hold less. The last one frees the record and returns its last state: readers lost sight of both at the same time. */
 static epoch_node *drop_hold(record *r, epoch_release release) {
-    if (sub_counted(&r->holds, 1) != 1) return NULL;
+    if (sub_seq_cst(&r->refs, 1) != 1) return NULL;
     state *last = load_own(&r->state);
     last->shown.node = (epoch_node){.kind = &state_kind};
     release(r->id);

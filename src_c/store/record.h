@@ -75,10 +75,10 @@ typedef struct record {
     _Atomic uint64_t
         health; /* health << 62 | version: that of the newest state, and since when choices see no change */
     /* Immutable, but for `holds` and `chosen_at`. */
-    uint64_t order : 48; /* of registration, from 1 */
+    uint64_t serial : 48; /* of registration, from 1 */
     uint64_t weight : 16;
     void *id; /* the object that item.key.data lies in */
-    _Atomic uint32_t holds;
+    _Atomic uint32_t refs;
     uint32_t max_pending;
     int32_t priority;
     _Atomic uint32_t
@@ -142,7 +142,7 @@ void record_retire(record *r, epoch_limbo *limbo);
 size_t record_bytes(const record *r);
 
 /* A hold more, inside an epoch in which the record was found registered. */
-static inline void record_hold(record *r) { add_counted(&r->holds, 1); }
+static inline void record_hold(record *r) { add_seq_cst(&r->refs, 1); }
 /* A hold less; the last one frees the record. Outside every lock and epoch. */
 void record_drop(record *r, epoch_release release);
 

@@ -5,30 +5,30 @@
 
 #include "base/memory.h"
 
-static int by_order(const void *left, const void *right) {
-    uint64_t a = ((const turn *)left)->order, b = ((const turn *)right)->order;
+static int by_serial(const void *left, const void *right) {
+    uint64_t a = ((const turn *)left)->serial, b = ((const turn *)right)->serial;
     return (a > b) - (a < b);
 }
 
 /* All at once: one by one, a large model's first round would move all others for each. */
-static void take_in_the_new(turns *t) {
+static void sort_new_turns(turns *t) {
     if (t->sorted == t->count) return;
-    qsort(t->items, t->count, sizeof *t->items, by_order);
+    qsort(t->items, t->count, sizeof *t->items, by_serial);
     t->sorted = t->count;
 }
 
 void turns_begin(turns *t) {
-    take_in_the_new(t);
+    sort_new_turns(t);
     t->round++;
     t->next = 0;
 }
 
 /* Where `order` is, or would have to be, among the sorted. */
-static uint32_t place_of(const turns *t, uint64_t order) {
+static uint32_t place_of(const turns *t, uint64_t serial) {
     uint32_t low = 0, high = t->sorted;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (t->items[middle].order < order)
+        if (t->items[middle].serial < serial)
             low = middle + 1;
         else
             high = middle;
@@ -36,8 +36,8 @@ static uint32_t place_of(const turns *t, uint64_t order) {
     return low;
 }
 
-static bool has(const turns *t, uint32_t place, uint64_t order) {
-    return place < t->sorted && t->items[place].order == order;
+static bool has(const turns *t, uint32_t place, uint64_t serial) {
+    return place < t->sorted && t->items[place].serial == serial;
 }
 
 static bool grow(turns *t) {
@@ -51,29 +51,29 @@ static bool grow(turns *t) {
     return true;
 }
 
-static turn *add(turns *t, uint64_t order, uint32_t weight) {
+static turn *add(turns *t, uint64_t serial, uint32_t weight) {
     if (t->count == t->capacity && !grow(t)) return NULL;
-    t->items[t->count] = (turn){.order = order, .weight = weight};
+    t->items[t->count] = (turn){.serial = serial, .weight = weight};
     return &t->items[t->count++];
 }
 
-turn *turns_see(turns *t, uint64_t order, uint32_t weight) {
-    uint32_t place = has(t, t->next, order) ? t->next : place_of(t, order);
-    turn *its = has(t, place, order) ? &t->items[place] : add(t, order, weight);
+turn *turns_see(turns *t, uint64_t serial, uint32_t weight) {
+    uint32_t place = has(t, t->next, serial) ? t->next : place_of(t, serial);
+    turn *its = has(t, place, serial) ? &t->items[place] : add(t, serial, weight);
     if (its == NULL) return NULL;
     t->next = place + 1;
     its->seen = t->round;
     return its;
 }
 
-int64_t turns_credit(turns *t, uint64_t order) {
-    take_in_the_new(t);
-    uint32_t place = place_of(t, order);
-    return has(t, place, order) ? t->items[place].credit : 0;
+int64_t turns_credit(turns *t, uint64_t serial) {
+    sort_new_turns(t);
+    uint32_t place = place_of(t, serial);
+    return has(t, place, serial) ? t->items[place].credit : 0;
 }
 
 /* Those that have left the model's list. */
-static void forget_the_gone(turns *t) {
+static void drop_stale_turns(turns *t) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < t->count; i++)
         if (t->items[i].seen == t->round) t->items[kept++] = t->items[i];
@@ -81,7 +81,7 @@ static void forget_the_gone(turns *t) {
 }
 
 void turns_settle(turns *t, uint64_t chosen) {
-    take_in_the_new(t);
+    sort_new_turns(t);
     int64_t given = 0;
     uint32_t seen = 0;
     for (uint32_t i = 0; i < t->count; i++) {
@@ -91,7 +91,7 @@ void turns_settle(turns *t, uint64_t chosen) {
         given += t->items[i].weight;
     }
     t->items[place_of(t, chosen)].credit -= given;
-    if (t->count > 2 * seen + 8) forget_the_gone(t);
+    if (t->count > 2 * seen + 8) drop_stale_turns(t);
 }
 
 void turns_free(turns *t) { memory_free(t->items); }

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 typedef struct turn {
-    uint64_t order;
+    uint64_t serial;
     int64_t credit;
     uint32_t weight;
     uint64_t seen; /* the last round in which it was on the model's list */
@@ -34,9 +34,9 @@ typedef struct turns {
 void turns_begin(turns *t);
 /* The turn of a registration, made where it is new; NULL when memory is out. Once in a round. Valid until the next call. O(1) in the order of
  * registration, amortised O(log registrations) for a new one. */
-turn *turns_see(turns *t, uint64_t order, uint32_t weight);
+turn *turns_see(turns *t, uint64_t serial, uint32_t weight);
 /* Its credit, 0 where it has none. O(log registrations). */
-int64_t turns_credit(turns *t, uint64_t order);
+int64_t turns_credit(turns *t, uint64_t serial);
 /* The round ends with this choice. O(registrations). */
 void turns_settle(turns *t, uint64_t chosen);
 void turns_free(turns *t);

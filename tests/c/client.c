@@ -125,7 +125,8 @@ reg_status client_redefine(reg_registry *reg, const offer *o, int number) {
     reg_garbage *garbage = NULL;
     reg_entry entry = entry_of(o, number, variants, count);
     /* Still reading: so what is expected cannot be freed, nor its address be another's. */
-    if (status == REG_OK) status = reg_redefine(reg, &entry, view.order, view.definition, &garbage);
+    if (status == REG_OK)
+        status = reg_redefine(reg, &entry, view.serial, view.definition, &garbage);
     reg_read_end(reader);
     if (status != REG_OK) {
         object_release(entry.definition);
@@ -155,8 +156,8 @@ size_t client_query(reg_registry *reg, const char *model_id, int *numbers, size_
     uint64_t last = 0;
     for (size_t i = 0; i < views.count; i++) {
         const reg_view *view = &views.items[i];
-        CHECK(view->order > last);
-        last = view->order;
+        CHECK(view->serial > last);
+        last = view->serial;
         /* A torn state would pair one check's error with another's time. */
         if (view->error != NULL) CHECK(object_of(view->error)->number == view->checked_at);
         int number = object_of(view->definition)->number;
@@ -173,7 +174,7 @@ void client_free(reg_registry *reg) {
 }
 
 reg_request client_request(const char *model_id, reg_policy policy) {
-    return (reg_request){.model_id = key_of(model_id), .policy = policy, .unhurried = true};
+    return (reg_request){.model_id = key_of(model_id), .policy = policy, .may_block = true};
 }
 
 /* What a refusal tells is alive until then. */

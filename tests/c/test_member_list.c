@@ -7,19 +7,19 @@
 
 static epoch_limbo limbo;
 
-static record *new_record(uint64_t order) {
+static record *new_record(uint64_t serial) {
     record *r = memory_alloc_lines(sizeof *r);
-    r->order = order;
+    r->serial = serial;
     r->memberships = memberships_new(NULL, 0);
     return r;
 }
 
-static size_t count_at(member_list *list, uint64_t version, uint64_t *orders) {
+static size_t count_at(member_list *list, uint64_t version, uint64_t *serials) {
     member_reading reading = member_list_read(list, version);
     size_t count = 0;
     for (uint32_t i = 0; i < reading.length; i++)
         if (member_is_in(&reading.array->members[i], reading.tick))
-            orders[count++] = reading.array->members[i].record->order;
+            serials[count++] = reading.array->members[i].record->serial;
     return count;
 }
 
@@ -28,7 +28,7 @@ static long every_version_sees_its_own(void) {
     enum { COUNT = 100 };
     member_list list = {.is_roster = true};
     record *records[COUNT];
-    uint64_t orders[COUNT], committed = 0;
+    uint64_t serials[COUNT], committed = 0;
     for (; committed < COUNT; committed++) {
         records[committed] = new_record(committed + 1);
         CHECK(member_list_reserve(&list, 1, committed, &limbo));
@@ -43,9 +43,9 @@ static long every_version_sees_its_own(void) {
     }
     for (uint64_t version = 0; version <= 2 * COUNT; version++) {
         size_t expected = version <= COUNT ? version : 2 * COUNT - version;
-        CHECK(count_at(&list, version, orders) == expected);
+        CHECK(count_at(&list, version, serials) == expected);
         for (size_t i = 0; i < expected; i++)
-            CHECK(orders[i] == i + 1 + (version <= COUNT ? 0 : version - COUNT));
+            CHECK(serials[i] == i + 1 + (version <= COUNT ? 0 : version - COUNT));
     }
     member_list_retire(&list, &limbo);
     epoch_destroy(epoch_collect_now(&limbo), NULL);
@@ -60,18 +60,18 @@ static long every_version_sees_its_own(void) {
 static long ticks_run_out(void) {
     member_list list = {.is_roster = true};
     record *one = new_record(1), *two = new_record(2);
-    uint64_t orders[2], far = (uint64_t)1 << 40;
+    uint64_t serials[2], far = (uint64_t)1 << 40;
     CHECK(member_list_reserve(&list, 2, 0, &limbo));
     one->memberships->roster_position = member_list_add(&list, one, (member_traits){0}, 0);
-    CHECK(count_at(&list, far, orders) == 1);
+    CHECK(count_at(&list, far, serials) == 1);
     CHECK(member_list_reserve(&list, 1, far, &limbo));
     two->memberships->roster_position = member_list_add(&list, two, (member_traits){0}, far);
-    CHECK(count_at(&list, 1, orders) == 1 && count_at(&list, far, orders) == 1 &&
-          count_at(&list, far + 1, orders) == 2);
+    CHECK(count_at(&list, 1, serials) == 1 && count_at(&list, far, serials) == 1 &&
+          count_at(&list, far + 1, serials) == 2);
     CHECK(member_list_reserve(&list, 0, 2 * far, &limbo));
     member_list_remove(&list, one->memberships->roster_position, 2 * far);
-    CHECK(count_at(&list, 2 * far, orders) == 2 && count_at(&list, 2 * far + 1, orders) == 1 &&
-          orders[0] == 2);
+    CHECK(count_at(&list, 2 * far, serials) == 2 && count_at(&list, 2 * far + 1, serials) == 1 &&
+          serials[0] == 2);
     member_list_retire(&list, &limbo);
     epoch_destroy(epoch_collect_now(&limbo), NULL);
     memory_free(one->memberships);
@@ -199,7 +199,7 @@ static void begin_fleet(fleet *f) {
 static void join_all(fleet *f, int backend) {
     variant *none[LISTS] = {0};
     record *r = f->records[backend] = memory_alloc_lines(sizeof *r);
-    r->order = ++f->serial;
+    r->serial = ++f->serial;
     r->memberships = memberships_new(none, LISTS);
     for (uint32_t i = 0; i < LISTS; i++) {
         member_traits traits = {0};

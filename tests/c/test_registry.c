@@ -58,12 +58,12 @@ static long a_stale_redefinition_is_refused(void) {
     CHECK(client_redefine(reg, &a, 2) == REG_OK);
     reg_entry entry = {.id = id, .definition = NULL};
     reg_garbage *garbage;
-    CHECK(reg_redefine(reg, &entry, view.order, view.definition, &garbage) == REG_CHANGED &&
+    CHECK(reg_redefine(reg, &entry, view.serial, view.definition, &garbage) == REG_CHANGED &&
           garbage == NULL);
     CHECK(client_remove(reg, "a", NULL) == REG_OK && client_add(reg, &a, 3) == REG_OK);
     reader = reg_read_begin();
-    CHECK(reg_get(reg, &id, &now) == REG_OK && now.order != view.order);
-    CHECK(reg_redefine(reg, &entry, view.order, now.definition, &garbage) == REG_NOT_FOUND);
+    CHECK(reg_get(reg, &id, &now) == REG_OK && now.serial != view.serial);
+    CHECK(reg_redefine(reg, &entry, view.serial, now.definition, &garbage) == REG_NOT_FOUND);
     reg_read_end(reader);
     client_free(reg);
     return 2;

@@ -111,7 +111,7 @@ static long views_of_one_generation_share_a_reservation(void) {
     reservation *first = read_in(ours, 1), *other = read_in(theirs, 1);
     CHECK(first != other);
     for (int i = 0; i < TURNS; i++) CHECK(read_in(ours, 1) == first && read_in(theirs, 1) == other);
-    CHECK(load_counted(&first->views) == TURNS + 1 &&
+    CHECK(load_seq_cst(&first->views) == TURNS + 1 &&
           load_published(&first->generation->reservations)->next == NULL);
     collect();
     reservation *later = read_in(ours, 1);
@@ -132,7 +132,7 @@ static long a_thread_finds_its_reservation_in_many_registries(void) {
         for (int i = 0; i < REGISTRIES; i++) CHECK(read_in(many[i], 1)->generation->of == many[i]);
     for (int i = 0; i < REGISTRIES; i++) {
         reservation *r = load_published(&load_published(&many[i]->current)->reservations);
-        CHECK(r->next == NULL && load_counted(&r->views) == 3);
+        CHECK(r->next == NULL && load_seq_cst(&r->views) == 3);
         reservation_drop(r, 3, NULL);
         generations_end(many[i], &limbo);
     }
@@ -204,7 +204,7 @@ static void *read_two(void *unused) {
 }
 
 static bool is_watched(reservation *r) {
-    return (load_counted(&r->views) & RESERVATION_WATCHED) != 0;
+    return (load_seq_cst(&r->views) & RESERVATION_WATCHED) != 0;
 }
 
 /* What is kept makes the last view of one reservation go by the lock, and leaves all other threads alone. */
@@ -396,8 +396,8 @@ enum { MEETINGS = 30000 };
 static _Atomic long meetings; /* how often both have come */
 
 static void meet(long round) {
-    add_counted(&meetings, 1);
-    for (int tries = 0; load_counted(&meetings) < 2 * round; tries++)
+    add_seq_cst(&meetings, 1);
+    for (int tries = 0; load_seq_cst(&meetings) < 2 * round; tries++)
         if (tries > 1000) sched_yield(); /* the other one has no processor */
 }
 
@@ -501,7 +501,7 @@ static bool replace(void) {
 }
 
 static void *write_on(void *unused) {
-    while (load_counted(&reading) != 0) {
+    while (load_seq_cst(&reading) != 0) {
         pthread_mutex_lock(&writing);
         epoch_node *ripe = NULL;
         if (!replace() || random_below(16) == 0 || epoch_is_due(&limbo)) {
@@ -543,7 +543,7 @@ static void *read_on(void *unused) {
         pthread_mutex_unlock(&other->lock);
         drop(&view);
     }
-    sub_counted(&reading, 1);
+    sub_seq_cst(&reading, 1);
     return unused;
 }
 

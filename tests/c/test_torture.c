@@ -207,7 +207,7 @@ static void all_ways_agree(unsigned *seed) {
     seen = seen && reg_find_by_instance(reg, &instance) != NULL;
     reg_status last = reg_get(reg, &id, &after);
     reg_read_end(reader);
-    if (first == REG_OK && last == REG_OK && before.order == after.order) CHECK(seen);
+    if (first == REG_OK && last == REG_OK && before.serial == after.serial) CHECK(seen);
 }
 
 static long all_ways_of_asking_agree(void) {
