@@ -35,5 +35,5 @@ void *reg_lease_definition(const reg_lease *lease) {
 }
 
 void reg_lease_drop(reg_lease *lease, void (*release)(void *object)) {
-    if (lease->record != NULL) record_drop(lease->record, release);
+    if (lease->record != NULL) record_unref(lease->record, release);
 }

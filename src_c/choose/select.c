@@ -474,7 +474,7 @@ reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease
     choice c;
     record *chosen = NULL;
     reg_status status = choose(reg, request, true, &c, &chosen);
-    if (status == REG_OK) record_hold(chosen);
+    if (status == REG_OK) record_ref(chosen);
     if (status == REG_NONE_AVAILABLE) status = refuse(reg, slot, &c, refusal);
     epoch_leave(slot);
     if (status == REG_OK) lease_begin(lease, chosen);

@@ -131,13 +131,13 @@ static void retire_everything(reg_registry *reg) {
         record *r = array->members[i].record;
         if (!member_is_in(&array->members[i], UINT32_MAX - 1)) continue;
         for (uint32_t k = 0; k < r->memberships->count; k++)
-            model_index_drop(&reg->models, r->memberships->variants[k], &reg->limbo);
-        if (--r->url->refs == 0) alias_tidy(&reg->urls, r->url, &reg->limbo);
+            model_index_unref_locked(&reg->models, r->memberships->variants[k], &reg->limbo);
+        if (--r->url->refs == 0) alias_tidy_locked(&reg->urls, r->url, &reg->limbo);
         if (r->instance != NULL && --r->instance->refs == 0)
-            alias_tidy(&reg->instances, r->instance, &reg->limbo);
+            alias_tidy_locked(&reg->instances, r->instance, &reg->limbo);
         record_retire(r, &reg->limbo);
     }
-    member_list_retire(&reg->roster, &reg->limbo);
+    member_list_retire_locked(&reg->roster, &reg->limbo);
     generations_end(reg->generations, &reg->limbo);
 }
 

@@ -28,14 +28,14 @@ static bool reserve_lists(reg_registry *reg, const memberships *m, const members
     mark_models(other, true);
     for (uint32_t i = 0; ready && i < m->count; i++)
         if (!is_in_both(m, i, other))
-            ready = member_list_reserve(&m->variants[i]->model->members, extra, committed(reg),
-                                        &reg->limbo);
+            ready = member_list_reserve_locked(&m->variants[i]->model->members, extra,
+                                               committed(reg), &reg->limbo);
     mark_models(other, false);
     return ready;
 }
 
 static void give_up(reg_registry *reg, change *c) {
-    if (c->instance != NULL) alias_unhold(&reg->instances, c->instance, &reg->limbo);
+    if (c->instance != NULL) alias_cancel_ref_locked(&reg->instances, c->instance, &reg->limbo);
     memory_free(c->fresh);
     memory_free(c->state);
 }
@@ -46,8 +46,8 @@ static bool prepare(reg_registry *reg, const reg_entry *entry, change *c) {
     bool ready = c->fresh != NULL && c->state != NULL && reserve_lists(reg, c->fresh, c->old, 1) &&
                  reserve_lists(reg, c->old, c->fresh, 0);
     if (ready && entry->instance.data != NULL) {
-        c->instance =
-            alias_hold(&reg->instances, &entry->instance, c->record, committed(reg), &reg->limbo);
+        c->instance = alias_ref_locked(&reg->instances, &entry->instance, c->record, committed(reg),
+                                       &reg->limbo);
         ready = c->instance != NULL;
     }
     if (!ready) give_up(reg, c);
@@ -64,16 +64,17 @@ static void move_between_lists(reg_registry *reg, change *c) {
         const variant *v = c->fresh->variants[i];
         if (is_in_both(c->fresh, i, c->old)) {
             c->fresh->positions[i] = c->old->positions[v->model->mark - 1];
-            member_list_set_slot(&v->model->members, c->fresh->positions[i], i);
+            member_list_set_slot_locked(&v->model->members, c->fresh->positions[i], i);
         } else {
-            c->fresh->positions[i] = model_index_add(&reg->models, v, i, c->record, now);
+            c->fresh->positions[i] = model_index_add_locked(&reg->models, v, i, c->record, now);
         }
     }
     mark_models(c->old, false);
     mark_models(c->fresh, true);
     for (uint32_t i = 0; i < c->old->count; i++) {
         if (!is_in_both(c->old, i, c->fresh))
-            model_index_remove(&reg->models, c->old->variants[i]->model, c->old->positions[i], now);
+            model_index_remove_locked(&reg->models, c->old->variants[i]->model,
+                                      c->old->positions[i], now);
     }
     mark_models(c->fresh, false);
     c->record->memberships = c->fresh;
@@ -86,7 +87,7 @@ static void apply(reg_registry *reg, const reg_entry *entry, change *c) {
     move_between_lists(reg, c);
     note_choices_changed(reg);
     r->instance = c->instance;
-    if (old_instance != NULL) alias_drop(old_instance, committed(reg));
+    if (old_instance != NULL) alias_unref_locked(old_instance, committed(reg));
     *c->state = (state){.shown.generations = reg->generations,
                         .definition = entry->definition,
                         .definition_bytes = known_bytes(entry->definition_bytes),
@@ -100,10 +101,10 @@ static void apply(reg_registry *reg, const reg_entry *entry, change *c) {
                         .health = old->health};
     old->owns_error = false;
     replace_state(reg, r, c->state);
-    if (old_instance != NULL) alias_tidy(&reg->instances, old_instance, &reg->limbo);
+    if (old_instance != NULL) alias_tidy_locked(&reg->instances, old_instance, &reg->limbo);
     for (uint32_t i = 0; i < c->old->count; i++) {
-        member_list_tidy(&c->old->variants[i]->model->members, committed(reg), &reg->limbo);
-        model_index_drop(&reg->models, c->old->variants[i], &reg->limbo);
+        member_list_tidy_locked(&c->old->variants[i]->model->members, committed(reg), &reg->limbo);
+        model_index_unref_locked(&reg->models, c->old->variants[i], &reg->limbo);
     }
     memory_free(c->old);
 }

@@ -3,13 +3,13 @@
 #include "registry/write.h"
 
 static size_t aliases_bytes(const string_map *map) {
-    size_t bytes = string_map_bytes(map);
+    size_t bytes = string_map_bytes_locked(map);
     EACH_ITEM(map, item) bytes += alias_bytes(reg_container(item, alias, item));
     return bytes;
 }
 
 static size_t records_bytes(const string_map *map) {
-    size_t bytes = string_map_bytes(map);
+    size_t bytes = string_map_bytes_locked(map);
     EACH_ITEM(map, item) bytes += record_bytes(reg_container(item, record, item));
     return bytes;
 }
@@ -25,10 +25,11 @@ reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage) {
     stats.waiting_bytes = reg->limbo.waiting.bytes;
     epoch_amount kept = generations_kept(reg->generations);
     stats.kept = kept.nodes;
-    stats.bytes =
-        sizeof *reg + stats.waiting_bytes + kept.bytes + generations_bytes(reg->generations) +
-        member_list_bytes(&reg->roster) + records_bytes(&reg->records) + aliases_bytes(&reg->urls) +
-        aliases_bytes(&reg->instances) + model_index_bytes(&reg->models, &stats.index_entries);
+    stats.bytes = sizeof *reg + stats.waiting_bytes + kept.bytes +
+                  generations_bytes(reg->generations) + member_list_bytes_locked(&reg->roster) +
+                  records_bytes(&reg->records) + aliases_bytes(&reg->urls) +
+                  aliases_bytes(&reg->instances) +
+                  model_index_bytes_locked(&reg->models, &stats.index_entries);
     if (stats.waiting != 0) *garbage = collect_now(reg);
     unlock_writer(reg, garbage);
     pthread_mutex_unlock(&reg->turns);

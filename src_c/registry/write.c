@@ -8,7 +8,8 @@
 /* ---- models ---- */
 
 static void drop_variants(reg_registry *reg, variant *const *variants, size_t count) {
-    for (size_t i = 0; i < count; i++) model_index_drop(&reg->models, variants[i], &reg->limbo);
+    for (size_t i = 0; i < count; i++)
+        model_index_unref_locked(&reg->models, variants[i], &reg->limbo);
 }
 
 reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t count,
@@ -16,7 +17,7 @@ reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t co
     size_t held = 0;
     if (count != 0) memset(is_taken, 0, count * sizeof *is_taken);
     if (!begin_write(reg, garbage)) return REG_NO_MEMORY;
-    while (held < count && (variants[held] = model_index_hold(
+    while (held < count && (variants[held] = model_index_ref_locked(
                                 &reg->models, &models[held], &is_taken[held], &reg->limbo)) != NULL)
         held++;
     if (held < count) drop_variants(reg, variants, held);
@@ -38,17 +39,17 @@ void *reg_variant_object(const reg_variant *v) { return v->object; }
 
 static bool reserve_for_add(reg_registry *reg, const reg_entry *entry) {
     uint64_t now = committed(reg);
-    if (!string_map_reserve(&reg->records, 1, &reg->limbo)) return false;
-    if (!member_list_reserve(&reg->roster, 1, now, &reg->limbo)) return false;
+    if (!string_map_reserve_locked(&reg->records, 1, &reg->limbo)) return false;
+    if (!member_list_reserve_locked(&reg->roster, 1, now, &reg->limbo)) return false;
     for (size_t i = 0; i < entry->variant_count; i++)
-        if (!member_list_reserve(&entry->variants[i]->model->members, 1, now, &reg->limbo))
+        if (!member_list_reserve_locked(&entry->variants[i]->model->members, 1, now, &reg->limbo))
             return false;
     return true;
 }
 
 static void free_unborn(reg_registry *reg, record *r) {
-    if (r->url != NULL) alias_unhold(&reg->urls, r->url, &reg->limbo);
-    if (r->instance != NULL) alias_unhold(&reg->instances, r->instance, &reg->limbo);
+    if (r->url != NULL) alias_cancel_ref_locked(&reg->urls, r->url, &reg->limbo);
+    if (r->instance != NULL) alias_cancel_ref_locked(&reg->instances, r->instance, &reg->limbo);
     memory_free(r->memberships);
     memory_free(load_own(&r->state));
     record_free(r);
@@ -62,10 +63,11 @@ static record *prepare_record(reg_registry *reg, const reg_entry *entry) {
     store_private(&r->state, s);
     r->memberships = memberships_new(entry->variants, (uint32_t)entry->variant_count);
     bool ready = s != NULL && r->memberships != NULL && reserve_for_add(reg, entry);
-    if (ready) r->url = alias_hold(&reg->urls, &entry->url, r, committed(reg), &reg->limbo);
+    if (ready) r->url = alias_ref_locked(&reg->urls, &entry->url, r, committed(reg), &reg->limbo);
     ready = ready && r->url != NULL;
     if (ready && entry->instance.data != NULL) {
-        r->instance = alias_hold(&reg->instances, &entry->instance, r, committed(reg), &reg->limbo);
+        r->instance =
+            alias_ref_locked(&reg->instances, &entry->instance, r, committed(reg), &reg->limbo);
         ready = r->instance != NULL;
     }
     if (ready) return r;
@@ -96,9 +98,11 @@ static void fill_record(reg_registry *reg, record *r, const reg_entry *entry) {
 
 static void enter_lists(reg_registry *reg, record *r) {
     memberships *m = r->memberships;
-    m->roster_position = member_list_add(&reg->roster, r, (member_traits){0}, committed(reg));
+    m->roster_position =
+        member_list_add_locked(&reg->roster, r, (member_traits){0}, committed(reg));
     for (uint32_t i = 0; i < m->count; i++)
-        m->positions[i] = model_index_add(&reg->models, m->variants[i], i, r, committed(reg));
+        m->positions[i] =
+            model_index_add_locked(&reg->models, m->variants[i], i, r, committed(reg));
 }
 
 static reg_status add(reg_registry *reg, const reg_entry *entry) {
@@ -108,7 +112,7 @@ static reg_status add(reg_registry *reg, const reg_entry *entry) {
     if (r == NULL) return REG_NO_MEMORY;
     fill_record(reg, r, entry);
     enter_lists(reg, r);
-    string_map_put(&reg->records, &r->item);
+    string_map_put_locked(&reg->records, &r->item);
     note_choices_changed(reg);
     commit_write(reg);
     return REG_OK;
@@ -126,29 +130,30 @@ reg_status reg_add(reg_registry *reg, const reg_entry *entry, reg_garbage **garb
 /* Marking a member as removed may need a fresh array, once in 2**32 writes: then memory can run out here. */
 static bool reserve_for_remove(reg_registry *reg, const memberships *m) {
     uint64_t now = committed(reg);
-    if (!member_list_reserve(&reg->roster, 0, now, &reg->limbo)) return false;
+    if (!member_list_reserve_locked(&reg->roster, 0, now, &reg->limbo)) return false;
     for (uint32_t i = 0; i < m->count; i++)
-        if (!member_list_reserve(&m->variants[i]->model->members, 0, now, &reg->limbo))
+        if (!member_list_reserve_locked(&m->variants[i]->model->members, 0, now, &reg->limbo))
             return false;
     return true;
 }
 
 static void leave_lists(reg_registry *reg, const memberships *m) {
-    member_list_remove(&reg->roster, m->roster_position, committed(reg));
+    member_list_remove_locked(&reg->roster, m->roster_position, committed(reg));
     for (uint32_t i = 0; i < m->count; i++)
-        model_index_remove(&reg->models, m->variants[i]->model, m->positions[i], committed(reg));
+        model_index_remove_locked(&reg->models, m->variants[i]->model, m->positions[i],
+                                  committed(reg));
 }
 
 static void tidy_lists(reg_registry *reg, const memberships *m) {
-    member_list_tidy(&reg->roster, committed(reg), &reg->limbo);
+    member_list_tidy_locked(&reg->roster, committed(reg), &reg->limbo);
     for (uint32_t i = 0; i < m->count; i++)
-        member_list_tidy(&m->variants[i]->model->members, committed(reg), &reg->limbo);
+        member_list_tidy_locked(&m->variants[i]->model->members, committed(reg), &reg->limbo);
 }
 
 static void unlink_record(reg_registry *reg, record *r) {
-    string_map_remove(&reg->records, &r->item);
-    alias_tidy(&reg->urls, r->url, &reg->limbo);
-    if (r->instance != NULL) alias_tidy(&reg->instances, r->instance, &reg->limbo);
+    string_map_remove_locked(&reg->records, &r->item);
+    alias_tidy_locked(&reg->urls, r->url, &reg->limbo);
+    if (r->instance != NULL) alias_tidy_locked(&reg->instances, r->instance, &reg->limbo);
     tidy_lists(reg, r->memberships);
     drop_variants(reg, r->memberships->variants, r->memberships->count);
 }
@@ -158,8 +163,8 @@ static reg_status remove_record(reg_registry *reg, const reg_key *id, reg_view *
     if (r == NULL) return REG_NOT_FOUND;
     if (!reserve_for_remove(reg, r->memberships)) return REG_NO_MEMORY;
     leave_lists(reg, r->memberships);
-    alias_drop(r->url, committed(reg));
-    if (r->instance != NULL) alias_drop(r->instance, committed(reg));
+    alias_unref_locked(r->url, committed(reg));
+    if (r->instance != NULL) alias_unref_locked(r->instance, committed(reg));
     publish(&r->life, life_dead_since(version_at_work(reg)));
     note_choices_changed(reg);
     commit_write(reg);

@@ -83,7 +83,7 @@ static inline void replace_state(reg_registry *reg, record *r, state *fresh) {
     state *old = load_own(&r->state);
     fresh->shown.link = &old->shown;
     fresh->version = version_at_work(reg);
-    if (record_set_state(r, fresh)) note_choices_changed(reg);
+    if (record_set_state_locked(r, fresh)) note_choices_changed(reg);
     commit_write(reg);
     state_retire(old, &reg->limbo);
 }

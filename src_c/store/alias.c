@@ -13,20 +13,20 @@ static alias *new_alias(const reg_key *key, struct record *holder) {
     return a;
 }
 
-alias *alias_hold(string_map *map, const reg_key *key, struct record *holder, uint64_t committed,
-                  epoch_limbo *limbo) {
+alias *alias_ref_locked(string_map *map, const reg_key *key, struct record *holder,
+                        uint64_t committed, epoch_limbo *limbo) {
     string_item *found = string_map_get(map, key);
     if (found != NULL) {
         alias *a = reg_container(found, alias, item);
         a->refs++;
         return a;
     }
-    if (!string_map_reserve(map, 1, limbo)) return NULL;
+    if (!string_map_reserve_locked(map, 1, limbo)) return NULL;
     alias *a = new_alias(key, holder);
     if (a == NULL) return NULL;
     a->refs = 1;
     store_private(&a->life, life_alive_since(committed + 1));
-    string_map_put(map, &a->item);
+    string_map_put_locked(map, &a->item);
     return a;
 }
 
@@ -43,20 +43,20 @@ static size_t bytes_of_node(const epoch_node *node) {
 
 static const epoch_kind kind = {.bytes = bytes_of_node, .destroy = destroy_alias};
 
-void alias_drop(alias *a, uint64_t committed) {
+void alias_unref_locked(alias *a, uint64_t committed) {
     if (--a->refs == 0) publish(&a->life, life_dead_since(committed + 1));
 }
 
-void alias_tidy(string_map *map, alias *a, epoch_limbo *limbo) {
+void alias_tidy_locked(string_map *map, alias *a, epoch_limbo *limbo) {
     if (a->refs != 0) return;
-    string_map_remove(map, &a->item);
+    string_map_remove_locked(map, &a->item);
     epoch_retire(limbo, &a->node, &kind);
 }
 
-void alias_unhold(string_map *map, alias *a, epoch_limbo *limbo) {
+void alias_cancel_ref_locked(string_map *map, alias *a, epoch_limbo *limbo) {
     /* Another write gets the version that this one gives up: whoever found the alias must not take it for that one's. */
     if (--a->refs == 0) publish(&a->life, life_dead_since(0));
-    alias_tidy(map, a, limbo);
+    alias_tidy_locked(map, a, limbo);
 }
 
 alias *alias_at(string_map *map, const reg_key *key, uint64_t version) {

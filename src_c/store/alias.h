@@ -22,14 +22,14 @@ typedef struct alias {
 
 /* A holder more. Finds the alias or makes one, whose life begins with the write at work; NULL when memory is out: nothing changed.
  * Room in the map is reserved here. Under the lock. */
-alias *alias_hold(string_map *map, const reg_key *key, struct record *holder, uint64_t committed,
-                  epoch_limbo *limbo);
+alias *alias_ref_locked(string_map *map, const reg_key *key, struct record *holder,
+                        uint64_t committed, epoch_limbo *limbo);
 /* Takes back a hold of a write that comes to nothing. Under the lock. */
-void alias_unhold(string_map *map, alias *a, epoch_limbo *limbo);
+void alias_cancel_ref_locked(string_map *map, alias *a, epoch_limbo *limbo);
 /* A holder less; the last one ends its life with the write at work. Under the lock. */
-void alias_drop(alias *a, uint64_t committed);
+void alias_unref_locked(alias *a, uint64_t committed);
 /* After the commit: unlinks and retires an alias without holders. */
-void alias_tidy(string_map *map, alias *a, epoch_limbo *limbo);
+void alias_tidy_locked(string_map *map, alias *a, epoch_limbo *limbo);
 
 /* The alias if it is alive at `version`, or NULL. Inside an epoch. Wait-free, expected O(1). */
 alias *alias_at(string_map *map, const reg_key *key, uint64_t version);

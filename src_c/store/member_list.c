@@ -25,7 +25,7 @@ static size_t bytes_of_node(const epoch_node *node) {
 
 static const epoch_kind array_kind = {.bytes = bytes_of_node, .destroy = destroy_array};
 
-size_t member_list_bytes(const member_list *list) {
+size_t member_list_bytes_locked(const member_list *list) {
     const member_array *array = load_own(&((member_list *)list)->array);
     return array == NULL ? 0 : array_bytes(array->capacity);
 }
@@ -86,7 +86,7 @@ static void update_positions(member_list *list, member_array *to, member_array *
         const member *m = &to->members[i];
         bool is_there = from->members[i].record == m->record;
         bool is_at_place = is_there && load_own(&from->members[i].removed) == STAYS;
-        if (!is_at_place) record_moved(m->record, list, member_slot(&m->traits), i);
+        if (!is_at_place) record_set_position_locked(m->record, list, member_slot(&m->traits), i);
     }
 }
 
@@ -137,8 +137,8 @@ static bool renew(member_list *list, uint32_t extra, uint64_t committed, epoch_l
     return true;
 }
 
-bool member_list_reserve(member_list *list, uint32_t extra, uint64_t committed,
-                         epoch_limbo *limbo) {
+bool member_list_reserve_locked(member_list *list, uint32_t extra, uint64_t committed,
+                                epoch_limbo *limbo) {
     member_array *array = load_own(&list->array);
     if (array != NULL && load_own(&array->length) + extra <= array->capacity &&
         committed - array->base < LAST_TICK - 1 && !is_out_of_order(array))
@@ -146,8 +146,8 @@ bool member_list_reserve(member_list *list, uint32_t extra, uint64_t committed,
     return renew(list, extra, committed, limbo);
 }
 
-uint32_t member_list_add(member_list *list, record *added, member_traits traits,
-                         uint64_t committed) {
+uint32_t member_list_add_locked(member_list *list, record *added, member_traits traits,
+                                uint64_t committed) {
     member_array *array = load_own(&list->array);
     uint32_t position = load_own(&array->length);
     member *m = &array->members[position];
@@ -165,23 +165,23 @@ uint32_t member_list_add(member_list *list, record *added, member_traits traits,
     return position;
 }
 
-void member_list_set_slot(member_list *list, uint32_t position, uint32_t slot) {
+void member_list_set_slot_locked(member_list *list, uint32_t position, uint32_t slot) {
     member_set_slot(&load_own(&list->array)->members[position].traits, slot);
 }
 
-void member_list_remove(member_list *list, uint32_t position, uint64_t committed) {
+void member_list_remove_locked(member_list *list, uint32_t position, uint64_t committed) {
     member_array *array = load_own(&list->array);
     publish(&array->members[position].removed, (uint32_t)(committed + 1 - array->base));
     list->live--;
     list->dead++;
 }
 
-void member_list_tidy(member_list *list, uint64_t committed, epoch_limbo *limbo) {
+void member_list_tidy_locked(member_list *list, uint64_t committed, epoch_limbo *limbo) {
     /* Short of memory, the removed members simply stay until the next time. */
     if (has_many_dead(list)) (void)renew(list, 0, committed, limbo);
 }
 
-void member_list_retire(member_list *list, epoch_limbo *limbo) {
+void member_list_retire_locked(member_list *list, epoch_limbo *limbo) {
     member_array *array = load_own(&list->array);
     if (array == NULL) return;
     if (limbo != NULL)

@@ -106,19 +106,20 @@ static inline bool member_is_in(const member *m, uint32_t tick) {
 /* All below: under the lock. `committed` is the clock, the write at work is committed + 1. */
 
 /* Makes room for `extra` members and for marking at the write at work. False when memory is out: nothing changed for anyone. */
-bool member_list_reserve(member_list *list, uint32_t extra, uint64_t committed, epoch_limbo *limbo);
+bool member_list_reserve_locked(member_list *list, uint32_t extra, uint64_t committed,
+                                epoch_limbo *limbo);
 /* Appends after a reserve; returns the position. Cannot fail. `traits` have the slot. */
-uint32_t member_list_add(member_list *list, struct record *record, member_traits traits,
-                         uint64_t committed);
+uint32_t member_list_add_locked(member_list *list, struct record *record, member_traits traits,
+                                uint64_t committed);
 /* The member at `position` has another slot among its record's memberships. */
-void member_list_set_slot(member_list *list, uint32_t position, uint32_t slot);
+void member_list_set_slot_locked(member_list *list, uint32_t position, uint32_t slot);
 /* Marks the member at `position` as removed, after a reserve. Cannot fail. */
-void member_list_remove(member_list *list, uint32_t position, uint64_t committed);
+void member_list_remove_locked(member_list *list, uint32_t position, uint64_t committed);
 /* After the commit: drops removed members once they are a large part. */
-void member_list_tidy(member_list *list, uint64_t committed, epoch_limbo *limbo);
+void member_list_tidy_locked(member_list *list, uint64_t committed, epoch_limbo *limbo);
 /* Hands the array to the limbo, or frees it at once where `limbo` is NULL and no reader is left. */
-void member_list_retire(member_list *list, epoch_limbo *limbo);
+void member_list_retire_locked(member_list *list, epoch_limbo *limbo);
 /* Of the array that is published. */
-size_t member_list_bytes(const member_list *list);
+size_t member_list_bytes_locked(const member_list *list);
 
 #endif

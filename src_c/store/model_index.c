@@ -104,8 +104,8 @@ static variant *new_variant(const reg_key *key) {
 /* Room in both maps first, then the memory: only then does anything change. */
 static variant *add_variant(model_index *index, const reg_model *definition, const reg_key *key,
                             epoch_limbo *limbo) {
-    if (!string_map_reserve(&index->variants, 1, limbo) ||
-        !string_map_reserve(&index->models, 1, limbo))
+    if (!string_map_reserve_locked(&index->variants, 1, limbo) ||
+        !string_map_reserve_locked(&index->models, 1, limbo))
         return NULL;
     model *m = model_index_get(index, &definition->id);
     bool is_new_model = m == NULL;
@@ -115,18 +115,18 @@ static variant *add_variant(model_index *index, const reg_model *definition, con
         if (is_new_model) memory_free(m);
         return NULL;
     }
-    if (is_new_model) string_map_put(&index->models, &m->item);
+    if (is_new_model) string_map_put_locked(&index->models, &m->item);
     m->variants++;
     v->model = m;
     v->object = definition->object;
     v->traits = (member_traits){.context_length = definition->context_length,
                                 .capabilities = definition->capabilities};
-    string_map_put(&index->variants, &v->item);
+    string_map_put_locked(&index->variants, &v->item);
     return v;
 }
 
-variant *model_index_hold(model_index *index, const reg_model *definition, bool *is_new,
-                          epoch_limbo *limbo) {
+variant *model_index_ref_locked(model_index *index, const reg_model *definition, bool *is_new,
+                                epoch_limbo *limbo) {
     reg_key key;
     if (!write_key(index, definition, &key)) return NULL;
     string_item *found = string_map_get(&index->variants, &key);
@@ -138,36 +138,38 @@ variant *model_index_hold(model_index *index, const reg_model *definition, bool 
     return v;
 }
 
-void model_index_drop(model_index *index, variant *v, epoch_limbo *limbo) {
+void model_index_unref_locked(model_index *index, variant *v, epoch_limbo *limbo) {
     if (--v->refs != 0) return;
     model *m = v->model;
-    string_map_remove(&index->variants, &v->item);
+    string_map_remove_locked(&index->variants, &v->item);
     epoch_retire(limbo, &v->node, &variant_kind);
     if (--m->variants != 0) return;
-    string_map_remove(&index->models, &m->item);
-    member_list_retire(&m->members, limbo);
+    string_map_remove_locked(&index->models, &m->item);
+    member_list_retire_locked(&m->members, limbo);
     epoch_retire(limbo, &m->node, &model_kind);
 }
 
-uint32_t model_index_add(model_index *index, const variant *v, uint32_t slot, struct record *added,
-                         uint64_t committed) {
+uint32_t model_index_add_locked(model_index *index, const variant *v, uint32_t slot,
+                                struct record *added, uint64_t committed) {
     member_traits traits = v->traits;
     member_set_slot(&traits, slot);
     if (v->model->members.live == 0) index->served++;
-    return member_list_add(&v->model->members, added, traits, committed);
+    return member_list_add_locked(&v->model->members, added, traits, committed);
 }
 
-void model_index_remove(model_index *index, model *m, uint32_t position, uint64_t committed) {
-    member_list_remove(&m->members, position, committed);
+void model_index_remove_locked(model_index *index, model *m, uint32_t position,
+                               uint64_t committed) {
+    member_list_remove_locked(&m->members, position, committed);
     if (m->members.live == 0) index->served--;
 }
 
-size_t model_index_bytes(const model_index *index, size_t *entries) {
-    size_t bytes =
-        index->scratch_size + string_map_bytes(&index->models) + string_map_bytes(&index->variants);
+size_t model_index_bytes_locked(const model_index *index, size_t *entries) {
+    size_t bytes = index->scratch_size + string_map_bytes_locked(&index->models) +
+                   string_map_bytes_locked(&index->variants);
     EACH_ITEM(&index->models, item) {
         const model *m = reg_container(item, model, item);
-        bytes += bytes_of_model(&m->node) + member_list_bytes(&m->members) + turns_bytes(&m->turns);
+        bytes += bytes_of_model(&m->node) + member_list_bytes_locked(&m->members) +
+                 turns_bytes(&m->turns);
         *entries += m->members.live;
     }
     EACH_ITEM(&index->variants, item)

@@ -64,18 +64,18 @@ model *model_index_get(model_index *index, const reg_key *id);
 
 /* The variant with this definition, with one hold more; made on the spot where it is new, and then it takes over the definition's object.
  * NULL when memory is out: nothing changed. */
-variant *model_index_hold(model_index *index, const reg_model *definition, bool *is_new,
-                          epoch_limbo *limbo);
+variant *model_index_ref_locked(model_index *index, const reg_model *definition, bool *is_new,
+                                epoch_limbo *limbo);
 /* A hold less. Without holds the variant goes, and the last one takes its model along; after the commit. */
-void model_index_drop(model_index *index, variant *v, epoch_limbo *limbo);
+void model_index_unref_locked(model_index *index, variant *v, epoch_limbo *limbo);
 
 /* Adds a record, whose memberships have the variant at `slot`, to the list of its model, or takes it
  * out, as a part of the write at work; the list has been reserved. */
-uint32_t model_index_add(model_index *index, const variant *v, uint32_t slot, struct record *added,
-                         uint64_t committed);
-void model_index_remove(model_index *index, model *m, uint32_t position, uint64_t committed);
+uint32_t model_index_add_locked(model_index *index, const variant *v, uint32_t slot,
+                                struct record *added, uint64_t committed);
+void model_index_remove_locked(model_index *index, model *m, uint32_t position, uint64_t committed);
 
 /* With everything in it; adds to `entries` how many members all lists have. O(models); the turns' lock is held, too. */
-size_t model_index_bytes(const model_index *index, size_t *entries);
+size_t model_index_bytes_locked(const model_index *index, size_t *entries);
 
 #endif

@@ -18,7 +18,7 @@ memberships *memberships_new(variant *const *variants, uint32_t count) {
     return m;
 }
 
-void record_moved(record *r, member_list *list, uint32_t slot, uint32_t position) {
+void record_set_position_locked(record *r, member_list *list, uint32_t slot, uint32_t position) {
     memberships *m = r->memberships;
     if (list->is_roster) {
         m->roster_position = position;
@@ -60,7 +60,7 @@ void state_retire(state *s, epoch_limbo *limbo) {
 }
 
 /* A hold less. The last one frees the record and returns its last state: readers lost sight of both at the same time. */
-static epoch_node *drop_hold(record *r, epoch_release release) {
+static epoch_node *unref(record *r, epoch_release release) {
     if (sub_seq_cst(&r->refs, 1) != 1) return NULL;
     state *last = load_own(&r->state);
     last->shown.node = (epoch_node){.kind = &state_kind};
@@ -69,12 +69,10 @@ static epoch_node *drop_hold(record *r, epoch_release release) {
     return &last->shown.node;
 }
 
-void record_drop(record *r, epoch_release release) {
-    epoch_destroy(drop_hold(r, release), release);
-}
+void record_unref(record *r, epoch_release release) { epoch_destroy(unref(r, release), release); }
 
 static epoch_node *unwrap_record(epoch_node *node, epoch_release release) {
-    return drop_hold(reg_container(node, record, node), release);
+    return unref(reg_container(node, record, node), release);
 }
 
 static size_t bytes_of_record(const epoch_node *node) {

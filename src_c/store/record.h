@@ -120,7 +120,7 @@ static inline uint64_t record_health_word(const state *s) {
 }
 
 /* Makes `s` the newest state, as a part of the write at work; whether that changes anything that choices depend on. Under the lock. */
-static inline bool record_set_state(record *r, state *s) {
+static inline bool record_set_state_locked(record *r, state *s) {
     const state *old = load_own(&r->state);
     bool changes_choices = s->health != old->health || s->definition != old->definition;
     publish(&r->state, s);
@@ -133,7 +133,7 @@ memberships *memberships_new(variant *const *variants, uint32_t count);
 
 /* `r` stands at `position` of `list` now, which has `slot` among its memberships. Under the lock;
  * O(1). */
-void record_moved(record *r, member_list *list, uint32_t slot, uint32_t position);
+void record_set_position_locked(record *r, member_list *list, uint32_t slot, uint32_t position);
 
 /* To the limbo, once the write that replaced or removed it is committed. */
 void state_retire(state *s, epoch_limbo *limbo);
@@ -142,8 +142,8 @@ void record_retire(record *r, epoch_limbo *limbo);
 size_t record_bytes(const record *r);
 
 /* A hold more, inside an epoch in which the record was found registered. */
-static inline void record_hold(record *r) { add_seq_cst(&r->refs, 1); }
+static inline void record_ref(record *r) { add_seq_cst(&r->refs, 1); }
 /* A hold less; the last one frees the record. Outside every lock and epoch. */
-void record_drop(record *r, epoch_release release);
+void record_unref(record *r, epoch_release release);
 
 #endif

@@ -32,7 +32,7 @@ static size_t bytes_of_node(const epoch_node *node) {
 
 static const epoch_kind table_kind = {.bytes = bytes_of_node, .destroy = destroy_table};
 
-size_t string_map_bytes(const string_map *map) {
+size_t string_map_bytes_locked(const string_map *map) {
     return table_bytes(load_own(&((string_map *)map)->table));
 }
 
@@ -60,7 +60,7 @@ static void put_into(string_table *table, string_item *item, size_t *filled) {
     publish(&table->slots[i].item, item);
 }
 
-bool string_map_reserve(string_map *map, size_t extra, epoch_limbo *limbo) {
+bool string_map_reserve_locked(string_map *map, size_t extra, epoch_limbo *limbo) {
     string_table *old = load_own(&map->table);
     if (has_room(old, map->filled + extra)) return true;
     uint32_t log2 = SMALLEST_LOG2;
@@ -78,7 +78,7 @@ bool string_map_reserve(string_map *map, size_t extra, epoch_limbo *limbo) {
     return true;
 }
 
-void string_map_put(string_map *map, string_item *item) {
+void string_map_put_locked(string_map *map, string_item *item) {
     put_into(load_own(&map->table), item, &map->filled);
     map->live++;
 }
@@ -94,7 +94,7 @@ static size_t empty_backwards(string_table *table, size_t i) {
     return emptied;
 }
 
-void string_map_remove(string_map *map, string_item *item) {
+void string_map_remove_locked(string_map *map, string_item *item) {
     string_table *table = load_own(&map->table);
     size_t i = string_place(table, item->key.hash);
     while (load_own(&table->slots[i].item) != item) i = (i + 1) & table->mask;

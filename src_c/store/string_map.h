@@ -77,17 +77,17 @@ static inline string_item *string_map_get(string_map *map, const reg_key *key) {
 }
 
 /* Makes room for `extra` more items. False when memory is out: nothing changed. Under the lock; amortised O(extra). */
-bool string_map_reserve(string_map *map, size_t extra, epoch_limbo *limbo);
+bool string_map_reserve_locked(string_map *map, size_t extra, epoch_limbo *limbo);
 /* Puts an item whose key is not there, after a reserve. Cannot fail. Under the lock. */
-void string_map_put(string_map *map, string_item *item);
+void string_map_put_locked(string_map *map, string_item *item);
 /* Takes an item out that is there. Under the lock. */
-void string_map_remove(string_map *map, string_item *item);
+void string_map_remove_locked(string_map *map, string_item *item);
 
 /* Of the table, without the items. Under the lock. */
-size_t string_map_bytes(const string_map *map);
+size_t string_map_bytes_locked(const string_map *map);
 
 /* The item of slot `i`, or NULL. Under the lock. */
-static inline string_item *string_map_at(const string_map *map, size_t i) {
+static inline string_item *string_map_at_locked(const string_map *map, size_t i) {
     string_item *item = load_own(&load_own(&((string_map *)map)->table)->slots[i].item);
     return item == STRING_REMOVED ? NULL : item;
 }
@@ -96,6 +96,6 @@ static inline string_item *string_map_at(const string_map *map, size_t i) {
 #define EACH_ITEM(map, item)                                                                       \
     for (size_t item##_at = 0; item##_at <= load_own(&((string_map *)(map))->table)->mask;         \
          item##_at++)                                                                              \
-        for (string_item *item = string_map_at((map), item##_at); item != NULL; item = NULL)
+        for (string_item *item = string_map_at_locked((map), item##_at); item != NULL; item = NULL)
 
 #endif

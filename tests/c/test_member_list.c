@@ -31,15 +31,15 @@ static long every_version_sees_its_own(void) {
     uint64_t serials[COUNT], committed = 0;
     for (; committed < COUNT; committed++) {
         records[committed] = new_record(committed + 1);
-        CHECK(member_list_reserve(&list, 1, committed, &limbo));
+        CHECK(member_list_reserve_locked(&list, 1, committed, &limbo));
         records[committed]->memberships->roster_position =
-            member_list_add(&list, records[committed], (member_traits){0}, committed);
+            member_list_add_locked(&list, records[committed], (member_traits){0}, committed);
     }
     for (; committed < 2 * COUNT; committed++) {
-        CHECK(member_list_reserve(&list, 0, committed, &limbo));
-        member_list_remove(&list, records[committed - COUNT]->memberships->roster_position,
-                           committed);
-        member_list_tidy(&list, committed + 1, &limbo);
+        CHECK(member_list_reserve_locked(&list, 0, committed, &limbo));
+        member_list_remove_locked(&list, records[committed - COUNT]->memberships->roster_position,
+                                  committed);
+        member_list_tidy_locked(&list, committed + 1, &limbo);
     }
     for (uint64_t version = 0; version <= 2 * COUNT; version++) {
         size_t expected = version <= COUNT ? version : 2 * COUNT - version;
@@ -47,7 +47,7 @@ static long every_version_sees_its_own(void) {
         for (size_t i = 0; i < expected; i++)
             CHECK(serials[i] == i + 1 + (version <= COUNT ? 0 : version - COUNT));
     }
-    member_list_retire(&list, &limbo);
+    member_list_retire_locked(&list, &limbo);
     epoch_destroy(epoch_collect_now(&limbo), NULL);
     for (int i = 0; i < COUNT; i++) {
         memory_free(records[i]->memberships);
@@ -61,18 +61,18 @@ static long ticks_run_out(void) {
     member_list list = {.is_roster = true};
     record *one = new_record(1), *two = new_record(2);
     uint64_t serials[2], far = (uint64_t)1 << 40;
-    CHECK(member_list_reserve(&list, 2, 0, &limbo));
-    one->memberships->roster_position = member_list_add(&list, one, (member_traits){0}, 0);
+    CHECK(member_list_reserve_locked(&list, 2, 0, &limbo));
+    one->memberships->roster_position = member_list_add_locked(&list, one, (member_traits){0}, 0);
     CHECK(count_at(&list, far, serials) == 1);
-    CHECK(member_list_reserve(&list, 1, far, &limbo));
-    two->memberships->roster_position = member_list_add(&list, two, (member_traits){0}, far);
+    CHECK(member_list_reserve_locked(&list, 1, far, &limbo));
+    two->memberships->roster_position = member_list_add_locked(&list, two, (member_traits){0}, far);
     CHECK(count_at(&list, 1, serials) == 1 && count_at(&list, far, serials) == 1 &&
           count_at(&list, far + 1, serials) == 2);
-    CHECK(member_list_reserve(&list, 0, 2 * far, &limbo));
-    member_list_remove(&list, one->memberships->roster_position, 2 * far);
+    CHECK(member_list_reserve_locked(&list, 0, 2 * far, &limbo));
+    member_list_remove_locked(&list, one->memberships->roster_position, 2 * far);
     CHECK(count_at(&list, 2 * far, serials) == 2 && count_at(&list, 2 * far + 1, serials) == 1 &&
           serials[0] == 2);
-    member_list_retire(&list, &limbo);
+    member_list_retire_locked(&list, &limbo);
     epoch_destroy(epoch_collect_now(&limbo), NULL);
     memory_free(one->memberships);
     memory_free(two->memberships);
@@ -90,7 +90,8 @@ static long a_move_looks_at_one_slot(void) {
     member_list list = {0};
     record *r = memory_alloc_lines(sizeof *r);
     r->memberships = memberships_new(none, COUNT);
-    for (uint32_t slot = 0; slot < COUNT; slot++) record_moved(r, &list, slot, slot + 7);
+    for (uint32_t slot = 0; slot < COUNT; slot++)
+        record_set_position_locked(r, &list, slot, slot + 7);
     for (uint32_t slot = 0; slot < COUNT; slot++)
         CHECK(r->memberships->positions[slot] == slot + 7);
     memory_free(r->memberships);
@@ -117,7 +118,8 @@ static long the_last_slot_stands_for_the_rest(void) {
         m->variants[slot]->model = memory_alloc_lines(sizeof(model));
     }
     for (uint32_t slot = MEMBER_LAST_SLOT; slot < count; slot++)
-        record_moved(r, &m->variants[slot]->model->members, MEMBER_LAST_SLOT, slot + 7);
+        record_set_position_locked(r, &m->variants[slot]->model->members, MEMBER_LAST_SLOT,
+                                   slot + 7);
     for (uint32_t slot = MEMBER_LAST_SLOT; slot < count; slot++) {
         CHECK(m->positions[slot] == slot + 7);
         memory_free(m->variants[slot]->model);
@@ -190,7 +192,7 @@ static void begin_fleet(fleet *f) {
         bool is_new;
         snprintf(id, sizeof id, "model-%d", i);
         reg_model definition = {.id = key_of(id), .name = key_of("name"), .object = object_new(i)};
-        f->variants[i] = model_index_hold(&f->models, &definition, &is_new, &limbo);
+        f->variants[i] = model_index_ref_locked(&f->models, &definition, &is_new, &limbo);
         CHECK(f->variants[i] != NULL && is_new);
         f->lists[i] = &f->variants[i]->model->members;
     }
@@ -204,8 +206,9 @@ static void join_all(fleet *f, int backend) {
     for (uint32_t i = 0; i < LISTS; i++) {
         member_traits traits = {0};
         member_set_slot(&traits, i);
-        COUNTING_COPIES(f, f->lists[i], member_list_reserve(f->lists[i], 1, f->committed, &limbo));
-        r->memberships->positions[i] = member_list_add(f->lists[i], r, traits, f->committed);
+        COUNTING_COPIES(f, f->lists[i],
+                        member_list_reserve_locked(f->lists[i], 1, f->committed, &limbo));
+        r->memberships->positions[i] = member_list_add_locked(f->lists[i], r, traits, f->committed);
     }
     f->committed++;
 }
@@ -213,13 +216,14 @@ static void join_all(fleet *f, int backend) {
 static void leave_all(fleet *f, int backend) {
     record *r = f->records[backend];
     for (uint32_t i = 0; i < LISTS; i++) {
-        COUNTING_COPIES(f, f->lists[i], member_list_reserve(f->lists[i], 0, f->committed, &limbo));
-        member_list_remove(f->lists[i], r->memberships->positions[i], f->committed);
+        COUNTING_COPIES(f, f->lists[i],
+                        member_list_reserve_locked(f->lists[i], 0, f->committed, &limbo));
+        member_list_remove_locked(f->lists[i], r->memberships->positions[i], f->committed);
     }
     f->committed++;
     for (uint32_t i = 0; i < LISTS; i++)
         COUNTING_COPIES(f, f->lists[i],
-                        (member_list_tidy(f->lists[i], f->committed, &limbo), true));
+                        (member_list_tidy_locked(f->lists[i], f->committed, &limbo), true));
     memory_free(r->memberships);
     memory_free(r);
 }
@@ -260,7 +264,7 @@ static long lists_are_renewed_apart(void) {
         copied[i] = f.copied;
     }
     expect_even("removal", copied, BACKENDS - SMALL);
-    for (int i = 0; i < LISTS; i++) model_index_drop(&f.models, f.variants[i], &limbo);
+    for (int i = 0; i < LISTS; i++) model_index_unref_locked(&f.models, f.variants[i], &limbo);
     epoch_destroy(epoch_collect_now(&limbo), object_release);
     model_index_free(&f.models);
     return 3L * BACKENDS * LISTS;

@@ -14,8 +14,8 @@ static void finish(string_map *map) {
 
 static void put(string_map *map, string_item *item) {
     CHECK(string_map_get(map, &item->key) == NULL);
-    CHECK(string_map_reserve(map, 1, &limbo));
-    string_map_put(map, item);
+    CHECK(string_map_reserve_locked(map, 1, &limbo));
+    string_map_put_locked(map, item);
     CHECK(string_map_get(map, &item->key) == item);
 }
 
@@ -31,10 +31,10 @@ static long growth_and_removal(void) {
         put(&map, &items[i]);
     }
     for (int i = 0; i < COUNT; i++) CHECK(string_map_get(&map, &items[i].key) == &items[i]);
-    for (int i = 0; i < COUNT; i += 2) string_map_remove(&map, &items[i]);
+    for (int i = 0; i < COUNT; i += 2) string_map_remove_locked(&map, &items[i]);
     for (int i = 0; i < COUNT; i++)
         CHECK((string_map_get(&map, &items[i].key) == NULL) == (i % 2 == 0));
-    for (int i = 1; i < COUNT; i += 2) string_map_remove(&map, &items[i]);
+    for (int i = 1; i < COUNT; i += 2) string_map_remove_locked(&map, &items[i]);
     CHECK(map.live == 0);
     finish(&map);
     free(items);
@@ -56,7 +56,7 @@ static long colliding_hashes(void) {
     }
     for (int round = 0; round < 50; round++) {
         int gone = round * 7 % COUNT;
-        string_map_remove(&map, &items[gone]);
+        string_map_remove_locked(&map, &items[gone]);
         for (int i = 0; i < COUNT; i++)
             CHECK((string_map_get(&map, &items[i].key) == NULL) == (i == gone));
         put(&map, &items[gone]);
@@ -84,7 +84,7 @@ static long crafted_hashes(void) {
     string_item *items = malloc(COUNT * sizeof *items);
     string_map map, seen;
     CHECK(string_map_init(&seen));
-    CHECK(string_map_reserve(&seen, COUNT / 2, &limbo));
+    CHECK(string_map_reserve_locked(&seen, COUNT / 2, &limbo));
     for (int craft = 0; craft < 3; craft++) {
         CHECK(string_map_init(&map));
         for (int i = 0; i < COUNT; i++) {
@@ -127,7 +127,7 @@ static long churn_does_not_grow(void) {
     CHECK(string_map_init(&map));
     for (int i = 0; i < 100000; i++) {
         string_item *item = &items[i % 64];
-        if (i >= 64) string_map_remove(&map, item);
+        if (i >= 64) string_map_remove_locked(&map, item);
         int length = snprintf(texts[i % 64], sizeof *texts, "%d", i);
         item->key = (reg_key){(uint64_t)i * 0x9E3779B97F4A7C15u, texts[i % 64], (size_t)length};
         put(&map, item);
