@@ -8,22 +8,23 @@
 
 _Atomic double clock_milliseconds_per_count;
 
-/* Both clocks at about the same time. */
-typedef struct pair {
-    uint64_t nanoseconds; /* 0: none */
+/* Both clocks, read at about the same time. */
+typedef struct clock_sample {
+    uint64_t nanoseconds; /* 0: no sample */
     uint64_t count;
-} pair;
+} clock_sample;
 
-static const uint64_t LEAST_APART = 100 * 1000000,
-                      MOST_APART =
-                          10 * (uint64_t)1000000000; /* ns between two pairs that tell a rate */
-static const uint64_t INTERRUPTED = 5000;            /* counts between the two readings of a pair */
+/* Two samples give a rate if the time between them, in nanoseconds, lies in this range. */
+static const uint64_t MIN_INTERVAL = 100 * 1000000, MAX_INTERVAL = 10 * (uint64_t)1000000000;
+/* A sample is valid if fewer counts passed while both clocks were read. */
+static const uint64_t INTERRUPTED = 5000;
+/* Two rates agree if they differ by less than this fraction. */
 static const double AGREEMENT = 1e-5;
 
-static pthread_once_t look_once = PTHREAD_ONCE_INIT;
+static pthread_once_t clocksource_once = PTHREAD_ONCE_INIT;
 static bool is_trusted;
-static _Atomic bool is_measuring; /* by the thread that may touch the next two */
-static pair last;
+static _Atomic bool is_calibrating; /* the thread that set it owns the next two */
+static clock_sample last;
 static double last_rate;
 
 static uint64_t nanoseconds_of(clockid_t clock) {
@@ -46,11 +47,11 @@ static bool kernel_uses_tsc(void) {
 
 static void check_clocksource(void) { is_trusted = kernel_uses_tsc(); }
 
-static void measure(pair now) {
-    uint64_t apart = now.nanoseconds - last.nanoseconds;
-    if (last.nanoseconds != 0 && apart < LEAST_APART) return;
-    if (last.nanoseconds != 0 && apart <= MOST_APART) {
-        double rate = (double)apart / 1e6 / (double)(now.count - last.count);
+static void add_sample(clock_sample now) {
+    uint64_t interval = now.nanoseconds - last.nanoseconds;
+    if (last.nanoseconds != 0 && interval < MIN_INTERVAL) return;
+    if (last.nanoseconds != 0 && interval <= MAX_INTERVAL) {
+        double rate = (double)interval / 1e6 / (double)(now.count - last.count);
         if (fabs(rate - last_rate) < AGREEMENT * rate && kernel_uses_tsc())
             publish(&clock_milliseconds_per_count, rate);
         last_rate = rate;
@@ -59,28 +60,29 @@ static void measure(pair now) {
 }
 
 #if defined(CLOCK_MONOTONIC_RAW)
-#define CLOCK_STEADY CLOCK_MONOTONIC_RAW /* whose rate nobody adjusts */
+#define CLOCK_STEADY CLOCK_MONOTONIC_RAW /* NTP does not adjust its rate */
 #else
 #define CLOCK_STEADY CLOCK_MONOTONIC
 #endif
 
 uint64_t clock_nanoseconds(void) { return nanoseconds_of(CLOCK_MONOTONIC); }
 
-static void take_a_pair(void) {
-    bool nobody = false;
-    if (!cas_strong_seq_cst(&is_measuring, &nobody, true)) return;
+/* Returns at once if another thread is calibrating. */
+static void sample_both_clocks(void) {
+    bool idle = false;
+    if (!cas_strong_seq_cst(&is_calibrating, &idle, true)) return;
     uint64_t before = clock_counter(), now = nanoseconds_of(CLOCK_STEADY);
-    if (clock_counter() - before < INTERRUPTED) measure((pair){now, before});
-    publish(&is_measuring, false);
+    if (clock_counter() - before < INTERRUPTED) add_sample((clock_sample){now, before});
+    publish(&is_calibrating, false);
 }
 
-uint64_t clock_moment_measured(void) {
-    pthread_once(&look_once, check_clocksource);
-    if (is_trusted) take_a_pair();
+uint64_t clock_moment_calibrating(void) {
+    pthread_once(&clocksource_once, check_clocksource);
+    if (is_trusted) sample_both_clocks();
     return clock_nanoseconds();
 }
 
-void clock_after_fork_in_child(void) { publish(&is_measuring, false); }
+void clock_after_fork_in_child(void) { publish(&is_calibrating, false); }
 
 uint32_t clock_milliseconds_since(uint64_t moment) {
     bool is_counted = moment & CLOCK_OF_COUNTER;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/atomics.h"
+#include "base/compiler.h"
 
 static _Atomic(memory_gate) current_gate;
 

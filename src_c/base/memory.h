@@ -1,23 +1,26 @@
-/* Allocation: libc's, behind a gate that tests close to make any single allocation fail. Safe from any thread. */
+/* Allocation with libc's malloc, behind a gate that tests use to make single allocations fail.
+ * All functions are thread-safe. */
 #ifndef REG_MEMORY_H
 #define REG_MEMORY_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* NULL when memory is out. Contents are zero. */
+/* Zeroed memory. Like all of these, it returns NULL when memory is out. */
 void *memory_alloc(size_t size);
-/* The same without the zeros. */
+/* Memory that is not zeroed. */
 void *memory_alloc_raw(size_t size);
-/* Zero, and aligned: to a power of two, or to a cache line. */
+/* Zeroed memory, aligned to `alignment`, a power of two. */
 void *memory_alloc_aligned(size_t alignment, size_t size);
+/* Zeroed memory, aligned to a cache line. */
 void *memory_alloc_lines(size_t size);
 void memory_free(void *pointer);
 
-/* Asked before every allocation; false makes it fail. NULL opens the gate. Process-wide. */
+/* The core calls the gate before each allocation, which fails if the gate returns false. The gate
+ * is one for the process; NULL removes it. */
 typedef bool (*memory_gate)(void);
 void memory_set_gate(memory_gate gate);
-/* For whoever allocates from memory of its own. */
+/* For allocators that hand out memory which they already have: they must ask the gate, too. */
 bool memory_is_granted(void);
 
 #endif

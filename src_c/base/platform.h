@@ -1,4 +1,4 @@
-/* What the core needs of a platform, in one place. setup.py checks the same before it compiles. */
+/* The platforms that the core supports. setup.py checks the same before it compiles. */
 #ifndef REG_PLATFORM_H
 #define REG_PLATFORM_H
 

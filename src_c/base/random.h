@@ -1,15 +1,17 @@
-/* Random numbers for choices: SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014), one state per
- * thread, so that threads neither wait for nor repeat each other. Fast and even, and of no use against an adversary. */
+/* Random numbers for choices: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
+ * number generators", OOPSLA 2014). Each thread has its own state, so threads neither contend nor
+ * draw the same numbers. Fast and uniform, but predictable: not for security. */
 #ifndef REG_RANDOM_H
 #define REG_RANDOM_H
 
 #include <stdint.h>
 
 #include "base/atomics.h"
+#include "base/compiler.h"
 
 extern _Thread_local uint64_t random_state REG_TLS_MODEL; /* 0: not seeded yet */
 
-/* A state that no other thread and no other process has. */
+/* A seed that differs between threads and between processes. Never 0. */
 uint64_t random_seed(void);
 
 static inline uint64_t random_mix(uint64_t z) {
@@ -23,7 +25,8 @@ static inline uint64_t random_next(void) {
     return random_mix(random_state += 0x9E3779B97F4A7C15u);
 }
 
-/* From 0 to limit - 1; limit at most 2**32, which is over the true evenness by less than limit / 2**32. */
+/* A number from 0 to limit - 1. `limit` is at most 2**32. A number's probability exceeds 1 / limit
+ * by a factor of at most 1 + limit / 2**32. */
 static inline uint64_t random_below(uint64_t limit) { return (random_next() >> 32) * limit >> 32; }
 
 #endif

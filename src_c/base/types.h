@@ -1,5 +1,5 @@
-/* The public types that the whole core uses: keys, statuses, models, policies. registry.h includes
- * them, so a binding sees them as part of the facade. */
+/* The public types that the whole core uses: keys, statuses, models and policies. They are part of
+ * the facade, because registry.h includes this file. */
 #ifndef REG_TYPES_H
 #define REG_TYPES_H
 
@@ -7,8 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A string of the caller: its hash, its bytes (which may include NUL) and its length. Equal strings
- * have equal hashes. */
+/* A string that belongs to the caller. It may contain NUL. Equal strings must have equal hashes. */
 typedef struct reg_key {
     uint64_t hash;
     const char *data;
@@ -17,20 +16,22 @@ typedef struct reg_key {
 
 typedef enum reg_status {
     REG_OK,
-    REG_NOT_FOUND,      /* no backend with this id */
-    REG_DUPLICATE,      /* the id is registered */
-    REG_INSTANCE_TAKEN, /* another backend holds the mDNS instance */
+    REG_NOT_FOUND,      /* no backend has this id */
+    REG_DUPLICATE,      /* the id is registered already */
+    REG_INSTANCE_TAKEN, /* another backend has this mDNS instance */
     REG_OVERFLOW,       /* the counter is at its limit */
-    REG_NO_MEMORY, /* nothing changed; also where too much waits for reclamation behind a reader that stalls (epoch.h) */
+    /* Out of memory, or a stalled reader holds back too much garbage (epoch.h). Nothing changed. */
+    REG_NO_MEMORY,
     REG_NONE_AVAILABLE, /* no backend may be chosen */
-    REG_CHANGED,        /* the definition is not the expected one any more: read it and try again */
-    REG_WOULD_BLOCK,    /* the choice is long, or has to wait: ask again with `may_block` set */
+    REG_CHANGED,        /* the definition is no longer the expected one: read it and try again */
+    REG_WOULD_BLOCK,    /* the choice would be long or would wait: retry with `may_block` set */
     REG_STATUS_COUNT
 } reg_status;
 
-/* What a backend is known to be. The binding maps its own enumeration to these. */
+/* The last known health of a backend. The binding maps its own enumeration to these. */
 typedef enum reg_health { REG_HEALTHY, REG_UNHEALTHY, REG_UNKNOWN, REG_DRAINING } reg_health;
 
+/* Bits of a model's capabilities. */
 enum { REG_VISION = 1, REG_TOOLS = 2, REG_JSON_MODE = 4 };
 
 typedef struct reg_model {
@@ -40,7 +41,7 @@ typedef struct reg_model {
     uint32_t max_output_tokens;
     bool has_max_output;
     uint8_t capabilities;
-    void *object;
+    void *object; /* opaque: the binding's own object for this model */
 } reg_model;
 
 typedef enum reg_policy {
@@ -54,7 +55,7 @@ typedef enum reg_policy {
     REG_POLICY_COUNT
 } reg_policy;
 
-/* Why a backend may not be chosen; of several reasons the first. */
+/* Why a backend may not be chosen. If several reasons apply, the first one in this order counts. */
 typedef enum reg_reason {
     REG_ELIGIBLE,
     REG_EXCLUDED,

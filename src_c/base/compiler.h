@@ -1,0 +1,41 @@
+/* What the core asks of the compiler beyond C11: hints, layout and the sanitizers in use. */
+#ifndef REG_COMPILER_H
+#define REG_COMPILER_H
+
+#include <stddef.h>
+
+#define reg_likely(condition) __builtin_expect(!!(condition), 1)
+#define reg_unlikely(condition) __builtin_expect(!!(condition), 0)
+
+/* The struct that `member` is embedded in. */
+#define reg_container(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+
+/* Data of different threads that share a cache line of this size slow each other down. */
+#define REG_CACHE_LINE 64
+
+/* The fastest model for thread-local variables. glibc reserves space for the small static TLS of
+ * libraries that are loaded late. Elsewhere we use the compiler's default. */
+#if defined(__GLIBC__)
+#define REG_TLS_MODEL __attribute__((tls_model("initial-exec")))
+#else
+#define REG_TLS_MODEL
+#endif
+
+/* gcc defines the macros; clang answers __has_feature. */
+#if defined(__SANITIZE_THREAD__)
+#define REG_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define REG_THREAD_SANITIZER 1
+#endif
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+#define REG_ADDRESS_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define REG_ADDRESS_SANITIZER 1
+#endif
+#endif
+
+#endif
