@@ -1,17 +1,11 @@
 #include "reclaim/slab_pool.h"
 
-#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/memory.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define REG_ADDRESS_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define REG_ADDRESS_SANITIZER 1
-#endif
-#endif
 #ifdef REG_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
 #else
@@ -19,105 +13,98 @@
 #define ASAN_UNPOISON_MEMORY_REGION(start, size) ((void)0)
 #endif
 
-typedef union place {
-    union place *next; /* while it is free */
-    record record;
-} place;
+/* The beginning of an element while it is free. */
+typedef struct free_element {
+    struct free_element *next;
+} free_element;
 
+/* The header of a slab. */
 typedef struct slab {
-    struct slab *next, *previous; /* among those with room */
-    place *first, *last;          /* free ones, oldest first; NULL: none */
+    struct slab *next, *previous; /* in the list of slabs with free elements */
+    free_element *first, *last; /* the free elements, longest free first; `first` is NULL if none */
     size_t used;
 } slab;
 
-enum { PLACES = 127 };
-_Static_assert(RECORD_SLAB_BYTES == (PLACES + 1) * sizeof(place),
-               "the places and a header as large as one");
-_Static_assert(sizeof(slab) <= sizeof(place), "the header fits");
-_Static_assert((RECORD_SLAB_BYTES & (RECORD_SLAB_BYTES - 1)) == 0,
-               "a slab's address is that of its records without the low bits");
+_Static_assert(sizeof(slab) <= REG_CACHE_LINE, "the header fits into one element");
 
-static pthread_mutex_t lock =
-    PTHREAD_MUTEX_INITIALIZER; /* guards all below, and every slab's header and free places */
-static slab *with_room;
-static size_t slabs;
+void slab_pool_lock(slab_pool *pool) { pthread_mutex_lock(&pool->lock); }
+void slab_pool_unlock(slab_pool *pool) { pthread_mutex_unlock(&pool->lock); }
 
-void record_pool_lock(void) { pthread_mutex_lock(&lock); }
-void record_pool_unlock(void) { pthread_mutex_unlock(&lock); }
-
-static void list(slab *s) {
+static void link_slab(slab_pool *pool, slab *s) {
     s->previous = NULL;
-    s->next = with_room;
-    if (with_room != NULL) with_room->previous = s;
-    with_room = s;
+    s->next = pool->with_room;
+    if (s->next != NULL) s->next->previous = s;
+    pool->with_room = s;
 }
 
-static void unlist(slab *s) {
+static void unlink_slab(slab_pool *pool, slab *s) {
     if (s->next != NULL) s->next->previous = s->previous;
     if (s->previous != NULL)
         s->previous->next = s->next;
     else
-        with_room = s->next;
+        pool->with_room = s->next;
 }
 
-/* Lists the slab where it had no room. */
-static void give(slab *s, place *p) {
-    p->next = NULL;
-    ASAN_POISON_MEMORY_REGION((char *)p + sizeof p->next, sizeof *p - sizeof p->next);
+/* Links the slab if this is its only free element. */
+static void push_free(slab_pool *pool, slab *s, void *element) {
+    free_element *e = element;
+    e->next = NULL;
+    ASAN_POISON_MEMORY_REGION(e + 1, pool->element_bytes - sizeof *e);
     if (s->first == NULL) {
-        list(s);
-        s->first = p;
+        link_slab(pool, s);
+        s->first = e;
     } else {
-        s->last->next = p;
+        s->last->next = e;
     }
-    s->last = p;
+    s->last = e;
 }
 
-/* Unlists the slab where that was its last one. */
-static place *take(slab *s) {
-    place *p = s->first;
-    s->first = p->next;
-    if (s->first == NULL) unlist(s);
-    ASAN_UNPOISON_MEMORY_REGION(p, sizeof *p);
-    return p;
+/* Unlinks the slab if this was its only free element. */
+static void *pop_free(slab_pool *pool, slab *s) {
+    free_element *e = s->first;
+    s->first = e->next;
+    if (s->first == NULL) unlink_slab(pool, s);
+    ASAN_UNPOISON_MEMORY_REGION(e, pool->element_bytes);
+    return e;
 }
 
-static bool add_slab(void) {
-    slab *s = memory_alloc_aligned(RECORD_SLAB_BYTES, RECORD_SLAB_BYTES);
+static bool add_slab(slab_pool *pool) {
+    slab *s = memory_alloc_aligned(pool->slab_bytes, pool->slab_bytes);
     if (s == NULL) return false;
-    for (int i = 1; i <= PLACES; i++) give(s, (place *)s + i);
-    slabs++;
+    for (size_t at = pool->element_bytes; at < pool->slab_bytes; at += pool->element_bytes)
+        push_free(pool, s, (char *)s + at);
+    pool->slabs++;
     return true;
 }
 
-record *record_alloc(void) {
+void *slab_alloc(slab_pool *pool) {
     if (!memory_is_granted()) return NULL;
-    record_pool_lock();
-    place *p = NULL;
-    if (with_room != NULL || add_slab()) {
-        with_room->used++;
-        p = take(with_room);
+    slab_pool_lock(pool);
+    void *element = NULL;
+    if (pool->with_room != NULL || add_slab(pool)) {
+        pool->with_room->used++;
+        element = pop_free(pool, pool->with_room);
     }
-    record_pool_unlock();
-    return p == NULL ? NULL : memset(p, 0, sizeof *p);
+    slab_pool_unlock(pool);
+    return element == NULL ? NULL : memset(element, 0, pool->element_bytes);
 }
 
-void record_free(record *r) {
-    slab *s = (slab *)((uintptr_t)r & ~(uintptr_t)(RECORD_SLAB_BYTES - 1));
-    record_pool_lock();
-    give(s, (place *)r);
-    bool goes = --s->used == 0 && (s->next != NULL || s->previous != NULL);
-    if (goes) {
-        unlist(s);
-        slabs--;
+void slab_free(slab_pool *pool, void *element) {
+    slab *s = (slab *)((uintptr_t)element & ~(uintptr_t)(pool->slab_bytes - 1));
+    slab_pool_lock(pool);
+    push_free(pool, s, element);
+    bool is_unneeded = --s->used == 0 && (s->next != NULL || s->previous != NULL);
+    if (is_unneeded) {
+        unlink_slab(pool, s);
+        pool->slabs--;
     }
-    record_pool_unlock();
-    if (goes) memory_free(s);
+    slab_pool_unlock(pool);
+    if (is_unneeded) memory_free(s);
 }
 
-size_t record_pool_bytes(void) {
-    record_pool_lock();
-    size_t bytes = slabs * RECORD_SLAB_BYTES;
-    record_pool_unlock();
+size_t slab_pool_bytes(slab_pool *pool) {
+    slab_pool_lock(pool);
+    size_t bytes = pool->slabs * pool->slab_bytes;
+    slab_pool_unlock(pool);
     return bytes;
 }

@@ -1,28 +1,52 @@
-/* Where records lie: close together, in slabs (Bonwick, USENIX Summer 1994), not each where libc's malloc finds room.
+/* A slab allocator for elements of one size (Bonwick, "The slab allocator", USENIX Summer 1994).
  *
- * A choice reads a line of each candidate. Side by side they are fetched in less time, and malloc's gaps between blocks that are aligned to lines
- * would be a tenth of what a backend takes.
+ * A choice reads a line of each candidate. It is faster when these lines are adjacent, and malloc
+ * would lose a tenth of a backend's memory to the gaps between blocks that are aligned to lines.
  *
- * One pool for the process, since a lease may keep a record longer than its registry lives. Everything is under one lock, which is held for a few
- * steps, by whoever adds a backend or drops the last hold of one. That a record is free is not told here: see record.h. Free records of a slab are
- * used again oldest first, and under AddressSanitizer nobody may touch them. A slab whose records are all free goes, unless no other has room just then.
+ * A pool serves the whole process, because an element may outlive the registry that allocated it.
+ * One mutex guards all of a pool and is held for a few steps. The caller must know that an element
+ * is unused before it frees it. The free elements of a slab are reused in the order in which they
+ * were freed. Under AddressSanitizer a free element is poisoned, so an access to it is reported.
+ * When the last element of a slab is freed, the slab is freed too, unless no other slab has a free
+ * element.
  */
-#ifndef REG_RECORD_POOL_H
-#define REG_RECORD_POOL_H
+#ifndef REG_SLAB_POOL_H
+#define REG_SLAB_POOL_H
 
-#include "store/record.h"
+#include <pthread.h>
+#include <stddef.h>
 
-#define RECORD_SLAB_BYTES ((size_t)128 * sizeof(record))
+#include "base/compiler.h"
 
-/* All zero. NULL when memory is out. O(1); it may wait for others who take or give. */
-record *record_alloc(void);
-void record_free(record *r);
+typedef struct slab_pool {
+    size_t element_bytes; /* constant */
+    size_t slab_bytes;    /* constant: a power of two, and a multiple of element_bytes */
+    pthread_mutex_t lock; /* guards the rest, and every slab's header and free elements */
+    struct slab *with_room;
+    size_t slabs;
+} slab_pool;
 
-/* Of all slabs. */
-size_t record_pool_bytes(void);
+/* Defines the static pool `name` for elements of `type`. A slab is as large as `length` elements;
+ * the first one's place holds the slab's header. */
+#define SLAB_POOL(name, type, length)                                                              \
+    _Static_assert(sizeof(type) >= REG_CACHE_LINE, "the header fits into one element");            \
+    _Static_assert((length) > 1 &&                                                                 \
+                       (((length) * sizeof(type)) & ((length) * sizeof(type) - 1)) == 0,           \
+                   "slabs are aligned to their size: an element's address gives its slab");        \
+    static slab_pool name = {.element_bytes = sizeof(type),                                        \
+                             .slab_bytes = (length) * sizeof(type),                                \
+                             .lock = PTHREAD_MUTEX_INITIALIZER}
 
-/* Around a fork, so that no slab is copied half written. */
-void record_pool_lock(void);
-void record_pool_unlock(void);
+/* A zeroed element, or NULL when memory is out. O(1), but O(slab length) when it adds a slab. May
+ * wait for the pool's lock. */
+void *slab_alloc(slab_pool *pool);
+void slab_free(slab_pool *pool, void *element);
+
+/* The memory of all slabs. */
+size_t slab_pool_bytes(slab_pool *pool);
+
+/* Held around a fork, so that the child's copy of the pool is consistent. */
+void slab_pool_lock(slab_pool *pool);
+void slab_pool_unlock(slab_pool *pool);
 
 #endif

@@ -8,7 +8,6 @@
 #include "base/random.h"
 #include "reclaim/orphans.h"
 #include "reclaim/reservation.h"
-#include "reclaim/slab_pool.h"
 
 /* ---- all registries, so that fork can find them in a quiet moment ---- */
 

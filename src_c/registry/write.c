@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "reclaim/slab_pool.h"
 #include "registry/write.h"
 
 /* ---- models ---- */

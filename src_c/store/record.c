@@ -5,6 +5,16 @@
 #include "base/memory.h"
 #include "reclaim/slab_pool.h"
 
+/* ---- where records lie ---- */
+
+SLAB_POOL(record_pool, record, 128);
+
+record *record_alloc(void) { return slab_alloc(&record_pool); }
+void record_free(record *r) { slab_free(&record_pool, r); }
+
+void record_pool_lock(void) { slab_pool_lock(&record_pool); }
+void record_pool_unlock(void) { slab_pool_unlock(&record_pool); }
+
 static size_t memberships_bytes(uint32_t count) {
     return sizeof(memberships) + count * (sizeof(variant *) + sizeof(uint32_t));
 }

@@ -128,6 +128,15 @@ static inline bool record_set_state_locked(record *r, state *s) {
     return changes_choices;
 }
 
+/* A zeroed record from the process's pool (slab_pool.h), or NULL when memory is out. */
+record *record_alloc(void);
+/* Frees a record that no reader and no lease can have. */
+void record_free(record *r);
+
+/* Held around a fork: see slab_pool.h. */
+void record_pool_lock(void);
+void record_pool_unlock(void);
+
 /* NULL when memory is out. The variants' holds pass to the memberships. */
 memberships *memberships_new(variant *const *variants, uint32_t count);
 
