@@ -43,13 +43,13 @@ static inline candidate candidate_at(const member *place, bool with_latency) {
     record *r = place->record;
     return (candidate){.record = r,
                        .place = place,
-                       .pending = load_seq_cst(&r->counters.pending),
-                       .latency = with_latency ? load_seq_cst(&r->counters.latency) : 0,
-                       .weight = r->weight};
+                       .pending = load_seq_cst(&line_of(r)->counters.pending),
+                       .latency = with_latency ? load_seq_cst(&line_of(r)->counters.latency) : 0,
+                       .weight = line_of(r)->weight};
 }
 
 static inline bool candidate_is_full(const candidate *x) {
-    return counter_in_flight(x->pending) >= x->record->max_pending;
+    return counter_in_flight(x->pending) >= line_of(x->record)->max_pending;
 }
 
 /* What stands in its way apart from its load, or REG_ELIGIBLE. */

@@ -39,23 +39,23 @@ static int by_rank(const void *left, const void *right) {
 static explained explain_one(const choice *c, const member *place) {
     candidate x = candidate_at(place, true);
     record *r = x.record;
-    x.pending = counter_value(&r->counters.pending);
+    x.pending = counter_value(&line_of(r)->counters.pending);
     x.age = age_of(c, r);
     reg_reason reason = candidate_obstacle(c, place);
     if (reason == REG_ELIGIBLE && candidate_is_full(&x)) reason = REG_FULL;
     if (c->request->policy == REG_SMART) x.credit = smart_score(&x);
     if (c->request->policy == REG_ROUND_ROBIN)
-        x.credit = turns_credit(&c->model->turns, r->serial) + r->weight;
+        x.credit = turns_credit(&c->model->turns, line_of(r)->serial) + line_of(r)->weight;
     return (explained){
         .seen = x,
         .choice = c,
         .told = {.definition = record_state_at(r, c->version)->definition,
-                 .serial = r->serial,
+                 .serial = line_of(r)->serial,
                  .pending = counter_in_flight(x.pending),
                  .latency = latency_of(x.latency),
                  .context_length = place->traits.context_length,
-                 .priority = r->priority,
-                 .weight = r->weight,
+                 .priority = line_of(r)->priority,
+                 .weight = line_of(r)->weight,
                  .reason = (uint8_t)reason},
     };
 }

@@ -15,7 +15,7 @@ void lease_begin(reg_lease *lease, record *held) {
 
 bool reg_lease_release(reg_lease *lease, const uint32_t *sample, bool failed, bool *at_zero) {
     if (!exchange_seq_cst(&lease->is_active, false)) return false;
-    counters *c = &lease->record->counters;
+    counters *c = &line_of(lease->record)->counters;
     uint32_t left;
     if (!failed)
         latency_update(&c->latency,

@@ -53,7 +53,7 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* The score of the original router, Nexus. */
 static inline int64_t smart_score(const candidate *c) {
-    return (100 - least(c->record->priority, 100)) * 50 +
+    return (100 - least(line_of(c->record)->priority, 100)) * 50 +
            (100 - least(counter_in_flight(c->pending), 100)) * 30 +
            (100 - least(latency_of(c->latency) / 10, 100)) * 20;
 }
@@ -65,7 +65,8 @@ static inline __attribute__((always_inline)) int
 preference(reg_policy policy, const candidate *a, const candidate *b, uint32_t best_average) {
     switch (policy) {
     case REG_PRIORITY: {
-        int by_priority = compare_signed(a->record->priority, b->record->priority);
+        int by_priority =
+            compare_signed(line_of(a->record)->priority, line_of(b->record)->priority);
         return by_priority != 0 ? by_priority : compare_loads(a, b);
     }
     case REG_LOWEST_LATENCY: return compare_times(a, b, best_average);

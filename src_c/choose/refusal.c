@@ -19,7 +19,7 @@ static reg_obstacle obstacle_at(const choice *c, const member *m) {
     bool is_plainly_full = c->is_plain && record_is_plainly_healthy(m->record, c->version);
     reg_reason reason = reg_likely(is_plainly_full) ? REG_ELIGIBLE : candidate_obstacle(c, m);
     return (reg_obstacle){.definition = record_state_at(m->record, c->version)->definition,
-                          .serial = m->record->serial,
+                          .serial = line_of(m->record)->serial,
                           .context_length = m->traits.context_length,
                           .reason = (uint8_t)(reason == REG_ELIGIBLE ? REG_FULL : reason)};
 }

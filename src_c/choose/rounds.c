@@ -80,7 +80,7 @@ static void disturb(model *m) {
 }
 
 void round_end(const choice *c, reg_registry *reg, const candidate *chosen, bool leaves_unserved) {
-    _Atomic uint32_t *stamp = &chosen->record->chosen_at;
+    _Atomic uint32_t *stamp = &line_of(chosen->record)->chosen_at;
     if (c->request->policy == REG_POWER_OF_TWO) {
         /* It is O(1) and compares no stamps: it leaves alone the tick's line, which all threads read. */
         store_private(stamp, load_hint(&reg->tick));

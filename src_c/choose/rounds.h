@@ -75,7 +75,7 @@ static inline uint64_t round_word(const choice *c, const candidate *chosen, uint
 
 /* In ticks since the last choice. A backend that was never chosen is older than all others. */
 static inline uint32_t age_of(const choice *c, const record *r) {
-    return c->now - load_hint(&((record *)r)->chosen_at);
+    return c->now - load_hint(&line_of(r)->chosen_at);
 }
 
 /* In the round of this choice. */
@@ -104,7 +104,7 @@ static inline void round_settle(const choice *c, reg_registry *reg, const candid
         round_end(c, reg, chosen, leaves_unserved);
         return;
     }
-    store_private(&chosen->record->chosen_at, load_hint(&reg->tick));
+    store_private(&line_of(chosen->record)->chosen_at, load_hint(&reg->tick));
     store_private(c->round, round_word(c, chosen, c->now - c->round_age));
 }
 

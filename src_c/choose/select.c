@@ -167,12 +167,12 @@ static always_inline const member *next_before(const choice *c, const mark *best
 #pragma GCC unroll 4
     for (; m != end; m++) {
         if (reg_unlikely(!member_is_in(m, tick))) continue;
-        pending = load_seq_cst(&m->record->counters.pending);
+        pending = load_seq_cst(&line_of(m->record)->counters.pending);
         sum += counter_decrements(pending);
         if (reg_likely(counter_in_flight(pending) > limit)) continue;
-        if (counter_in_flight(pending) >= m->record->max_pending) continue;
+        if (counter_in_flight(pending) >= line_of(m->record)->max_pending) continue;
         if (counter_in_flight(pending) != best->in_flight ||
-            now - load_hint(&m->record->chosen_at) > best->age)
+            now - load_hint(&line_of(m->record)->chosen_at) > best->age)
             break;
     }
     *word = pending;
@@ -192,7 +192,7 @@ static void pass_over_equals(const choice *c, picks *p) {
             candidate x = {.record = m->record,
                            .place = m,
                            .pending = word,
-                           .weight = m->record->weight,
+                           .weight = line_of(m->record)->weight,
                            .age = age_of(c, m->record)};
             if (!candidate_is_eligible(c, &x, c->is_plain)) {
                 p->leaves_unserved |= !c->is_plain && is_left_unserved(c, x);
@@ -225,7 +225,7 @@ static bool pass_in_turn(const choice *c, picks *p) {
     EACH_IN_ROUND(c, m) {
         candidate x = candidate_at(m, false);
         p->tally += tally_of(&x);
-        turn *its = turns_see(t, x.record->serial, x.weight);
+        turn *its = turns_see(t, line_of(x.record)->serial, x.weight);
         if (its == NULL) return false;
         if (!candidate_is_eligible(c, &x, c->is_plain) || candidate_is_full(&x)) {
             p->passed_over = true;
@@ -380,13 +380,13 @@ static bool holds_still(const choice *c, const picks *p, uint64_t now) {
 
 static void settle(const choice *c, reg_registry *reg, const picks *p) {
     if (c->request->policy == REG_ROUND_ROBIN)
-        turns_settle(&c->model->turns, p->best.record->serial);
+        turns_settle(&c->model->turns, line_of(p->best.record)->serial);
     round_settle(c, reg, &p->best, p->leaves_unserved);
 }
 
 /* A choice without a count makes no claim: it only looks whether the word is the same after the second pass, and unclaimed. */
 static bool is_unseen(picks *p, bool counts) {
-    _Atomic uint64_t *pending = &p->best.record->counters.pending;
+    _Atomic uint64_t *pending = &line_of(p->best.record)->counters.pending;
     if (counts) return counter_claim(pending, &p->best.pending);
     if (counter_is_claimed(p->best.pending)) (void)counter_value(pending);
     return !counter_is_claimed(p->best.pending);
@@ -394,14 +394,15 @@ static bool is_unseen(picks *p, bool counts) {
 
 static bool is_still_unseen(const picks *p, bool counts) {
     return counts || p->count == 0 ||
-           load_seq_cst(&p->best.record->counters.pending) == p->best.pending;
+           load_seq_cst(&line_of(p->best.record)->counters.pending) == p->best.pending;
 }
 
 /* One more in flight, below the cap, whatever the count was before. */
 static bool take_below_cap(record *r) {
-    uint64_t word = load_seq_cst(&r->counters.pending);
-    while (counter_in_flight(word) < r->max_pending)
-        if (cas_seq_cst(&r->counters.pending, &word, counter_changes(word) + 1)) return true;
+    uint64_t word = load_seq_cst(&line_of(r)->counters.pending);
+    while (counter_in_flight(word) < line_of(r)->max_pending)
+        if (cas_seq_cst(&line_of(r)->counters.pending, &word, counter_changes(word) + 1))
+            return true;
     return false;
 }
 
@@ -415,8 +416,9 @@ static verdict exact_attempt(reg_registry *reg, const choice *c, picks *p, bool 
     if (p->count != 0 && !is_unseen(p, counts)) return TRY_AGAIN;
     if (!holds_still(c, p, version_at_t(reg, c)) || !is_still_unseen(p, counts)) return TRY_AGAIN;
     if (p->count == 0) return NONE_LEFT;
-    return !counts || counter_take(&p->best.record->counters.pending, p->best.pending) ? CHOSEN
-                                                                                       : TRY_AGAIN;
+    return !counts || counter_take(&line_of(p->best.record)->counters.pending, p->best.pending)
+               ? CHOSEN
+               : TRY_AGAIN;
 }
 
 static verdict attempt(reg_registry *reg, choice *c, const reg_request *request, bool counts,

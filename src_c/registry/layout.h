@@ -51,16 +51,17 @@ static inline record *registered(reg_registry *reg, const reg_key *id, uint64_t 
 static inline reg_view view_at(record *r, uint64_t version) {
     state *s = record_state_at(r, version);
     uint32_t pending = counter_value(
-        &r->counters
+        &line_of(r)
+             ->counters
              .pending); /* first: a request that is not in flight any more is in the others */
     return (reg_view){
         .definition = s->definition,
         .error = s->error,
-        .serial = r->serial,
+        .serial = line_of(r)->serial,
         .checked_at = s->checked_at,
         .pending = pending,
-        .total = load_seq_cst(&r->counters.total),
-        .latency = latency_average(&r->counters.latency),
+        .total = load_seq_cst(&line_of(r)->counters.total),
+        .latency = latency_average(&line_of(r)->counters.latency),
         .health = s->health,
     };
 }

@@ -164,9 +164,9 @@ reg_status reg_increment_pending(reg_registry *reg, const reg_key *id, uint32_t 
     if (slot == NULL) return REG_NO_MEMORY;
     uint64_t version;
     record *r = registered(reg, id, &version);
-    reg_status status = r == NULL                                        ? REG_NOT_FOUND
-                        : counter_increment(&r->counters.pending, value) ? REG_OK
-                                                                         : REG_OVERFLOW;
+    reg_status status = r == NULL                                                 ? REG_NOT_FOUND
+                        : counter_increment(&line_of(r)->counters.pending, value) ? REG_OK
+                                                                                  : REG_OVERFLOW;
     epoch_leave(slot);
     return status;
 }
@@ -177,7 +177,7 @@ reg_status reg_decrement_pending(reg_registry *reg, const reg_key *id, uint32_t 
     if (slot == NULL) return REG_NO_MEMORY;
     uint64_t version;
     record *r = registered(reg, id, &version);
-    if (r != NULL) *at_zero = !counter_decrement(&r->counters.pending, value);
+    if (r != NULL) *at_zero = !counter_decrement(&line_of(r)->counters.pending, value);
     epoch_leave(slot);
     return r == NULL ? REG_NOT_FOUND : REG_OK;
 }
@@ -187,7 +187,7 @@ reg_status reg_increment_total(reg_registry *reg, const reg_key *id, uint64_t *v
     if (slot == NULL) return REG_NO_MEMORY;
     uint64_t version;
     record *r = registered(reg, id, &version);
-    if (r != NULL) *value = add_seq_cst(&r->counters.total, 1) + 1;
+    if (r != NULL) *value = add_seq_cst(&line_of(r)->counters.total, 1) + 1;
     epoch_leave(slot);
     return r == NULL ? REG_NOT_FOUND : REG_OK;
 }
@@ -198,7 +198,7 @@ reg_status reg_update_latency(reg_registry *reg, const reg_key *id, uint32_t sam
     if (slot == NULL) return REG_NO_MEMORY;
     uint64_t version;
     record *r = registered(reg, id, &version);
-    if (r != NULL) *average = latency_update(&r->counters.latency, sample);
+    if (r != NULL) *average = latency_update(&line_of(r)->counters.latency, sample);
     epoch_leave(slot);
     return r == NULL ? REG_NOT_FOUND : REG_OK;
 }
@@ -243,7 +243,7 @@ static reg_status count_all(reg_registry *reg, reg_batch *batch, count_one count
     }
     reg_status status = find_all(reg, batch, records);
     while (status == REG_OK && batch->applied < batch->count) {
-        status = count(&records[batch->applied]->counters, batch, batch->applied);
+        status = count(&line_of(records[batch->applied])->counters, batch, batch->applied);
         if (status == REG_OK) batch->applied++;
     }
     epoch_leave(slot);

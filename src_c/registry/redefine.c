@@ -112,7 +112,7 @@ static void apply(reg_registry *reg, const reg_entry *entry, change *c) {
 static reg_status redefine(reg_registry *reg, const reg_entry *entry, uint64_t serial,
                            const void *expected) {
     record *r = find_record(reg, &entry->id);
-    if (r == NULL || r->serial != serial) return REG_NOT_FOUND;
+    if (r == NULL || line_of(r)->serial != serial) return REG_NOT_FOUND;
     if (load_own(&r->state)->definition != expected) return REG_CHANGED;
     if (instance_is_taken(reg, &entry->instance, r)) return REG_INSTANCE_TAKEN;
     change c = {.record = r, .old = r->memberships};

@@ -85,13 +85,13 @@ static void fill_record(reg_registry *reg, record *r, const reg_entry *entry) {
                  .health = REG_UNKNOWN,
                  .owns_definition = true};
     r->item.key = entry->id;
-    r->id = entry->id_object;
-    r->serial = ++reg->serials;
-    r->max_pending = entry->max_pending;
-    r->priority = entry->priority;
-    r->weight = entry->weight;
-    store_private(&r->refs, 1);
-    store_private(&r->health, record_health_word(s));
+    line_of(r)->id = entry->id_object;
+    line_of(r)->serial = ++reg->serials;
+    line_of(r)->max_pending = entry->max_pending;
+    line_of(r)->priority = entry->priority;
+    line_of(r)->weight = entry->weight;
+    store_private(&line_of(r)->refs, 1);
+    store_private(&line_of(r)->health, record_health_word(s));
     store_private(&r->life, life_alive_since(s->version));
 }
 

@@ -43,15 +43,15 @@ member_reading member_list_read(member_list *list, uint64_t version) {
 }
 
 static int by_serial(const void *left, const void *right) {
-    uint64_t a = ((const member *)left)->record->serial,
-             b = ((const member *)right)->record->serial;
+    uint64_t a = line_of(((const member *)left)->record)->serial,
+             b = line_of(((const member *)right)->record)->serial;
     return (a > b) - (a < b);
 }
 
 static void note_weight(member_array *array, const record *r) {
     uint32_t top = load_own(&array->top_weight);
-    if (top != 0 && r->weight != top) publish(&array->is_uneven, true);
-    if (r->weight > top) publish(&array->top_weight, r->weight);
+    if (top != 0 && line_of(r)->weight != top) publish(&array->is_uneven, true);
+    if (line_of(r)->weight > top) publish(&array->top_weight, line_of(r)->weight);
 }
 
 /* Where all had the same weight, it is that one, and the records' own lines need not be loaded. */
@@ -156,8 +156,8 @@ uint32_t member_list_add_locked(member_list *list, record *added, member_traits 
     m->added = (uint32_t)(committed + 1 - array->base);
     store_private(&m->removed, STAYS);
     note_weight(array, added);
-    if (added->serial > array->newest)
-        array->newest = added->serial;
+    if (line_of(added)->serial > array->newest)
+        array->newest = line_of(added)->serial;
     else if (load_own(&array->late_from) == NONE_LATE)
         publish(&array->late_from, position);
     publish(&array->length, position + 1);

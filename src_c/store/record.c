@@ -7,7 +7,7 @@
 
 /* ---- where records lie ---- */
 
-SLAB_POOL(record_pool, record, 128);
+SLAB_POOL(record_pool, record_place, 128);
 
 record *record_alloc(void) { return slab_alloc(&record_pool); }
 void record_free(record *r) { slab_free(&record_pool, r); }
@@ -71,10 +71,10 @@ void state_retire(state *s, epoch_limbo *limbo) {
 
 /* A hold less. The last one frees the record and returns its last state: readers lost sight of both at the same time. */
 static epoch_node *unref(record *r, epoch_release release) {
-    if (sub_seq_cst(&r->refs, 1) != 1) return NULL;
+    if (sub_seq_cst(&line_of(r)->refs, 1) != 1) return NULL;
     state *last = load_own(&r->state);
     last->shown.node = (epoch_node){.kind = &state_kind};
-    release(r->id);
+    release(line_of(r)->id);
     record_free(r);
     return &last->shown.node;
 }
@@ -87,7 +87,7 @@ static epoch_node *unwrap_record(epoch_node *node, epoch_release release) {
 
 static size_t bytes_of_record(const epoch_node *node) {
     record *r = reg_container(node, record, node);
-    return sizeof *r + bytes_of_state(&load_own(&r->state)->shown.node);
+    return sizeof *r + sizeof *line_of(r) + bytes_of_state(&load_own(&r->state)->shown.node);
 }
 
 static const epoch_kind record_kind = {.bytes = bytes_of_record, .unwrap = unwrap_record};
@@ -98,5 +98,6 @@ void record_retire(record *r, epoch_limbo *limbo) {
 }
 
 size_t record_bytes(const record *r) {
-    return sizeof *r + sizeof(state) + memberships_bytes(r->memberships->count);
+    return sizeof *r + sizeof *line_of(r) + sizeof(state) +
+           memberships_bytes(r->memberships->count);
 }

@@ -1,22 +1,19 @@
 /* A record: one registration of one backend. Remove an id and add it again, and it is another record.
  *
- *   line 0   for look-ups: read by every operation, written by     item  life  state  memberships  url  instance
- *            the writer lock's holder
- *   line 1   for counting and choosing: written by every thread    counters  health  order  weight  id  holds  max_pending  priority  chosen_at
+ * A record is the line that look-ups read; the writer alone changes it. Everything that requests
+ * count, and that choices read, is on the record's counter line (counter_bank.h).
  *
- * Two records never share a line, and counting on one does not disturb the look-up of it. What a choice wants to know of a
- * candidate is on one line.
- *
- * Who keeps it: the registry has one hold until the record is reclaimed, each lease another. A lease is made of a record that is
- * registered, inside an epoch, so it adds its hold before the registry's can go. Whoever drops the last one frees the record
- * with its last state; by then no reader and no lease can have it.
+ * Lifetime. The registry has one reference until the record is reclaimed, and each lease has one. A
+ * lease is made inside an epoch, of a record that is registered then, so it takes its reference
+ * before the registry can give up its own. The last unref frees the record together with its newest
+ * state. By then no reader and no lease can have the record.
  */
 #ifndef REG_RECORD_H
 #define REG_RECORD_H
 
 #include "reclaim/reservation.h"
 #include "store/alias.h"
-#include "store/counters.h"
+#include "store/counter_bank.h"
 #include "store/model_index.h"
 #include "store/string_map.h"
 #include "store/version.h"
@@ -70,22 +67,17 @@ typedef struct record {
         };
         epoch_node node; /* afterwards */
     };
-
-    _Alignas(REG_CACHE_LINE) counters counters;
-    _Atomic uint64_t
-        health; /* health << 62 | version: that of the newest state, and since when choices see no change */
-    /* Immutable, but for `holds` and `chosen_at`. */
-    uint64_t serial : 48; /* of registration, from 1 */
-    uint64_t weight : 16;
-    void *id; /* the object that item.key.data lies in */
-    _Atomic uint32_t refs;
-    uint32_t max_pending;
-    int32_t priority;
-    _Atomic uint32_t
-        chosen_at; /* a hint: the registry's tick at its last choice; 0: never chosen */
 } record;
 
-_Static_assert(sizeof(record) == 2 * REG_CACHE_LINE, "a record is two lines");
+_Static_assert(sizeof(record) == REG_CACHE_LINE, "the line of look-ups");
+
+/* What the pool allocates: a record and its counter line. */
+typedef struct record_place {
+    record record;
+    counter_line line;
+} record_place;
+
+static inline counter_line *line_of(const record *r) { return &((record_place *)r)->line; }
 
 /* The state at `version`, loaded in this epoch; for a record that is younger, its first one (see life_at). */
 static inline state *record_state_at(record *r, uint64_t version) {
@@ -99,18 +91,18 @@ static inline state *record_state_at(record *r, uint64_t version) {
 
 /* Whether the record is healthy at `version` and nothing that choices depend on has changed since; one comparison, as REG_HEALTHY is 0. */
 static inline bool record_is_plainly_healthy(record *r, uint64_t version) {
-    return load_published(&r->health) <= version;
+    return load_published(&line_of(r)->health) <= version;
 }
 
 static inline bool record_has_changed_since(record *r, uint64_t version) {
-    return (load_published(&r->health) & RECORD_VERSION) > version;
+    return (load_published(&line_of(r)->health) & RECORD_VERSION) > version;
 }
 
 /* The health at `version`. The record's own line holds the health since its version W, of the last write that changed health or
  * definition. If W is not newer than `version`, it is right: a write puts it there before it commits, so a reader at `version` sees that of
  * each write up to its own, and those after W, up to `version` and beyond, left the health as it was. If W is newer, the states tell. */
 static inline uint8_t record_health_at(record *r, uint64_t version) {
-    uint64_t newest = load_published(&r->health);
+    uint64_t newest = load_published(&line_of(r)->health);
     return reg_likely((newest & RECORD_VERSION) <= version) ? (uint8_t)(newest >> 62)
                                                             : record_state_at(r, version)->health;
 }
@@ -124,7 +116,7 @@ static inline bool record_set_state_locked(record *r, state *s) {
     const state *old = load_own(&r->state);
     bool changes_choices = s->health != old->health || s->definition != old->definition;
     publish(&r->state, s);
-    if (changes_choices) publish(&r->health, record_health_word(s));
+    if (changes_choices) publish(&line_of(r)->health, record_health_word(s));
     return changes_choices;
 }
 
@@ -151,7 +143,7 @@ void record_retire(record *r, epoch_limbo *limbo);
 size_t record_bytes(const record *r);
 
 /* A hold more, inside an epoch in which the record was found registered. */
-static inline void record_ref(record *r) { add_seq_cst(&r->refs, 1); }
+static inline void record_ref(record *r) { add_seq_cst(&line_of(r)->refs, 1); }
 /* A hold less; the last one frees the record. Outside every lock and epoch. */
 void record_unref(record *r, epoch_release release);
 

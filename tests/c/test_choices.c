@@ -334,8 +334,8 @@ static long deeds;
 static void take_one_off(void) {
     uint32_t value;
     CHECK(++deeds < 1000000);
-    CHECK(counter_increment(&first->counters.pending, &value) &&
-          counter_decrement(&first->counters.pending, &value));
+    CHECK(counter_increment(&line_of(first)->counters.pending, &value) &&
+          counter_decrement(&line_of(first)->counters.pending, &value));
 }
 
 static void best_first(offer *o, int number) { o->priority = number != 0; }

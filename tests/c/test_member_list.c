@@ -8,8 +8,8 @@
 static epoch_limbo limbo;
 
 static record *new_record(uint64_t serial) {
-    record *r = memory_alloc_lines(sizeof *r);
-    r->serial = serial;
+    record *r = record_alloc();
+    line_of(r)->serial = serial;
     r->memberships = memberships_new(NULL, 0);
     return r;
 }
@@ -19,7 +19,7 @@ static size_t count_at(member_list *list, uint64_t version, uint64_t *serials) {
     size_t count = 0;
     for (uint32_t i = 0; i < reading.length; i++)
         if (member_is_in(&reading.array->members[i], reading.tick))
-            serials[count++] = reading.array->members[i].record->serial;
+            serials[count++] = line_of(reading.array->members[i].record)->serial;
     return count;
 }
 
@@ -51,7 +51,7 @@ static long every_version_sees_its_own(void) {
     epoch_destroy(epoch_collect_now(&limbo), NULL);
     for (int i = 0; i < COUNT; i++) {
         memory_free(records[i]->memberships);
-        memory_free(records[i]);
+        record_free(records[i]);
     }
     return 3 * COUNT;
 }
@@ -76,8 +76,8 @@ static long ticks_run_out(void) {
     epoch_destroy(epoch_collect_now(&limbo), NULL);
     memory_free(one->memberships);
     memory_free(two->memberships);
-    memory_free(one);
-    memory_free(two);
+    record_free(one);
+    record_free(two);
     return 3;
 }
 
@@ -88,14 +88,14 @@ static long a_move_looks_at_one_slot(void) {
     enum { COUNT = 1000 };
     variant *none[COUNT] = {0};
     member_list list = {0};
-    record *r = memory_alloc_lines(sizeof *r);
+    record *r = record_alloc();
     r->memberships = memberships_new(none, COUNT);
     for (uint32_t slot = 0; slot < COUNT; slot++)
         record_set_position_locked(r, &list, slot, slot + 7);
     for (uint32_t slot = 0; slot < COUNT; slot++)
         CHECK(r->memberships->positions[slot] == slot + 7);
     memory_free(r->memberships);
-    memory_free(r);
+    record_free(r);
     return COUNT;
 }
 
@@ -108,7 +108,7 @@ static long the_last_slot_stands_for_the_rest(void) {
         CHECK(member_slot(&traits) == (slot < MEMBER_LAST_SLOT ? slot : MEMBER_LAST_SLOT));
     }
     CHECK(traits.context_length == 1 && traits.capabilities == 0xFF);
-    record *r = memory_alloc_lines(sizeof *r);
+    record *r = record_alloc();
     memberships *m = memory_alloc(sizeof *m + count * (sizeof(variant *) + sizeof(uint32_t)));
     m->count = count;
     m->positions = (uint32_t *)(m->variants + count);
@@ -126,7 +126,7 @@ static long the_last_slot_stands_for_the_rest(void) {
         memory_free(m->variants[slot]);
     }
     memory_free(m);
-    memory_free(r);
+    record_free(r);
     return count;
 }
 
@@ -200,8 +200,8 @@ static void begin_fleet(fleet *f) {
 
 static void join_all(fleet *f, int backend) {
     variant *none[LISTS] = {0};
-    record *r = f->records[backend] = memory_alloc_lines(sizeof *r);
-    r->serial = ++f->serial;
+    record *r = f->records[backend] = record_alloc();
+    line_of(r)->serial = ++f->serial;
     r->memberships = memberships_new(none, LISTS);
     for (uint32_t i = 0; i < LISTS; i++) {
         member_traits traits = {0};
@@ -225,7 +225,7 @@ static void leave_all(fleet *f, int backend) {
         COUNTING_COPIES(f, f->lists[i],
                         (member_list_tidy_locked(f->lists[i], f->committed, &limbo), true));
     memory_free(r->memberships);
-    memory_free(r);
+    record_free(r);
 }
 
 /* Lists of so few members are cheap to renew, and are renewed every few writes. */
