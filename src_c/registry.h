@@ -1,12 +1,19 @@
-/* The registry's core, and the only header that a binding sees.
+/* The facade of the registry's core. A binding includes this header and no other.
  *
- * Every function may be called from any thread, at any time, and needs nothing of its caller: no interpreter lock, no attached thread state. Objects
- * of the caller's (definitions, ids, errors, models) are opaque pointers, of which the core owns one reference each. It hands them back through
- * `reg_destroy`, which the caller calls where dropping references is allowed, with no lock held.
+ * Threads. Any thread may call any function at any time, unless a comment here restricts it. No
+ * function needs an interpreter lock or an attached thread state. Reads and counters never wait. A
+ * writer waits only for other writers of the same registry.
  *
- * Reads and counters never wait. Writers wait for writers only, on one lock per registry; dropping the last views of a
- * time may wait for a few steps of whoever keeps or frees what was retired. How a query over many backends sees one
- * instant of all of them is told in version.h, how memory is reclaimed under readers in epoch.h.
+ * Objects. The caller's objects (definitions, ids, errors, models) are opaque pointers to the core.
+ * The core owns one reference to each object that it keeps. It gives references back through the
+ * `release` callbacks, and only functions with a `release` parameter call them. Call these
+ * functions where references may be dropped, and with no lock held.
+ *
+ * Keys. The core copies what it needs of a key, except for the id of a registration, whose bytes
+ * lie in an object that the core keeps.
+ *
+ * version.h explains how a query over many backends sees one instant of all of them, and epoch.h
+ * how memory is reclaimed under readers.
  */
 #ifndef REG_REGISTRY_H
 #define REG_REGISTRY_H
@@ -17,126 +24,165 @@
 
 #include "base/types.h"
 
+/* Opaque: registry/layout.h converts between these and the core's own types. */
 typedef struct reg_registry reg_registry;
-typedef struct reg_variant
-    reg_variant; /* a model definition, kept once for all backends that have an equal one */
-typedef struct reservation reg_kept;   /* what views use that outlive the read which found them */
-typedef struct epoch_node reg_garbage; /* what the core is done with; for reg_destroy */
+typedef struct reg_reader reg_reader;   /* a thread inside a read */
+typedef struct reg_kept reg_kept;       /* keeps the objects of views after their read has ended */
+typedef struct reg_garbage reg_garbage; /* what the core no longer uses, for reg_destroy */
+typedef struct reg_record reg_record;   /* the registration that a lease refers to */
+typedef struct reg_variant reg_variant; /* one model definition, shared by equal ones */
 
-/* One backend at one instant. The objects are borrowed, and good until reg_read_end; longer with reg_read_keep. */
-typedef struct reg_view {
-    void *definition;
-    void *error; /* NULL: none */
-    uint64_t serial;
-    int64_t checked_at; /* microseconds since 1970, UTC */
-    uint64_t total;
-    uint32_t pending;
-    uint32_t latency;
-    uint8_t health;
-} reg_view;
-
-typedef struct reg_views {
-    reg_view *items; /* freed by reg_views_free */
-    size_t count;
-} reg_views;
+/* Drops one reference to an object of the caller. */
+typedef void (*reg_release)(void *object);
 
 /* ---- life ---- */
 
-/* Prepares the process; once before all else. NULL, or a sentence that says what the process lacks:
- * then reg_new fails. */
+/* Prepares the process. Returns NULL, or a sentence that says what the process lacks; reg_new fails
+ * in that case. Idempotent; reg_new calls it too. */
 const char *reg_start(void);
-/* NULL when memory is out. */
+
+/* An empty registry, for reg_free. NULL when memory is out or reg_start fails. */
 reg_registry *reg_new(void);
-/* Frees everything, objects included. Nobody may be using it; leases outlive it. */
-void reg_free(reg_registry *reg, void (*release)(void *object));
-/* Hands every object of `garbage` (NULL will do) to `release` and frees the rest. */
-void reg_destroy(reg_garbage *garbage, void (*release)(void *object));
 
-/* ---- reading: between reg_read_begin and reg_read_end, which must not nest ---- */
+/* Frees the registry and drops all of its objects. No other thread may use the registry any more.
+ * Leases and kept views outlive it. O(backends + models). */
+void reg_free(reg_registry *reg, reg_release release);
 
-/* NULL when memory is out, possible at a thread's first call only. */
-struct epoch_slot *reg_read_begin(void);
-void reg_read_end(struct epoch_slot *reader);
+/* Drops every object in `garbage` and frees the rest. `garbage` may be NULL. Not inside a read.
+ * O(objects). */
+void reg_destroy(reg_garbage *garbage, reg_release release);
 
-/* Keeps the objects of `count` views, or refusals, that were found in this read; each is given back by reg_keep_drop. NULL
- * when memory is out. Between reg_read_begin and reg_read_end, once they are found. O(1), whatever the count, except for the
- * first in a generation: see reservation.h. */
-reg_kept *reg_read_keep(reg_registry *reg, struct epoch_slot *reader, size_t count);
-/* `count` of these views are gone. Any thread, outside of reads; may wait for a few steps of another thread. */
-void reg_keep_drop(reg_kept *kept, size_t count, void (*release)(void *object));
+/* ---- reading ---- */
 
-/* REG_OK or REG_NOT_FOUND. Wait-free, expected O(1). */
+/* A read begins with reg_read_begin and ends with reg_read_end, on the same thread. Reads must not
+ * nest. A read that lasts holds back the reclamation of memory, but no other thread. */
+
+/* One backend at one instant. The objects are borrowed: they stay valid until reg_read_end, and
+ * longer with reg_read_keep. */
+typedef struct reg_view {
+    void *definition;
+    void *error;        /* NULL: none */
+    uint64_t serial;    /* numbers registrations in their order, from 1 */
+    int64_t checked_at; /* microseconds since 1970, UTC */
+    uint64_t total;
+    uint32_t pending;
+    uint32_t latency; /* the average, in milliseconds */
+    uint8_t health;   /* a reg_health */
+} reg_view;
+
+typedef struct reg_views {
+    reg_view *items; /* the caller's, for reg_views_free */
+    size_t count;
+} reg_views;
+
+/* NULL when memory is out, which can happen only in a thread's first call. Wait-free, O(1). */
+reg_reader *reg_read_begin(void);
+void reg_read_end(reg_reader *reader);
+
+/* Keeps the objects of `count` views or refusals that this read has found. Give each of them back
+ * with reg_keep_drop. NULL when memory is out. Call it inside the read, after finding them.
+ * Wait-free and O(1), whatever the count; O(threads) for a thread's first views in a generation
+ * (see reservation.h). */
+reg_kept *reg_read_keep(reg_registry *reg, reg_reader *reader, size_t count);
+
+/* Gives back `count` views. Any thread, but not inside a read. Lock-free and O(1), except that
+ * dropping the last views of a generation may wait for a few steps of another thread, and then
+ * drops what only they kept. */
+void reg_keep_drop(reg_kept *kept, size_t count, reg_release release);
+
+/* REG_OK, or REG_NOT_FOUND. Inside a read. Wait-free, expected O(1). */
 reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view);
-/* REG_OK or REG_NO_MEMORY. In registration order, as of one instant. O(backends). */
+
+/* All backends, or all healthy ones, or those that serve a model: in the order of registration, as
+ * of one instant. REG_OK, or REG_NO_MEMORY. Inside a read. Wait-free, O(backends of the list). Free
+ * the views with reg_views_free. */
 reg_status reg_get_all(reg_registry *reg, bool healthy_only, reg_views *views);
 reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id, reg_views *views);
 void reg_views_free(reg_views *views);
-/* The definition of the backend with this mDNS instance, or NULL. */
+
+/* The definition of the backend with this mDNS instance, or NULL. Borrowed until reg_read_end.
+ * Inside a read. Wait-free, expected O(1). */
 void *reg_find_by_instance(reg_registry *reg, const reg_key *instance);
 
-/* ---- reading that needs no begin and end ---- */
+/* The functions below begin and end a read of their own where they need one: do not call them
+ * inside a read, except for the two counts. */
 
-/* REG_OK, REG_NOT_FOUND or REG_NO_MEMORY. */
+/* REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. Wait-free, expected O(1). */
 reg_status reg_contains(reg_registry *reg, const reg_key *id);
 reg_status reg_has_url(reg_registry *reg, const reg_key *url);
+
+/* Lock-free, O(1). */
 uint32_t reg_backend_count(reg_registry *reg);
+/* The models that at least one backend serves. Lock-free, O(1). */
 uint32_t reg_model_count(reg_registry *reg);
 
 typedef struct reg_stats {
     size_t backends;
     size_t models;
-    size_t index_entries; /* of the model lists, all together */
-    size_t waiting;       /* objects that wait for reclamation, until no reader can hold them */
+    size_t index_entries; /* the sum of the lengths of all model lists */
+    size_t waiting;       /* objects that wait until no reader can hold them */
     size_t waiting_bytes;
-    size_t kept; /* objects that were replaced or removed, and are kept for views of their time */
-    size_t
-        bytes; /* all memory of the core; of the caller's objects those that wait or are kept, as far as is known */
+    size_t kept; /* objects that were replaced or removed, but are kept for views */
+    /* All memory of the core. It includes those objects of the caller that wait or are kept, as far
+     * as the caller has given their sizes. */
+    size_t bytes;
 } reg_stats;
 
-/* As of one instant; afterwards what waits is collected, so that a registry which nobody writes to is swept by whoever
- * watches it. Waits for writers, and for turns being taken; O(backends + models). */
+/* The numbers of one instant. Afterwards it collects what waits, so monitoring also sweeps a
+ * registry that is not written to. The caller destroys `garbage`. Waits for writers and for
+ * ROUND_ROBIN choices. O(backends + models). */
 reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage);
 
-/* ---- counting: wait-free look-up, expected O(1) ---- */
+/* ---- counting ---- */
 
-/* REG_OK, REG_NOT_FOUND, REG_OVERFLOW or REG_NO_MEMORY. */
+/* Not inside a read. The look-up is wait-free and expected O(1); the count is lock-free. */
+
+/* REG_OK, REG_NOT_FOUND, REG_OVERFLOW, or REG_NO_MEMORY. `value` is the count afterwards. */
 reg_status reg_increment_pending(reg_registry *reg, const reg_key *id, uint32_t *value);
-/* `at_zero` is set where the count was 0, which it stays. */
+
+/* REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. If the count was 0, it stays 0 and `at_zero` is set. */
 reg_status reg_decrement_pending(reg_registry *reg, const reg_key *id, uint32_t *value,
                                  bool *at_zero);
+
+/* REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. `value` is the count afterwards. */
 reg_status reg_increment_total(reg_registry *reg, const reg_key *id, uint64_t *value);
+
+/* REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. `sample` and `average` are milliseconds. */
 reg_status reg_update_latency(reg_registry *reg, const reg_key *id, uint32_t sample,
                               uint32_t *average);
 
 typedef struct reg_batch {
     const reg_key *ids;
     size_t count;
-    const uint32_t *samples; /* for latencies */
-    uint32_t *values;        /* out: the value after each */
-    bool *at_zero;           /* out, for decrements */
-    size_t applied;          /* out: how many, counted from the first */
-    size_t
-        unknown; /* out, on REG_NOT_FOUND: the first id that is not registered; then nothing was applied */
+    const uint32_t *samples; /* milliseconds, for reg_update_latency_many */
+    uint32_t *values;        /* out: the value after each operation */
+    bool *at_zero;           /* out, for reg_decrement_pending_many */
+    size_t applied;          /* out: how many operations were applied, from the first on */
+    size_t unknown;          /* out, on REG_NOT_FOUND: the index of the first unknown id */
 } reg_batch;
 
+/* Each applies one operation to each id, in the order of the ids. The statuses are those of the
+ * single operation. On REG_NOT_FOUND and REG_NO_MEMORY nothing was applied; on REG_OVERFLOW the
+ * first `applied` operations were. The batch as a whole is not atomic. The arrays are the caller's.
+ * Expected O(ids). */
 reg_status reg_increment_pending_many(reg_registry *reg, reg_batch *batch);
 reg_status reg_decrement_pending_many(reg_registry *reg, reg_batch *batch);
 reg_status reg_update_latency_many(reg_registry *reg, reg_batch *batch);
 
-/* ---- choosing; how, and why it is exact, is told in select.c ---- */
+/* ---- choosing ---- */
 
 typedef struct reg_request {
     reg_key model_id;
     reg_policy policy;
     uint32_t min_context; /* tokens */
-    uint8_t capabilities; /* that it must have */
-    bool allow_unknown;   /* besides healthy ones */
-    bool
-        may_block; /* the caller is ready for a choice that grows with the fleet or waits for a lock */
-    reg_key *exclude; /* ids; sorted here */
+    uint8_t capabilities; /* all that the model must have: REG_VISION and so on */
+    bool allow_unknown;   /* a backend of unknown health may be chosen too */
+    bool may_block;       /* the call may take O(fleet) and wait for a lock */
+    reg_key *exclude;     /* ids that may not be chosen; the call sorts this array */
     size_t exclude_count;
 } reg_request;
 
+/* One backend as reg_explain sees it. */
 typedef struct reg_candidate {
     void *definition; /* borrowed until reg_read_end */
     uint64_t serial;
@@ -145,12 +191,11 @@ typedef struct reg_candidate {
     uint32_t context_length;
     int32_t priority;
     uint16_t weight;
-    uint8_t reason;
+    uint8_t reason; /* a reg_reason */
 } reg_candidate;
 
 typedef struct reg_candidates {
-    reg_candidate *
-        items; /* freed by reg_candidates_free; the eligible ones first, best first; the others in the list's order */
+    reg_candidate *items; /* the caller's, for reg_candidates_free */
     size_t count;
 } reg_candidates;
 
@@ -159,87 +204,124 @@ typedef struct reg_obstacle {
     void *definition;
     uint64_t serial;
     uint32_t context_length;
-    uint8_t reason;
+    uint8_t reason; /* a reg_reason */
 } reg_obstacle;
 
-/* All of them, as they were when it was refused: see select.c. */
+/* Why no backend could be chosen: every backend of the model, as of the instant of the refusal (see
+ * select.c). The caller's, for reg_refusal_drop. */
 typedef struct reg_refusal {
-    reg_obstacle *items; /* in the list's order; NULL where no backend lists the model */
+    reg_obstacle *items; /* in the order of registration; NULL if no backend lists the model */
     size_t count;
-    reg_kept *kept; /* what keeps their definitions */
+    reg_kept *kept; /* keeps their definitions */
 } reg_refusal;
 
-/* One request in flight. All zero is none. */
+/* One request in flight. A lease that is all zero refers to no registration. */
 typedef struct reg_lease {
-    struct record *record;
-    uint64_t started; /* a moment of clock.h */
+    reg_record *record; /* NULL: none */
+    uint64_t started;   /* a moment of clock.h */
     _Atomic bool is_active;
 } reg_lease;
 
-/* Chooses a backend and counts one more in flight on it, in one step. REG_OK, REG_WOULD_BLOCK, REG_NO_MEMORY, or REG_NONE_AVAILABLE and
- * then `refusal` is set. O(backends of the model), REG_POWER_OF_TWO expected O(1 / share of those that may be chosen). */
+/* Chooses a backend and counts one more request in flight on it, in one atomic step. REG_OK and the
+ * lease is set; REG_NONE_AVAILABLE and the refusal is set; REG_WOULD_BLOCK; or REG_NO_MEMORY. The
+ * caller owns the lease, for reg_lease_drop. Not inside a read. Lock-free, except that ROUND_ROBIN
+ * and a choice that other threads keep disturbing take a lock, and only if `may_block` is set.
+ * O(backends of the model); for REG_POWER_OF_TWO expected O(1 / share of eligible backends). */
 reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease,
                        reg_refusal *refusal);
-/* The choice without the count; the definition is borrowed. Between reg_read_begin and reg_read_end. As reg_acquire. */
-reg_status reg_select(reg_registry *reg, struct epoch_slot *reader, reg_request *request,
+
+/* Chooses a backend like reg_acquire, but counts nothing. The definition is borrowed until
+ * reg_read_end. Inside a read. */
+reg_status reg_select(reg_registry *reg, reg_reader *reader, reg_request *request,
                       void **definition, reg_refusal *refusal);
-void reg_refusal_drop(reg_refusal *refusal, void (*release)(void *object));
-/* Every backend of the model; for a model that none lists, none. Between reg_read_begin and reg_read_end. REG_OK or REG_NO_MEMORY. */
+
+/* Frees what a refusal holds; a refusal that is all zero holds nothing. Not inside a read. */
+void reg_refusal_drop(reg_refusal *refusal, reg_release release);
+
+/* Every backend of the model: the eligible ones first, the best at the top; then the others in the
+ * order of registration. The list is empty if no backend serves the model. REG_OK, or
+ * REG_NO_MEMORY. Inside a read. REG_ROUND_ROBIN waits for a lock. O(n log n) for n backends. */
 reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *candidates);
 void reg_candidates_free(reg_candidates *candidates);
 
-/* Ends the request: false, and nothing happens, where it has ended already. The average is fed with `sample` (ms), or with the time since
- * the start where it is NULL, unless `failed`. `at_zero` is set where nothing was in flight, and then nothing is taken off. Any thread. */
-bool reg_lease_release(reg_lease *lease, const uint32_t *sample, bool failed, bool *at_zero);
-bool reg_lease_is_active(const reg_lease *lease);
-/* The backend's definition, as it is now or was last. Borrowed until reg_read_end; between reg_read_begin and it. */
-void *reg_lease_definition(const reg_lease *lease);
-/* Lets go of the backend. The lease has been released, and nobody uses it any more. */
-void reg_lease_drop(reg_lease *lease, void (*release)(void *object));
-
-/* The calling thread's choices at random repeat from here. For tests. */
+/* Makes the calling thread's random choices repeatable. For tests. */
 void reg_seed_random(uint64_t seed);
 
-/* ---- writing: may wait for another writer; what raises has changed nothing ---- */
+/* ---- leases ---- */
 
-/* Finds or makes the shared variant of each of `count` models, and holds it for the caller. REG_OK, or REG_NO_MEMORY and nothing is
- * held. Either way `is_taken[i]` says whether the core took over the model's object. */
+/* Ends the request: counts it as complete and as no longer in flight. Of several calls exactly one
+ * ends it and returns true; the others return false and change nothing. Unless `failed`, the
+ * average takes in `sample` (milliseconds), or the time since the choice if `sample` is NULL. If
+ * the count in flight was 0 already, it stays 0 and `at_zero` is set. Lock-free, O(1). */
+bool reg_lease_release(reg_lease *lease, const uint32_t *sample, bool failed, bool *at_zero);
+
+/* Whether the request has not ended yet. Wait-free. */
+bool reg_lease_is_active(const reg_lease *lease);
+
+/* The definition of the backend as it is now, or as it was last if it has been removed. Borrowed
+ * until reg_read_end. Inside a read. Wait-free. */
+void *reg_lease_definition(const reg_lease *lease);
+
+/* Gives up the lease's reference to its registration. The lease must have ended, and no thread may
+ * use it any more. Not inside a read. */
+void reg_lease_drop(reg_lease *lease, reg_release release);
+
+/* ---- writing ---- */
+
+/* Every function below takes the registry's writer lock. On any status but REG_OK nothing has
+ * changed. `garbage` is always set, possibly to NULL, and the caller passes it to reg_destroy. */
+
+/* Finds or makes the shared variant of each of `count` models, and takes a reference to it for the
+ * caller. REG_OK; or REG_NO_MEMORY, and the caller has no references. In both cases `is_taken[i]`
+ * says whether the core now owns the model's object. Expected O(models). */
 reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t count,
                            reg_variant **variants, bool *is_taken, reg_garbage **garbage);
+
+/* Drops the caller's references. Cannot fail. O(models). */
 void reg_drop_models(reg_registry *reg, reg_variant *const *variants, size_t count,
                      reg_garbage **garbage);
-/* The object of a variant that the caller holds. */
+
+/* The object of a variant to which the caller has a reference. Takes no lock. */
 void *reg_variant_object(const reg_variant *v);
 
-/* A registration or a new definition. On REG_OK the core takes over `definition`, `id_object` and the caller's holds on `variants`. */
+/* A registration or a new definition. On REG_OK the core takes over `definition`, `id_object` and
+ * the caller's references to `variants`; otherwise they remain the caller's. */
 typedef struct reg_entry {
-    reg_key id;
+    reg_key id;       /* for reg_add, its bytes lie in `id_object` */
     void *id_object;  /* for reg_add */
     reg_key url;      /* normalized; for reg_add */
-    reg_key instance; /* of mDNS; data is NULL where there is none */
+    reg_key instance; /* of mDNS; `data` is NULL if there is none */
     void *definition;
-    reg_variant *const *variants;
+    reg_variant *const *variants; /* no two of the same model */
     size_t variant_count;
-    size_t definition_bytes; /* how much the definition takes, as far as that is known */
+    size_t definition_bytes; /* the size of the definition, as far as it is known */
     int64_t now;             /* microseconds since 1970, UTC; for reg_add */
-    /* for reg_add; they hold for the whole registration */
+    /* For reg_add. They hold for the whole registration. */
     uint32_t max_pending; /* UINT32_MAX: no cap */
     int32_t priority;     /* lower is preferred */
     uint16_t weight;      /* 1 to 1,000 */
 } reg_entry;
 
-/* REG_OK, REG_DUPLICATE, REG_INSTANCE_TAKEN or REG_NO_MEMORY. Expected O(models of the entry), amortised. */
+/* REG_OK, REG_DUPLICATE, REG_INSTANCE_TAKEN, or REG_NO_MEMORY. Expected O(models of the entry),
+ * amortised. */
 reg_status reg_add(reg_registry *reg, const reg_entry *entry, reg_garbage **garbage);
-/* REG_OK with the backend's last view, whose objects are `kept` until reg_keep_drop, or REG_NOT_FOUND or REG_NO_MEMORY. Not
- * between reg_read_begin and reg_read_end. */
+
+/* REG_OK with the backend's last view, REG_NOT_FOUND, or REG_NO_MEMORY. The objects of the view
+ * stay valid until the caller drops `kept` with reg_keep_drop. Not inside a read. O(models of the
+ * backend), amortised. */
 reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_kept **kept,
                       reg_garbage **garbage);
-/* Replaces the definition of the registration `order`, if it is still `expected`; models and instance go along, url and id stay. REG_OK,
- * REG_CHANGED, REG_NOT_FOUND, REG_INSTANCE_TAKEN or REG_NO_MEMORY. */
+
+/* Replaces the definition, the models and the instance of the registration `serial`, if its
+ * definition is still `expected`; the id and the url stay. REG_OK, REG_CHANGED, REG_NOT_FOUND,
+ * REG_INSTANCE_TAKEN, or REG_NO_MEMORY. The caller must keep `expected` alive, or be inside the
+ * read that found it, so that no other object can have its address. O(models, old and new),
+ * amortised. */
 reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t serial,
                         const void *expected, reg_garbage **garbage);
-/* The core takes over `error` (NULL: none), which takes about `error_bytes`, on REG_OK. REG_OK, REG_NOT_FOUND or
- * REG_NO_MEMORY. */
+
+/* Stores the result of a health check. On REG_OK the core takes over `error` (NULL: none), which
+ * has about `error_bytes`. REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. Expected O(1). */
 reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now,
                              void *error, size_t error_bytes, reg_garbage **garbage);
 

@@ -42,7 +42,7 @@ cdef extern from "registry.h" nogil:
         pass
     ctypedef struct reg_kept:
         pass
-    ctypedef struct reg_reader "struct epoch_slot":
+    ctypedef struct reg_reader:
         pass
 
     ctypedef struct reg_model:
@@ -165,8 +165,11 @@ cdef extern from "registry.h" nogil:
         reg_obstacle *items
         size_t count
 
+    ctypedef struct reg_record:
+        pass
+
     ctypedef struct reg_lease:
-        void *record
+        reg_record *record
 
     reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease, reg_refusal *refusal) noexcept
     reg_status reg_select(reg_registry *reg, reg_reader *reader, reg_request *request, void **definition,

@@ -8,14 +8,14 @@
 #include "base/clock.h"
 
 void lease_begin(reg_lease *lease, record *held) {
-    lease->record = held;
+    lease->record = handle_from_record(held);
     lease->started = clock_moment();
     store_private(&lease->is_active, true);
 }
 
 bool reg_lease_release(reg_lease *lease, const uint32_t *sample, bool failed, bool *at_zero) {
     if (!exchange_seq_cst(&lease->is_active, false)) return false;
-    counters *c = &line_of(lease->record)->counters;
+    counters *c = &line_of(record_of_lease(lease))->counters;
     uint32_t left;
     if (!failed)
         latency_update(&c->latency,
@@ -31,9 +31,9 @@ bool reg_lease_is_active(const reg_lease *lease) {
 
 /* The newest state, not that of a version: for a record that is gone it is the last one, which lives as long as the record. */
 void *reg_lease_definition(const reg_lease *lease) {
-    return load_published(&lease->record->state)->definition;
+    return load_published(&record_of_lease(lease)->state)->definition;
 }
 
 void reg_lease_drop(reg_lease *lease, void (*release)(void *object)) {
-    if (lease->record != NULL) record_unref(lease->record, release);
+    if (lease->record != NULL) record_unref(record_of_lease(lease), release);
 }

@@ -3,8 +3,7 @@
 #ifndef REG_LEASE_H
 #define REG_LEASE_H
 
-#include "registry.h"
-#include "store/record.h"
+#include "registry/layout.h"
 
 /* Starts the clock; the hold on the record passes to the lease. */
 void lease_begin(reg_lease *lease, record *held);

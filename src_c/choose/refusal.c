@@ -29,7 +29,7 @@ static int by_serial(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
-reg_status refuse(reg_registry *reg, epoch_slot *reader, const choice *c, reg_refusal *refusal) {
+reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *c, reg_refusal *refusal) {
     *refusal = (reg_refusal){0};
     if (c->reading.length == 0) return REG_NONE_AVAILABLE;
     reg_obstacle *items = memory_alloc_raw(c->reading.length * sizeof *items);

@@ -3,9 +3,8 @@
 #define REG_REFUSAL_H
 
 #include "choose/candidates.h"
-#include "reclaim/epoch.h"
 
 /* Of a choice that found nobody, in the epoch of its attempt. REG_NONE_AVAILABLE, or REG_NO_MEMORY. */
-reg_status refuse(reg_registry *reg, epoch_slot *reader, const choice *c, reg_refusal *refusal);
+reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *c, reg_refusal *refusal);
 
 #endif

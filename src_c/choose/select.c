@@ -477,13 +477,13 @@ reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease
     record *chosen = NULL;
     reg_status status = choose(reg, request, true, &c, &chosen);
     if (status == REG_OK) record_ref(chosen);
-    if (status == REG_NONE_AVAILABLE) status = refuse(reg, slot, &c, refusal);
+    if (status == REG_NONE_AVAILABLE) status = refuse(reg, reader_from_slot(slot), &c, refusal);
     epoch_leave(slot);
     if (status == REG_OK) lease_begin(lease, chosen);
     return status;
 }
 
-reg_status reg_select(reg_registry *reg, epoch_slot *reader, reg_request *request,
+reg_status reg_select(reg_registry *reg, reg_reader *reader, reg_request *request,
                       void **definition, reg_refusal *refusal) {
     choice c;
     record *chosen = NULL;

@@ -1,45 +1,66 @@
-/* The registry's own layout, shared by its three files: registry.c (life, fork, counts), read.c and write.c. */
-#ifndef REG_INTERNAL_H
-#define REG_INTERNAL_H
+/* What a registry consists of, and how the facade's opaque pointers map to the core's own types. */
+#ifndef REG_LAYOUT_H
+#define REG_LAYOUT_H
 
 #include <pthread.h>
 
+#include "reclaim/reading.h"
 #include "registry.h"
 #include "store/alias.h"
 #include "store/member_list.h"
 #include "store/model_index.h"
 #include "store/record.h"
 
-/* How many of the latest versions' counts are kept: a reader is done long before that many writes have passed it. */
+/* How many of the latest versions have their counts kept. A reader takes much less time than that
+ * many writes. */
 enum { CENSUS_VERSIONS = 16 };
 
 struct reg_registry {
     string_map records;         /* id -> record */
     _Atomic uint64_t committed; /* version.h */
-    _Atomic uint64_t
-        choices_changed; /* the version of the last write that changed what choices depend on; see select.c */
+    /* The version of the last write that changed what choices depend on; see select.c. */
+    _Atomic uint64_t choices_changed;
     member_list roster;
     model_index models;
     string_map urls;      /* normalized url -> alias */
     string_map instances; /* mDNS instance -> alias */
-    _Atomic uint64_t
-        census[CENSUS_VERSIONS]; /* of version V at V % CENSUS_VERSIONS: backends << 32 | models */
+    /* At V % CENSUS_VERSIONS the counts of version V: backends << 32 | models. */
+    _Atomic uint64_t census[CENSUS_VERSIONS];
 
-    _Alignas(
-        REG_CACHE_LINE) _Atomic uint32_t tick; /* a hint: counts choices; never 0. See rounds.h */
+    /* A hint: counts choices; never 0. See rounds.h. */
+    _Alignas(REG_CACHE_LINE) _Atomic uint32_t tick;
 
-    _Alignas(REG_CACHE_LINE)
-        pthread_mutex_t writer; /* guards all that is not published, and every write */
+    /* The writer lock. It guards every write, and every field that is not published. */
+    _Alignas(REG_CACHE_LINE) pthread_mutex_t writer;
     epoch_limbo limbo;
-    uint64_t serials;         /* handed out to registrations so far */
-    generations *generations; /* of its views */
-    pthread_mutex_t turns; /* guards all models' turns; taken before the writer's where both are */
-    reg_registry *previous, *next; /* in the list of all registries, for fork */
+    uint64_t serials;         /* how many registrations have got a serial number */
+    generations *generations; /* of this registry's views */
+    /* Guards the turns of all models. A thread that needs both locks takes this one first. */
+    pthread_mutex_t turns;
+    reg_registry *previous, *next; /* in the list of all registries; see fork.h */
 };
 
-/* A registered record by id, with the version at which it is; NULL where there is none. Inside an epoch. Wait-free.
- * The version is loaded after the look-up: a record that is found and alive then was alive within this call. */
+/* ---- the facade's opaque pointers: only these functions convert them ---- */
+
+static inline reg_reader *reader_from_slot(epoch_slot *slot) { return (reg_reader *)slot; }
+static inline epoch_slot *slot_of_reader(reg_reader *reader) { return (epoch_slot *)reader; }
+
+static inline reg_kept *kept_from_reservation(reservation *r) { return (reg_kept *)r; }
+static inline reservation *reservation_of_kept(reg_kept *kept) { return (reservation *)kept; }
+
+static inline reg_garbage *garbage_from_list(epoch_node *list) { return (reg_garbage *)list; }
+static inline epoch_node *list_of_garbage(reg_garbage *garbage) { return (epoch_node *)garbage; }
+
+static inline reg_record *handle_from_record(record *r) { return (reg_record *)r; }
+static inline record *record_of_lease(const reg_lease *lease) { return (record *)lease->record; }
+
+/* ---- what readers share ---- */
+
+/* The record that is registered under this id, and the version at which it is; NULL if there is
+ * none. Inside an epoch. Wait-free. The version is loaded after the look-up: a record that is found
+ * and alive at that version was alive during this call. */
 static inline record *registered(reg_registry *reg, const reg_key *id, uint64_t *version) {
+    REG_ASSERT_READING();
     string_item *item = string_map_get(&reg->records, id);
     if (item == NULL) return NULL;
     record *r = reg_container(item, record, item);
@@ -47,13 +68,12 @@ static inline record *registered(reg_registry *reg, const reg_key *id, uint64_t 
     return life_at(&r->life, *version) ? r : NULL;
 }
 
-/* The view of a record at a version; its counters as they are now. Inside an epoch, or under the lock. */
+/* The view of a record at a version, with its counters as they are now. Inside an epoch. The count
+ * in flight is read first: a request that has left it is already in the other counters. */
 static inline reg_view view_at(record *r, uint64_t version) {
+    REG_ASSERT_READING();
     state *s = record_state_at(r, version);
-    uint32_t pending = counter_value(
-        &line_of(r)
-             ->counters
-             .pending); /* first: a request that is not in flight any more is in the others */
+    uint32_t pending = counter_value(&line_of(r)->counters.pending);
     return (reg_view){
         .definition = s->definition,
         .error = s->error,

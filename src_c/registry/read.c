@@ -1,4 +1,4 @@
-/* Reading: one backend, or many as of one instant (version.h). Nothing here waits or writes. */
+/* Reading one backend, or many as of one instant (version.h). Nothing here waits or writes. */
 #include "registry/layout.h"
 
 #include <stdlib.h>
@@ -7,16 +7,18 @@
 #include "base/memory.h"
 #include "reclaim/reservation.h"
 
-epoch_slot *reg_read_begin(void) { return epoch_enter(); }
+reg_reader *reg_read_begin(void) { return reader_from_slot(epoch_enter()); }
 
-void reg_read_end(epoch_slot *reader) { epoch_leave(reader); }
+void reg_read_end(reg_reader *reader) { epoch_leave(slot_of_reader(reader)); }
 
-reg_kept *reg_read_keep(reg_registry *reg, epoch_slot *reader, size_t count) {
-    return reservation_take(reader, reg->generations, count);
+reg_kept *reg_read_keep(reg_registry *reg, reg_reader *reader, size_t count) {
+    REG_ASSERT_READING();
+    epoch_slot *slot = slot_of_reader(reader);
+    return kept_from_reservation(reservation_take(slot, reg->generations, count));
 }
 
-void reg_keep_drop(reg_kept *kept, size_t count, void (*release)(void *object)) {
-    reservation_drop(kept, count, release);
+void reg_keep_drop(reg_kept *kept, size_t count, reg_release release) {
+    reservation_drop(reservation_of_kept(kept), count, release);
 }
 
 reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view) {
@@ -27,14 +29,15 @@ reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view) {
     return REG_OK;
 }
 
-/* ---- many ---- */
+/* ---- many backends ---- */
 
 static int by_serial(const void *left, const void *right) {
     uint64_t a = ((const reg_view *)left)->serial, b = ((const reg_view *)right)->serial;
     return (a > b) - (a < b);
 }
 
-/* Sorts the views from `late` on, which joined out of order, into the ordered ones before them. */
+/* The views from `late` on joined the list out of order. Sorts them, and merges them into the
+ * ordered views before them. */
 static bool merge_late(reg_view *views, size_t late, size_t count) {
     size_t rest = count - late;
     reg_view *tail = memory_alloc(rest * sizeof *tail);
@@ -51,6 +54,7 @@ static bool merge_late(reg_view *views, size_t late, size_t count) {
 
 static reg_status read_list(member_list *list, uint64_t version, bool healthy_only,
                             reg_views *views) {
+    REG_ASSERT_READING();
     *views = (reg_views){0};
     member_reading reading = member_list_read(list, version);
     if (reading.length == 0) return REG_OK;
@@ -76,6 +80,7 @@ reg_status reg_get_all(reg_registry *reg, bool healthy_only, reg_views *views) {
 }
 
 reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id, reg_views *views) {
+    REG_ASSERT_READING();
     uint64_t version = load_committed(&reg->committed);
     model *m = model_index_get(&reg->models, model_id);
     if (m != NULL) return read_list(&m->members, version, false, views);
@@ -85,9 +90,10 @@ reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id, reg_vie
 
 void reg_views_free(reg_views *views) { memory_free(views->items); }
 
-/* ---- one ---- */
+/* ---- one backend ---- */
 
 void *reg_find_by_instance(reg_registry *reg, const reg_key *instance) {
+    REG_ASSERT_READING();
     uint64_t version = load_committed(&reg->committed);
     alias *a = alias_at(&reg->instances, instance, version);
     return a == NULL ? NULL : record_state_at(a->holder, version)->definition;
@@ -110,9 +116,10 @@ reg_status reg_has_url(reg_registry *reg, const reg_key *url) {
     return found ? REG_OK : REG_NOT_FOUND;
 }
 
-/* A version's counts are written before it is committed, and overwritten by the write that comes CENSUS_VERSIONS later, which starts only
- * once all between are committed. So what was read is V's if the clock has not come that far since. Reads again if
- * that many writes were finished between two loads, and so makes progress whenever writers do not. */
+/* The counts of one version. The write W stores its counts before it is committed. The write
+ * W + CENSUS_VERSIONS overwrites them, and it starts only after all writes before it are committed.
+ * So the counts that were read are those of V if the clock has not reached V + CENSUS_VERSIONS - 1
+ * since. The loop repeats only if that many writes were committed between its two loads. */
 static uint64_t read_census(reg_registry *reg) {
     for (;;) {
         uint64_t version = load_committed(&reg->committed);

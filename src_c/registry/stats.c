@@ -1,14 +1,16 @@
-/* What a registry consists of, counted on demand: nothing here costs the other operations anything. */
+/* A registry's statistics, counted on demand: they cost the other operations nothing. */
 #include "reclaim/reservation.h"
 #include "registry/write.h"
 
-static size_t aliases_bytes(const string_map *map) {
+static size_t aliases_bytes_locked(const string_map *map) {
+    REG_ASSERT_WRITER();
     size_t bytes = string_map_bytes_locked(map);
     EACH_ITEM(map, item) bytes += alias_bytes(reg_container(item, alias, item));
     return bytes;
 }
 
-static size_t records_bytes(const string_map *map) {
+static size_t records_bytes_locked(const string_map *map) {
+    REG_ASSERT_WRITER();
     size_t bytes = string_map_bytes_locked(map);
     EACH_ITEM(map, item) bytes += record_bytes(reg_container(item, record, item));
     return bytes;
@@ -27,11 +29,11 @@ reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage) {
     stats.kept = kept.nodes;
     stats.bytes = sizeof *reg + stats.waiting_bytes + kept.bytes +
                   generations_bytes(reg->generations) + member_list_bytes_locked(&reg->roster) +
-                  records_bytes(&reg->records) + aliases_bytes(&reg->urls) +
-                  aliases_bytes(&reg->instances) +
+                  records_bytes_locked(&reg->records) + aliases_bytes_locked(&reg->urls) +
+                  aliases_bytes_locked(&reg->instances) +
                   model_index_bytes_locked(&reg->models, &stats.index_entries);
-    if (stats.waiting != 0) *garbage = collect_now(reg);
-    unlock_writer(reg, garbage);
+    if (stats.waiting != 0) *garbage = collect_now_locked(reg);
+    unlock_writer_and_sweep(reg, garbage);
     pthread_mutex_unlock(&reg->turns);
     return stats;
 }

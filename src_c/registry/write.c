@@ -1,12 +1,14 @@
-/* Adding, removing and health checks. See write.h for the steps of a write. */
+/* Adding and removing backends. See write.h for the steps of a write. */
 #include <string.h>
 
 #include "base/memory.h"
+#include "reclaim/reservation.h"
 #include "registry/write.h"
 
 /* ---- models ---- */
 
-static void drop_variants(reg_registry *reg, variant *const *variants, size_t count) {
+static void drop_variants_locked(reg_registry *reg, variant *const *variants, size_t count) {
+    REG_ASSERT_WRITER_OF(reg);
     for (size_t i = 0; i < count; i++)
         model_index_unref_locked(&reg->models, variants[i], &reg->limbo);
 }
@@ -19,7 +21,7 @@ reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t co
     while (held < count && (variants[held] = model_index_ref_locked(
                                 &reg->models, &models[held], &is_taken[held], &reg->limbo)) != NULL)
         held++;
-    if (held < count) drop_variants(reg, variants, held);
+    if (held < count) drop_variants_locked(reg, variants, held);
     end_write(reg, garbage);
     return held < count ? REG_NO_MEMORY : REG_OK;
 }
@@ -27,8 +29,8 @@ reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t co
 void reg_drop_models(reg_registry *reg, reg_variant *const *variants, size_t count,
                      reg_garbage **garbage) {
     *garbage = NULL;
-    lock_writer(reg); /* this cannot fail: it lets go */
-    drop_variants(reg, variants, count);
+    lock_writer(reg); /* not begin_write, which can fail: a crowded limbo must not stop this */
+    drop_variants_locked(reg, variants, count);
     end_write(reg, garbage);
 }
 
@@ -36,8 +38,9 @@ void *reg_variant_object(const reg_variant *v) { return v->object; }
 
 /* ---- add ---- */
 
-static bool reserve_for_add(reg_registry *reg, const reg_entry *entry) {
-    uint64_t now = committed(reg);
+static bool reserve_for_add_locked(reg_registry *reg, const reg_entry *entry) {
+    REG_ASSERT_WRITER_OF(reg);
+    uint64_t now = committed_locked(reg);
     if (!string_map_reserve_locked(&reg->records, 1, &reg->limbo)) return false;
     if (!member_list_reserve_locked(&reg->roster, 1, now, &reg->limbo)) return false;
     for (size_t i = 0; i < entry->variant_count; i++)
@@ -46,7 +49,8 @@ static bool reserve_for_add(reg_registry *reg, const reg_entry *entry) {
     return true;
 }
 
-static void free_unborn(reg_registry *reg, record *r) {
+static void free_unborn_locked(reg_registry *reg, record *r) {
+    REG_ASSERT_WRITER_OF(reg);
     if (r->url != NULL) alias_cancel_ref_locked(&reg->urls, r->url, &reg->limbo);
     if (r->instance != NULL) alias_cancel_ref_locked(&reg->instances, r->instance, &reg->limbo);
     memory_free(r->memberships);
@@ -54,29 +58,33 @@ static void free_unborn(reg_registry *reg, record *r) {
     record_free(r);
 }
 
-/* Everything a registration needs, none of it visible yet. NULL when memory is out. */
-static record *prepare_record(reg_registry *reg, const reg_entry *entry) {
+/* Allocates and reserves all that a registration needs. Readers see none of it yet. NULL when
+ * memory is out. */
+static record *prepare_record_locked(reg_registry *reg, const reg_entry *entry) {
+    REG_ASSERT_WRITER_OF(reg);
     record *r = record_alloc();
     if (r == NULL) return NULL;
     state *s = memory_alloc(sizeof *s);
     store_private(&r->state, s);
     r->memberships = memberships_new(entry->variants, (uint32_t)entry->variant_count);
-    bool ready = s != NULL && r->memberships != NULL && reserve_for_add(reg, entry);
-    if (ready) r->url = alias_ref_locked(&reg->urls, &entry->url, r, committed(reg), &reg->limbo);
+    bool ready = s != NULL && r->memberships != NULL && reserve_for_add_locked(reg, entry);
+    if (ready)
+        r->url = alias_ref_locked(&reg->urls, &entry->url, r, committed_locked(reg), &reg->limbo);
     ready = ready && r->url != NULL;
     if (ready && entry->instance.data != NULL) {
-        r->instance =
-            alias_ref_locked(&reg->instances, &entry->instance, r, committed(reg), &reg->limbo);
+        r->instance = alias_ref_locked(&reg->instances, &entry->instance, r, committed_locked(reg),
+                                       &reg->limbo);
         ready = r->instance != NULL;
     }
     if (ready) return r;
-    free_unborn(reg, r);
+    free_unborn_locked(reg, r);
     return NULL;
 }
 
-static void fill_record(reg_registry *reg, record *r, const reg_entry *entry) {
+static void fill_record_locked(reg_registry *reg, record *r, const reg_entry *entry) {
+    REG_ASSERT_WRITER_OF(reg);
     state *s = load_own(&r->state);
-    *s = (state){.version = version_at_work(reg),
+    *s = (state){.version = version_at_work_locked(reg),
                  .shown.generations = reg->generations,
                  .definition = entry->definition,
                  .definition_bytes = known_bytes(entry->definition_bytes),
@@ -95,40 +103,43 @@ static void fill_record(reg_registry *reg, record *r, const reg_entry *entry) {
     store_private(&r->life, life_alive_since(s->version));
 }
 
-static void enter_lists(reg_registry *reg, record *r) {
+static void enter_lists_locked(reg_registry *reg, record *r) {
+    REG_ASSERT_WRITER_OF(reg);
     memberships *m = r->memberships;
     m->roster_position =
-        member_list_add_locked(&reg->roster, r, (member_traits){0}, committed(reg));
+        member_list_add_locked(&reg->roster, r, (member_traits){0}, committed_locked(reg));
     for (uint32_t i = 0; i < m->count; i++)
         m->positions[i] =
-            model_index_add_locked(&reg->models, m->variants[i], i, r, committed(reg));
+            model_index_add_locked(&reg->models, m->variants[i], i, r, committed_locked(reg));
 }
 
-static reg_status add(reg_registry *reg, const reg_entry *entry) {
-    if (find_record(reg, &entry->id) != NULL) return REG_DUPLICATE;
-    if (instance_is_taken(reg, &entry->instance, NULL)) return REG_INSTANCE_TAKEN;
-    record *r = prepare_record(reg, entry);
+static reg_status add_locked(reg_registry *reg, const reg_entry *entry) {
+    REG_ASSERT_WRITER_OF(reg);
+    if (find_record_locked(reg, &entry->id) != NULL) return REG_DUPLICATE;
+    if (instance_is_taken_locked(reg, &entry->instance, NULL)) return REG_INSTANCE_TAKEN;
+    record *r = prepare_record_locked(reg, entry);
     if (r == NULL) return REG_NO_MEMORY;
-    fill_record(reg, r, entry);
-    enter_lists(reg, r);
+    fill_record_locked(reg, r, entry);
+    enter_lists_locked(reg, r);
     string_map_put_locked(&reg->records, &r->item);
-    note_choices_changed(reg);
-    commit_write(reg);
+    note_choices_changed_locked(reg);
+    commit_write_locked(reg);
     return REG_OK;
 }
 
 reg_status reg_add(reg_registry *reg, const reg_entry *entry, reg_garbage **garbage) {
     if (!begin_write(reg, garbage)) return REG_NO_MEMORY;
-    reg_status status = add(reg, entry);
+    reg_status status = add_locked(reg, entry);
     end_write(reg, garbage);
     return status;
 }
 
 /* ---- remove ---- */
 
-/* Marking a member as removed may need a fresh array, once in 2**32 writes: then memory can run out here. */
-static bool reserve_for_remove(reg_registry *reg, const memberships *m) {
-    uint64_t now = committed(reg);
+/* Once in 2**32 writes a removal needs a fresh array, so memory can run out here. */
+static bool reserve_for_remove_locked(reg_registry *reg, const memberships *m) {
+    REG_ASSERT_WRITER_OF(reg);
+    uint64_t now = committed_locked(reg);
     if (!member_list_reserve_locked(&reg->roster, 0, now, &reg->limbo)) return false;
     for (uint32_t i = 0; i < m->count; i++)
         if (!member_list_reserve_locked(&m->variants[i]->model->members, 0, now, &reg->limbo))
@@ -136,86 +147,61 @@ static bool reserve_for_remove(reg_registry *reg, const memberships *m) {
     return true;
 }
 
-static void leave_lists(reg_registry *reg, const memberships *m) {
-    member_list_remove_locked(&reg->roster, m->roster_position, committed(reg));
+static void leave_lists_locked(reg_registry *reg, const memberships *m) {
+    REG_ASSERT_WRITER_OF(reg);
+    member_list_remove_locked(&reg->roster, m->roster_position, committed_locked(reg));
     for (uint32_t i = 0; i < m->count; i++)
         model_index_remove_locked(&reg->models, m->variants[i]->model, m->positions[i],
-                                  committed(reg));
+                                  committed_locked(reg));
 }
 
-static void tidy_lists(reg_registry *reg, const memberships *m) {
-    member_list_tidy_locked(&reg->roster, committed(reg), &reg->limbo);
+static void tidy_lists_locked(reg_registry *reg, const memberships *m) {
+    REG_ASSERT_WRITER_OF(reg);
+    member_list_tidy_locked(&reg->roster, committed_locked(reg), &reg->limbo);
     for (uint32_t i = 0; i < m->count; i++)
-        member_list_tidy_locked(&m->variants[i]->model->members, committed(reg), &reg->limbo);
+        member_list_tidy_locked(&m->variants[i]->model->members, committed_locked(reg),
+                                &reg->limbo);
 }
 
-static void unlink_record(reg_registry *reg, record *r) {
+static void unlink_record_locked(reg_registry *reg, record *r) {
+    REG_ASSERT_WRITER_OF(reg);
     string_map_remove_locked(&reg->records, &r->item);
     alias_tidy_locked(&reg->urls, r->url, &reg->limbo);
     if (r->instance != NULL) alias_tidy_locked(&reg->instances, r->instance, &reg->limbo);
-    tidy_lists(reg, r->memberships);
-    drop_variants(reg, r->memberships->variants, r->memberships->count);
+    tidy_lists_locked(reg, r->memberships);
+    drop_variants_locked(reg, r->memberships->variants, r->memberships->count);
 }
 
-static reg_status remove_record(reg_registry *reg, const reg_key *id, reg_view *last) {
-    record *r = find_record(reg, id);
+static reg_status remove_record_locked(reg_registry *reg, const reg_key *id, reg_view *last) {
+    REG_ASSERT_WRITER_OF(reg);
+    record *r = find_record_locked(reg, id);
     if (r == NULL) return REG_NOT_FOUND;
-    if (!reserve_for_remove(reg, r->memberships)) return REG_NO_MEMORY;
-    leave_lists(reg, r->memberships);
-    alias_unref_locked(r->url, committed(reg));
-    if (r->instance != NULL) alias_unref_locked(r->instance, committed(reg));
-    publish(&r->life, life_dead_since(version_at_work(reg)));
-    note_choices_changed(reg);
-    commit_write(reg);
-    *last = view_at(r, committed(reg));
-    unlink_record(reg, r);
+    if (!reserve_for_remove_locked(reg, r->memberships)) return REG_NO_MEMORY;
+    leave_lists_locked(reg, r->memberships);
+    alias_unref_locked(r->url, committed_locked(reg));
+    if (r->instance != NULL) alias_unref_locked(r->instance, committed_locked(reg));
+    publish(&r->life, life_dead_since(version_at_work_locked(reg)));
+    note_choices_changed_locked(reg);
+    commit_write_locked(reg);
+    *last = view_at(r, committed_locked(reg));
+    unlink_record_locked(reg, r);
     record_retire(r, &reg->limbo);
     return REG_OK;
 }
 
-/* The read ends before what waits is collected, or what was removed would stay until the next write. */
+/* The read keeps the last view alive until its objects are kept. It ends before end_write collects:
+ * otherwise what was removed would wait until the next write. */
 reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_kept **kept,
                       reg_garbage **garbage) {
     if (!begin_write(reg, garbage)) return REG_NO_MEMORY;
     reg_status status = REG_NO_MEMORY;
     epoch_slot *reader = epoch_enter();
     if (reader != NULL) {
-        if (reservation_prepare(reader)) status = remove_record(reg, id, last);
-        if (status == REG_OK) *kept = reservation_take(reader, reg->generations, 1);
+        if (reservation_prepare(reader)) status = remove_record_locked(reg, id, last);
+        if (status == REG_OK)
+            *kept = kept_from_reservation(reservation_take(reader, reg->generations, 1));
         epoch_leave(reader);
     }
     end_write(reg, garbage);
     return status;
-}
-
-/* ---- health ---- */
-
-reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now,
-                             void *error, size_t error_bytes, reg_garbage **garbage) {
-    *garbage = NULL;
-    state *fresh = memory_alloc(sizeof *fresh);
-    if (fresh == NULL || !begin_write(reg, garbage)) {
-        memory_free(fresh);
-        return REG_NO_MEMORY;
-    }
-    record *r = find_record(reg, id);
-    if (r != NULL) {
-        state *old = load_own(&r->state);
-        *fresh = (state){.shown.generations = reg->generations,
-                         .definition = old->definition,
-                         .definition_bytes = old->definition_bytes,
-                         .definition_born = old->definition_born,
-                         .owns_definition = true,
-                         .error = error,
-                         .error_bytes = known_bytes(error_bytes),
-                         .error_born = generation_now(reg->generations),
-                         .owns_error = error != NULL,
-                         .checked_at = now,
-                         .health = (uint8_t)health};
-        old->owns_definition = false;
-        replace_state(reg, r, fresh);
-    }
-    end_write(reg, garbage);
-    if (r == NULL) memory_free(fresh);
-    return r == NULL ? REG_NOT_FOUND : REG_OK;
 }

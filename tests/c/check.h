@@ -22,7 +22,7 @@ typedef struct test {
 extern const test start_tests[], clock_tests[], counter_tests[], string_map_tests[],
     member_list_tests[], epoch_tests[], reclamation_tests[], reservation_tests[], registry_tests[],
     memory_tests[], slab_pool_tests[], stall_tests[], orphan_tests[], select_tests[],
-    choice_tests[], torture_tests[];
+    choice_tests[], contract_tests[], torture_tests[];
 
 /* How often all tests have run: so that seeds differ. */
 extern unsigned test_round;

@@ -77,7 +77,7 @@ reg_status client_add(reg_registry *reg, const offer *o, int number) {
     if (status != REG_OK) return status;
     reg_entry entry = entry_of(o, number, variants, count);
     reg_garbage *garbage;
-    /* As the binding's: the key lies in the object that the core keeps. */
+    /* As in the binding, the bytes of the key lie in the object that the core keeps. */
     object *id = malloc(sizeof *id + entry.id.length);
     *id = (object){ALIVE, number};
     objects_alive++;
@@ -116,7 +116,7 @@ reg_status client_redefine(reg_registry *reg, const offer *o, int number) {
     reg_view view;
     reg_status status = hold(reg, o, variants, &count);
     if (status != REG_OK) return status;
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     if (reader == NULL) {
         drop(reg, variants, count);
         return REG_NO_MEMORY;
@@ -124,7 +124,7 @@ reg_status client_redefine(reg_registry *reg, const offer *o, int number) {
     status = reg_get(reg, &key, &view);
     reg_garbage *garbage = NULL;
     reg_entry entry = entry_of(o, number, variants, count);
-    /* Still reading: so what is expected cannot be freed, nor its address be another's. */
+    /* The read keeps the expected definition alive, so no other object can have its address. */
     if (status == REG_OK)
         status = reg_redefine(reg, &entry, view.serial, view.definition, &garbage);
     reg_read_end(reader);
@@ -148,7 +148,7 @@ reg_status client_health(reg_registry *reg, const char *id, reg_health health, i
 
 size_t client_query(reg_registry *reg, const char *model_id, int *numbers, size_t room) {
     reg_views views;
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     CHECK(reader != NULL);
     reg_key key = model_id == NULL ? (reg_key){0} : key_of(model_id);
     CHECK((model_id == NULL ? reg_get_all(reg, false, &views)
@@ -177,7 +177,7 @@ reg_request client_request(const char *model_id, reg_policy policy) {
     return (reg_request){.model_id = key_of(model_id), .policy = policy, .may_block = true};
 }
 
-/* What a refusal tells is alive until then. */
+/* The definitions in a refusal are alive until it is dropped. */
 static void let_go(reg_refusal *refusal) {
     for (size_t i = 0; i < refusal->count; i++)
         CHECK(object_of(refusal->items[i].definition)->number >= 0);
@@ -191,14 +191,14 @@ int client_acquire(reg_registry *reg, reg_request request, reg_lease *lease) {
         let_go(&refusal);
         return -1;
     }
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     int number = object_of(reg_lease_definition(lease))->number;
     reg_read_end(reader);
     return number;
 }
 
 int client_select(reg_registry *reg, reg_request request) {
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     void *definition = NULL;
     reg_refusal refusal = {0};
     int number = reg_select(reg, reader, &request, &definition, &refusal) == REG_OK
@@ -232,7 +232,7 @@ reg_registry *client_fleet(int count, void (*shape)(offer *o, int number)) {
 uint32_t client_in_flight(reg_registry *reg, const char *id) {
     reg_key key = key_of(id);
     reg_view view;
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     CHECK(reg_get(reg, &key, &view) == REG_OK);
     reg_read_end(reader);
     return view.pending;

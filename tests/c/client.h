@@ -1,4 +1,5 @@
-/* A caller of the core, as the binding is one: objects that are counted and poisoned, keys, and each operation in one call. */
+/* A caller of the core, as the binding is. It counts its objects and marks freed ones, makes keys,
+ * and wraps each operation of the facade in one call. */
 #ifndef CLIENT_H
 #define CLIENT_H
 
@@ -15,7 +16,7 @@ extern _Atomic long objects_alive;
 
 object *object_new(int number);
 void object_release(void *released);
-/* Ends the program if it is no living object. */
+/* Ends the program unless `pointer` is a living object. */
 object *object_of(void *pointer);
 
 reg_key key_of(const char *text);
@@ -32,24 +33,26 @@ typedef struct offer {
     int32_t priority;
 } offer;
 
-/* `count` healthy backends with the model m, with the ids b0, b1 and so on and their numbers, made by `shape` (NULL: plain). */
+/* A fleet of `count` healthy backends with the ids b0, b1, ... and the model m. Backend i has the
+ * definition number i. `shape` changes an offer before it is added (NULL: none is changed). */
 reg_registry *client_fleet(int count, void (*shape)(offer *o, int number));
 reg_status client_add(reg_registry *reg, const offer *o, int number);
 reg_status client_remove(reg_registry *reg, const char *id, reg_view *last);
-/* Reads the definition, then replaces it by one with the offer's models and instance. */
+/* Replaces the definition that it reads by one with the models and the instance of the offer. */
 reg_status client_redefine(reg_registry *reg, const offer *o, int number);
 reg_status client_health(reg_registry *reg, const char *id, reg_health health, int error);
-/* The numbers of the definitions that serve the model (NULL: all), in order; ends the program if anything is out of order. */
+/* The numbers of the definitions that serve the model (NULL: of all), in the order of registration.
+ * Returns how many there are, and ends the program if anything is out of order. */
 size_t client_query(reg_registry *reg, const char *model_id, int *numbers, size_t room);
 
-/* A request for a model by a policy. */
 reg_request client_request(const char *model_id, reg_policy policy);
-/* The number of the chosen backend's definition, or -1 where none is available. */
+/* The number of the chosen backend's definition, or -1 if none is available. */
 int client_acquire(reg_registry *reg, reg_request request, reg_lease *lease);
 int client_select(reg_registry *reg, reg_request request);
-/* Releases (if it is still active) and drops. False if it had been released, or nothing was in flight. */
+/* Releases the lease, if it is still active, and drops it. False if it had been released already,
+ * or if nothing was in flight. */
 bool client_return(reg_lease *lease, const uint32_t *sample);
-/* With what it collects dropped. */
+/* The statistics; drops what they collect. */
 reg_stats client_stats(reg_registry *reg);
 uint32_t client_in_flight(reg_registry *reg, const char *id);
 

@@ -28,7 +28,7 @@ static unsigned long fingerprint(reg_registry *reg) {
         sum = sum * 31 + count;
     }
     reg_key instance = key_of("i"), url = key_of("http://new");
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     sum = sum * 31 + (reg_find_by_instance(reg, &instance) != NULL);
     reg_read_end(reader);
     return ((sum * 31 + (reg_has_url(reg, &url) == REG_OK)) * 31 + reg_backend_count(reg)) * 31 +
@@ -51,7 +51,7 @@ static reg_status check_health(reg_registry *reg) {
 }
 static reg_status query(reg_registry *reg) {
     reg_views views;
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     reg_status status = reg_get_all(reg, false, &views);
     reg_read_end(reader);
     reg_views_free(&views);
@@ -88,7 +88,7 @@ static reg_status be_refused(reg_registry *reg) {
 static reg_status explain(reg_registry *reg) {
     reg_request request = client_request("m", REG_SMART);
     reg_candidates found;
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     reg_status status = reg_explain(reg, &request, &found);
     reg_read_end(reader);
     reg_candidates_free(&found);

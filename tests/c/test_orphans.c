@@ -10,7 +10,7 @@
 static pthread_barrier_t barrier;
 
 static void *stall(void *unused) {
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     pthread_barrier_wait(&barrier);
     pthread_barrier_wait(&barrier);
     reg_read_end(reader);
@@ -57,7 +57,7 @@ static long views_outlive_what_a_registry_left(void) {
     reg_key key = key_of("b7");
     reg_view view;
     begin_stall();
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     CHECK(reg_get(reg, &key, &view) == REG_OK);
     reg_kept *kept = reg_read_keep(reg, reader, 1);
     reg_read_end(reader);

@@ -1,4 +1,5 @@
-/* The facade in one thread: every status, order, and every object released exactly once. */
+/* The facade in one thread: every status, the order of results, and that every object is released
+ * exactly once. */
 #include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,7 +33,7 @@ static long statuses(void) {
     CHECK(client_health(reg, "none", REG_HEALTHY, 1) == REG_NOT_FOUND &&
           client_health(reg, "a", REG_UNHEALTHY, 7) == REG_OK);
     CHECK(reg_has_url(reg, &url) == REG_OK && reg_contains(reg, &none) == REG_NOT_FOUND);
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     CHECK(object_of(reg_find_by_instance(reg, &instance))->number == 1);
     reg_read_end(reader);
     CHECK(reg_backend_count(reg) == 2 && reg_model_count(reg) == 2);
@@ -52,7 +53,7 @@ static long a_stale_redefinition_is_refused(void) {
     reg_view view, now;
     reg_key id = key_of("a");
     CHECK(client_add(reg, &a, 1) == REG_OK);
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     CHECK(reg_get(reg, &id, &view) == REG_OK);
     reg_read_end(reader);
     CHECK(client_redefine(reg, &a, 2) == REG_OK);
@@ -69,8 +70,8 @@ static long a_stale_redefinition_is_refused(void) {
     return 2;
 }
 
-/* Random joining and leaving against plain flags: a record that left and came back stands in the list twice, once as removed, and a
- * model that stays must be neither lost nor doubled. */
+/* Random joining and leaving, compared with plain flags. A record that left a list and came back is
+ * in it twice, once as removed. A model that stays must be neither lost nor doubled. */
 static long leaving_and_coming_back(void) {
     enum { COUNT = 6, ROUNDS = 5000 };
     reg_registry *reg = reg_new();
@@ -119,7 +120,7 @@ static long a_bulk_form_counts_or_does_nothing(void) {
     return 5;
 }
 
-/* What was removed and replaced is collected by then. */
+/* Writes until everything that was removed or replaced before has been collected. */
 static void churn(reg_registry *reg) {
     for (int i = 0; i < EPOCH_BATCH_NODES; i++) {
         CHECK(client_add(reg, &(offer){.id = "other", .models = {"m"}}, i) == REG_OK);
@@ -129,7 +130,7 @@ static void churn(reg_registry *reg) {
 
 static reg_kept *view_of(reg_registry *reg, const char *id, reg_view *view) {
     reg_key key = key_of(id);
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     CHECK(reg_get(reg, &key, view) == REG_OK);
     reg_kept *kept = reg_read_keep(reg, reader, 1);
     CHECK(kept != NULL);
@@ -137,7 +138,9 @@ static reg_kept *view_of(reg_registry *reg, const char *id, reg_view *view) {
     return kept;
 }
 
-/* Definition and error of the view, whether the registration goes or is only replaced, with a lease on it or without, and the registry, too. */
+/* The definition and the error of a view stay alive in all eight cases: the definition is replaced
+ * or not, the registration is removed or not, and the registry is freed before the view or not.
+ * A lease on one of the backends is held meanwhile. */
 static long a_view_outlives_all_that_it_shows(void) {
     for (int way = 0; way < 8; way++) {
         reg_registry *reg = client_fleet(2, NULL);
@@ -154,8 +157,7 @@ static long a_view_outlives_all_that_it_shows(void) {
                   client_remove(reg, "b0", NULL) == REG_OK);
         churn(reg);
         CHECK(object_of(view.definition)->number == 1 && object_of(view.error)->number == 77);
-        CHECK(client_return(&lease,
-                            NULL)); /* on a registration that is gone, the last to let go of it */
+        CHECK(client_return(&lease, NULL)); /* drops the last reference to a removed registration */
         churn(reg);
         CHECK(object_of(view.definition)->number == 1 && object_of(view.error)->number == 77);
         if (way & 4) reg_free(reg, object_release);
@@ -167,7 +169,7 @@ static long a_view_outlives_all_that_it_shows(void) {
     return 8;
 }
 
-/* Statuses come and go while one old view is held: it keeps nothing of them. */
+/* Statuses change while one old view is held. It keeps none of the later ones. */
 static long a_view_keeps_nothing_but_its_time(void) {
     reg_registry *reg = client_fleet(4, NULL);
     reg_view view;
@@ -227,18 +229,18 @@ static long a_forked_child_works(void) {
 static pthread_barrier_t reading, forked;
 
 static void *read_for_long(void *unused) {
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     pthread_barrier_wait(&reading);
     pthread_barrier_wait(&forked);
     reg_read_end(reader);
     return unused;
 }
 
-/* The reading thread does not live in the child, and must not hold back what the child retires. */
+/* The reading thread does not exist in the child, and must not hold back what the child retires. */
 static long a_forked_child_of_a_reading_thread(void) {
     reg_registry *reg = reg_new();
     pthread_t thread;
-    client_query(reg, NULL, NULL, 0); /* so that this thread has its own slot before */
+    client_query(reg, NULL, NULL, 0); /* this thread takes its slot before the other one does */
     pthread_barrier_init(&reading, NULL, 2);
     pthread_barrier_init(&forked, NULL, 2);
     CHECK(pthread_create(&thread, NULL, read_for_long, NULL) == 0);

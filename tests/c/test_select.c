@@ -13,7 +13,7 @@ static long a_lease_counts_and_returns(void) {
     reg_view view;
     bool at_zero;
     CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) == 0);
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 1 && view.total == 0);
     CHECK(reg_lease_release(&lease, &(uint32_t){250}, false, &at_zero) && !at_zero);
     CHECK(!reg_lease_release(&lease, &(uint32_t){9999}, false, &at_zero));
@@ -44,7 +44,7 @@ static long a_lease_outlives_its_registration_and_the_registry(void) {
     CHECK(client_return(&old, NULL));
     reg_key id = key_of("b0");
     reg_view view;
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 1 && view.total == 0);
     reg_read_end(reader);
     reg_free(reg, object_release);
@@ -59,7 +59,7 @@ static long a_lease_outlives_its_registration_and_the_registry(void) {
 static pthread_barrier_t barrier;
 
 static void *read_through_lease(void *lease) {
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     object *definition = object_of(reg_lease_definition(lease));
     pthread_barrier_wait(&barrier);
     pthread_barrier_wait(
@@ -209,7 +209,7 @@ static void of_many_kinds(offer *o, int number) {
 }
 
 static reg_reason reason_for(reg_registry *reg, reg_request request, size_t count, int number) {
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     reg_candidates found;
     CHECK(reg_explain(reg, &request, &found) == REG_OK && found.count == count);
     reg_reason reason = REG_REASON_COUNT;

@@ -17,7 +17,7 @@
 static pthread_barrier_t barrier;
 
 static void *stall(void *unused) {
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     CHECK(reader != NULL);
     pthread_barrier_wait(&barrier); /* it reads */
     pthread_barrier_wait(&barrier); /* it goes on */

@@ -1,4 +1,5 @@
-/* Readers and writers at once. What a reader sees must be alive, in order, whole, and true at one instant. */
+/* Readers and writers at the same time. All that a reader sees must be alive, whole, in order, and
+ * true at one instant. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -20,7 +21,8 @@ typedef void (*job)(unsigned *seed);
 typedef struct worker {
     job job;
     unsigned seed;
-    long rounds; /* at least, and until the readers have read enough; 0: until stopped */
+    /* At least this many, and until the readers have read enough. 0: until stopped. */
+    long rounds;
 } worker;
 
 static void *work(void *argument) {
@@ -32,7 +34,7 @@ static void *work(void *argument) {
     return NULL;
 }
 
-/* Writers for their rounds, readers until the writers are done. */
+/* Runs the writers for their rounds, and the readers until the writers are done. */
 static long torture(job writer, int writers, job reader, int readers) {
     pthread_t threads[16];
     worker workers[16];
@@ -78,7 +80,7 @@ static void write_anything(unsigned *seed) {
     if (number % 16 == 0) sched_yield();
 }
 
-/* A lease outlives what is done to its backend meanwhile. */
+/* A lease outlives all that is done to its backend. */
 static void hold_anything(unsigned *seed) {
     reg_request request =
         client_request(models[rand_r(seed) % 5], (reg_policy)(rand_r(seed) % REG_POLICY_COUNT));
@@ -88,9 +90,9 @@ static void hold_anything(unsigned *seed) {
     int number = client_acquire(reg, request, &lease);
     if (number < 0) return;
     if (rand_r(seed) % 8 == 0) sched_yield();
-    client_return(
-        &lease,
-        NULL); /* false where read_anything has counted up before the id came back, and down after it */
+    /* The count may be 0 by now: read_anything may count one up for an earlier registration of the
+     * id, and one down for this one. */
+    client_return(&lease, NULL);
 }
 
 static void read_anything(unsigned *seed) {
@@ -102,9 +104,9 @@ static void read_anything(unsigned *seed) {
     reg_view view;
     client_query(reg, NULL, NULL, 0);
     client_query(reg, models[rand_r(seed) % 5], NULL, 0);
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     if (reg_get(reg, &id, &view) == REG_OK) {
-        if (rand_r(seed) % 8 == 0) sched_yield(); /* a reader that is preempted in its epoch */
+        if (rand_r(seed) % 8 == 0) sched_yield(); /* as if preempted inside its epoch */
         object_of(view.definition);
         if (view.error != NULL) CHECK(object_of(view.error)->number == view.checked_at);
     }
@@ -127,7 +129,8 @@ static long anything_goes(void) {
 
 enum { FILLERS = 300 };
 
-/* Backends between the first and the last, so that a query is long enough for writers to come in between. */
+/* Backends between the first and the last one. They make a query long enough for writes to happen
+ * during it. */
 static void add_fillers(const char *model_id) {
     char id[16];
     for (int i = 0; i < FILLERS; i++) {
@@ -136,7 +139,7 @@ static void add_fillers(const char *model_id) {
     }
 }
 
-/* One of two is healthy at every instant. */
+/* At every instant one of two backends is healthy. */
 static void swap_health(unsigned *seed) {
     const char *on = *seed % 2 ? "a" : "b", *off = *seed % 2 ? "b" : "a";
     CHECK(client_health(reg, on, REG_HEALTHY, -1) == REG_OK);
@@ -147,7 +150,7 @@ static void swap_health(unsigned *seed) {
 static void somebody_is_healthy(unsigned *seed) {
     (void)seed;
     reg_views views;
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     CHECK(reg_get_all(reg, true, &views) == REG_OK && views.count >= 1);
     reg_read_end(reader);
     reg_views_free(&views);
@@ -162,7 +165,7 @@ static long one_of_two_is_healthy(void) {
     return torture(swap_health, 1, somebody_is_healthy, 4);
 }
 
-/* A model moves between two backends, and is on one of them at every instant. */
+/* A model moves between two backends. At every instant one of them has it. */
 static void move_model(unsigned *seed) {
     const char *to = *seed % 2 ? "a" : "b", *from = *seed % 2 ? "b" : "a";
     CHECK(client_redefine(reg, &(offer){.id = to, .models = {"m"}}, (int)*seed) == REG_OK);
@@ -185,7 +188,7 @@ static long a_model_moves(void) {
     return torture(move_model, 1, the_model_is_served, 4);
 }
 
-/* Whoever was once seen by one way of asking is seen by every other. */
+/* While one registration lasts, every way of asking finds it. */
 static void come_and_go(unsigned *seed) {
     (void)seed;
     CHECK(client_add(reg, &(offer){"a", "http://a", "x", {"m"}, .context_length = 0}, 1) ==
@@ -197,7 +200,7 @@ static void all_ways_agree(unsigned *seed) {
     (void)seed;
     reg_key id = key_of("a"), url = key_of("http://a"), instance = key_of("x");
     reg_view before, after;
-    struct epoch_slot *reader = reg_read_begin();
+    reg_reader *reader = reg_read_begin();
     reg_status first = reg_get(reg, &id, &before);
     reg_read_end(reader);
     bool seen = reg_contains(reg, &id) == REG_OK && reg_has_url(reg, &url) == REG_OK &&
@@ -237,7 +240,7 @@ static long no_count_is_lost(void) {
           client_add(reg, &(offer){.id = "b"}, 1) == REG_OK);
     pthread_t threads[8];
     worker workers[8];
-    reads = TORTURE_READS; /* nobody reads here */
+    reads = TORTURE_READS; /* no thread reads in this test */
     for (int i = 0; i < 8; i++) {
         workers[i] = (worker){count_up_and_down, (unsigned)i, TORTURE_ROUNDS};
         CHECK(pthread_create(&threads[i], NULL, work, &workers[i]) == 0);
@@ -247,7 +250,7 @@ static long no_count_is_lost(void) {
     for (int i = 0; i < 2; i++) {
         reg_key id = key_of(ids[i]);
         reg_view view;
-        struct epoch_slot *reader = reg_read_begin();
+        reg_reader *reader = reg_read_begin();
         CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 0);
         reg_read_end(reader);
         total += view.total;

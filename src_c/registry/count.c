@@ -1,0 +1,109 @@
+/* Counting requests and times: the operations that a gateway calls for every request.
+ *
+ * Each operation finds the record and counts on it inside one epoch. If the record is removed
+ * between the two, the operation still counts. It then takes effect just before the removal, which
+ * lies within the call. */
+#include "base/memory.h"
+#include "registry/layout.h"
+
+reg_status reg_increment_pending(reg_registry *reg, const reg_key *id, uint32_t *value) {
+    epoch_slot *slot = epoch_enter();
+    if (slot == NULL) return REG_NO_MEMORY;
+    uint64_t version;
+    record *r = registered(reg, id, &version);
+    reg_status status = r == NULL                                                 ? REG_NOT_FOUND
+                        : counter_increment(&line_of(r)->counters.pending, value) ? REG_OK
+                                                                                  : REG_OVERFLOW;
+    epoch_leave(slot);
+    return status;
+}
+
+reg_status reg_decrement_pending(reg_registry *reg, const reg_key *id, uint32_t *value,
+                                 bool *at_zero) {
+    epoch_slot *slot = epoch_enter();
+    if (slot == NULL) return REG_NO_MEMORY;
+    uint64_t version;
+    record *r = registered(reg, id, &version);
+    if (r != NULL) *at_zero = !counter_decrement(&line_of(r)->counters.pending, value);
+    epoch_leave(slot);
+    return r == NULL ? REG_NOT_FOUND : REG_OK;
+}
+
+reg_status reg_increment_total(reg_registry *reg, const reg_key *id, uint64_t *value) {
+    epoch_slot *slot = epoch_enter();
+    if (slot == NULL) return REG_NO_MEMORY;
+    uint64_t version;
+    record *r = registered(reg, id, &version);
+    if (r != NULL) *value = add_seq_cst(&line_of(r)->counters.total, 1) + 1;
+    epoch_leave(slot);
+    return r == NULL ? REG_NOT_FOUND : REG_OK;
+}
+
+reg_status reg_update_latency(reg_registry *reg, const reg_key *id, uint32_t sample,
+                              uint32_t *average) {
+    epoch_slot *slot = epoch_enter();
+    if (slot == NULL) return REG_NO_MEMORY;
+    uint64_t version;
+    record *r = registered(reg, id, &version);
+    if (r != NULL) *average = latency_update(&line_of(r)->counters.latency, sample);
+    epoch_leave(slot);
+    return r == NULL ? REG_NOT_FOUND : REG_OK;
+}
+
+/* ---- in bulk ---- */
+
+typedef reg_status (*count_one)(counters *c, reg_batch *batch, size_t i);
+
+static reg_status increment_one(counters *c, reg_batch *batch, size_t i) {
+    return counter_increment(&c->pending, &batch->values[i]) ? REG_OK : REG_OVERFLOW;
+}
+
+static reg_status decrement_one(counters *c, reg_batch *batch, size_t i) {
+    batch->at_zero[i] = !counter_decrement(&c->pending, &batch->values[i]);
+    return REG_OK;
+}
+
+static reg_status update_latency_one(counters *c, reg_batch *batch, size_t i) {
+    batch->values[i] = latency_update(&c->latency, batch->samples[i]);
+    return REG_OK;
+}
+
+/* Looks up every id before any operation is applied, so that an unknown id changes nothing. */
+static reg_status find_all(reg_registry *reg, reg_batch *batch, record **records) {
+    for (size_t i = 0; i < batch->count; i++) {
+        uint64_t version;
+        records[i] = registered(reg, &batch->ids[i], &version);
+        if (records[i] != NULL) continue;
+        batch->unknown = i;
+        return REG_NOT_FOUND;
+    }
+    return REG_OK;
+}
+
+static reg_status count_all(reg_registry *reg, reg_batch *batch, count_one count) {
+    batch->applied = 0;
+    record **records = memory_alloc((batch->count + 1) * sizeof *records);
+    epoch_slot *slot = records == NULL ? NULL : epoch_enter();
+    if (slot == NULL) {
+        memory_free(records);
+        return REG_NO_MEMORY;
+    }
+    reg_status status = find_all(reg, batch, records);
+    while (status == REG_OK && batch->applied < batch->count) {
+        status = count(&line_of(records[batch->applied])->counters, batch, batch->applied);
+        if (status == REG_OK) batch->applied++;
+    }
+    epoch_leave(slot);
+    memory_free(records);
+    return status;
+}
+
+reg_status reg_increment_pending_many(reg_registry *reg, reg_batch *batch) {
+    return count_all(reg, batch, increment_one);
+}
+reg_status reg_decrement_pending_many(reg_registry *reg, reg_batch *batch) {
+    return count_all(reg, batch, decrement_one);
+}
+reg_status reg_update_latency_many(reg_registry *reg, reg_batch *batch) {
+    return count_all(reg, batch, update_latency_one);
+}

@@ -1,0 +1,73 @@
+/* Fork copies one thread and all memory. The thread that forks therefore holds every lock
+ * meanwhile, so no structure is copied half written. The child's only thread is a copy of the
+ * thread that holds the locks, so it can release them.
+ *
+ * Every thread takes locks in this order, so the handlers cannot deadlock: the list's lock; each
+ * registry's turns, then its writer lock; the orphans', the reservations' and the record pool's. */
+#include "registry/fork.h"
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "reclaim/orphans.h"
+#include "reclaim/reservation.h"
+
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static reg_registry *all_registries;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+static bool has_fork_handlers;
+
+static void before_fork(void) {
+    pthread_mutex_lock(&all_lock);
+    for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {
+        pthread_mutex_lock(&reg->turns);
+        pthread_mutex_lock(&reg->writer);
+    }
+    orphans_lock();
+    reservations_lock();
+    record_pool_lock();
+}
+
+static void after_fork(void) {
+    record_pool_unlock();
+    reservations_unlock();
+    orphans_unlock();
+    for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {
+        pthread_mutex_unlock(&reg->writer);
+        pthread_mutex_unlock(&reg->turns);
+    }
+    pthread_mutex_unlock(&all_lock);
+}
+
+static void after_fork_in_child(void) {
+    epoch_after_fork_in_child();
+    clock_after_fork_in_child();
+    random_state = 0; /* the child must not repeat the parent's choices */
+    after_fork();
+}
+
+static void set_up_fork(void) {
+    has_fork_handlers = pthread_atfork(before_fork, after_fork, after_fork_in_child) == 0;
+}
+
+bool fork_start(void) {
+    pthread_once(&fork_once, set_up_fork);
+    return has_fork_handlers;
+}
+
+void fork_list(reg_registry *reg) {
+    pthread_mutex_lock(&all_lock);
+    reg->next = all_registries;
+    if (all_registries != NULL) all_registries->previous = reg;
+    all_registries = reg;
+    pthread_mutex_unlock(&all_lock);
+}
+
+void fork_unlist(reg_registry *reg) {
+    pthread_mutex_lock(&all_lock);
+    if (reg->next != NULL) reg->next->previous = reg->previous;
+    if (reg->previous != NULL)
+        reg->previous->next = reg->next;
+    else
+        all_registries = reg->next;
+    pthread_mutex_unlock(&all_lock);
+}

@@ -1,0 +1,15 @@
+/* The list of all registries, which makes fork safe: the child gets every registry in a whole
+ * state, with its locks free. */
+#ifndef REG_FORK_H
+#define REG_FORK_H
+
+#include "registry/layout.h"
+
+/* Installs the fork handlers of the process, once. False when memory is out. */
+bool fork_start(void);
+
+/* Adds a new registry to the list; takes out one that is about to be freed. */
+void fork_list(reg_registry *reg);
+void fork_unlist(reg_registry *reg);
+
+#endif

@@ -1,0 +1,107 @@
+/* Broken contracts: a child process breaks one, and must abort with a message that names it. */
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "client.h"
+#include "registry/write.h"
+
+/* Runs `broken` in a child. Whether the child aborts, and says `message` of `function`. */
+static bool aborts(void (*broken)(reg_registry *reg), const char *function, const char *message) {
+    reg_registry *reg = client_fleet(1, NULL);
+    int ends[2];
+    CHECK(pipe(ends) == 0);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        broken(reg);
+        _exit(0);
+    }
+    close(ends[1]);
+    char said[512] = "";
+    size_t length = 0;
+    for (ssize_t got; length < sizeof said - 1 &&
+                      (got = read(ends[0], said + length, sizeof said - 1 - length)) > 0;)
+        length += (size_t)got;
+    close(ends[0]);
+    int status;
+    CHECK(waitpid(child, &status, 0) == child);
+    client_free(reg);
+    char expected[256];
+    snprintf(expected, sizeof expected, ": %s: %s", function, message);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT && strstr(said, expected) != NULL &&
+           strstr(said, "src_c") != NULL;
+}
+
+/* ---- the writer lock ---- */
+
+static void write_without_the_lock(reg_registry *reg) { (void)version_at_work_locked(reg); }
+
+static void write_with_another_lock(reg_registry *reg) {
+    lock_writer(reg_new());
+    (void)find_record_locked(reg, &(reg_key){0});
+}
+
+static void write_after_the_lock(reg_registry *reg) {
+    lock_writer(reg);
+    unlock_writer(reg);
+    note_choices_changed_locked(reg);
+}
+
+static void take_two_locks(reg_registry *reg) {
+    reg_registry *other = reg_new();
+    lock_writer(reg);
+    lock_writer(other);
+}
+
+static void give_back_another_lock(reg_registry *reg) {
+    reg_registry *other = reg_new();
+    lock_writer(reg);
+    unlock_writer(other);
+}
+
+static long the_writer_lock(void) {
+    const char *not_held = "the thread does not hold the writer lock of this registry";
+    CHECK(aborts(write_without_the_lock, "committed_locked", not_held));
+    CHECK(aborts(write_with_another_lock, "find_record_locked", not_held));
+    CHECK(aborts(write_after_the_lock, "committed_locked", not_held));
+    CHECK(aborts(take_two_locks, "contract_enter_writer", "the thread holds a writer lock"));
+    CHECK(aborts(give_back_another_lock, "contract_leave_writer", not_held));
+    return 5;
+}
+
+/* ---- reading ---- */
+
+static void look_up_outside_an_epoch(reg_registry *reg) {
+    reg_key id = key_of("b0");
+    reg_view view;
+    (void)reg_get(reg, &id, &view);
+}
+
+static void list_after_the_read(reg_registry *reg) {
+    reg_views views;
+    reg_read_end(reg_read_begin());
+    (void)reg_get_all(reg, false, &views);
+}
+
+/* The writer lock does not make a thread a reader of versions. */
+static void read_as_a_writer(reg_registry *reg) {
+    reg_key id = key_of("b0");
+    uint64_t version;
+    lock_writer(reg);
+    (void)registered(reg, &id, &version);
+}
+
+static long reading(void) {
+    const char *outside = "the thread is not inside an epoch";
+    CHECK(aborts(look_up_outside_an_epoch, "registered", outside));
+    CHECK(aborts(list_after_the_read, "read_list", outside));
+    CHECK(aborts(read_as_a_writer, "registered", outside));
+    return 3;
+}
+
+const test contract_tests[] = {
+    {"contract: the writer lock", the_writer_lock}, {"contract: reading", reading}, {0}};
