@@ -15,6 +15,7 @@ static alias *new_alias(const reg_key *key, struct record *holder) {
 
 alias *alias_ref_locked(string_map *map, const reg_key *key, struct record *holder,
                         uint64_t committed, epoch_limbo *limbo) {
+    REG_ASSERT_WRITER();
     string_item *found = string_map_get(map, key);
     if (found != NULL) {
         alias *a = reg_container(found, alias, item);
@@ -44,22 +45,26 @@ static size_t bytes_of_node(const epoch_node *node) {
 static const epoch_kind kind = {.bytes = bytes_of_node, .destroy = destroy_alias};
 
 void alias_unref_locked(alias *a, uint64_t committed) {
+    REG_ASSERT_WRITER();
     if (--a->refs == 0) publish(&a->life, life_dead_since(committed + 1));
 }
 
 void alias_tidy_locked(string_map *map, alias *a, epoch_limbo *limbo) {
+    REG_ASSERT_WRITER();
     if (a->refs != 0) return;
     string_map_remove_locked(map, &a->item);
     epoch_retire(limbo, &a->node, &kind);
 }
 
 void alias_cancel_ref_locked(string_map *map, alias *a, epoch_limbo *limbo) {
+    REG_ASSERT_WRITER();
     /* Another write gets the version that this one gives up: whoever found the alias must not take it for that one's. */
     if (--a->refs == 0) publish(&a->life, life_dead_since(0));
     alias_tidy_locked(map, a, limbo);
 }
 
 alias *alias_at(string_map *map, const reg_key *key, uint64_t version) {
+    REG_ASSERT_READING();
     string_item *found = string_map_get(map, key);
     if (found == NULL) return NULL;
     alias *a = reg_container(found, alias, item);

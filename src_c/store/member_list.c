@@ -26,11 +26,13 @@ static size_t bytes_of_node(const epoch_node *node) {
 static const epoch_kind array_kind = {.bytes = bytes_of_node, .destroy = destroy_array};
 
 size_t member_list_bytes_locked(const member_list *list) {
+    REG_ASSERT_WRITER();
     const member_array *array = load_own(&((member_list *)list)->array);
     return array == NULL ? 0 : array_bytes(array->capacity);
 }
 
 member_reading member_list_read(member_list *list, uint64_t version) {
+    REG_ASSERT_READING();
     member_array *array = load_published(&list->array);
     while (array != NULL && array->base > version) array = array->previous;
     if (array == NULL) return (member_reading){0};
@@ -139,6 +141,7 @@ static bool renew(member_list *list, uint32_t extra, uint64_t committed, epoch_l
 
 bool member_list_reserve_locked(member_list *list, uint32_t extra, uint64_t committed,
                                 epoch_limbo *limbo) {
+    REG_ASSERT_WRITER();
     member_array *array = load_own(&list->array);
     if (array != NULL && load_own(&array->length) + extra <= array->capacity &&
         committed - array->base < LAST_TICK - 1 && !is_out_of_order(array))
@@ -148,6 +151,7 @@ bool member_list_reserve_locked(member_list *list, uint32_t extra, uint64_t comm
 
 uint32_t member_list_add_locked(member_list *list, record *added, member_traits traits,
                                 uint64_t committed) {
+    REG_ASSERT_WRITER();
     member_array *array = load_own(&list->array);
     uint32_t position = load_own(&array->length);
     member *m = &array->members[position];
@@ -166,10 +170,12 @@ uint32_t member_list_add_locked(member_list *list, record *added, member_traits 
 }
 
 void member_list_set_slot_locked(member_list *list, uint32_t position, uint32_t slot) {
+    REG_ASSERT_WRITER();
     member_set_slot(&load_own(&list->array)->members[position].traits, slot);
 }
 
 void member_list_remove_locked(member_list *list, uint32_t position, uint64_t committed) {
+    REG_ASSERT_WRITER();
     member_array *array = load_own(&list->array);
     publish(&array->members[position].removed, (uint32_t)(committed + 1 - array->base));
     list->live--;
@@ -177,11 +183,13 @@ void member_list_remove_locked(member_list *list, uint32_t position, uint64_t co
 }
 
 void member_list_tidy_locked(member_list *list, uint64_t committed, epoch_limbo *limbo) {
+    REG_ASSERT_WRITER();
     /* Short of memory, the removed members simply stay until the next time. */
     if (has_many_dead(list)) (void)renew(list, 0, committed, limbo);
 }
 
 void member_list_retire_locked(member_list *list, epoch_limbo *limbo) {
+    REG_ASSERT_WRITER();
     member_array *array = load_own(&list->array);
     if (array == NULL) return;
     if (limbo != NULL)

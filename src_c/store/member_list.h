@@ -31,7 +31,7 @@
 #ifndef REG_MEMBER_LIST_H
 #define REG_MEMBER_LIST_H
 
-#include "reclaim/epoch.h"
+#include "reclaim/reading.h"
 
 struct record;
 

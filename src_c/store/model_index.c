@@ -19,6 +19,7 @@ void model_index_free(model_index *index) {
 }
 
 model *model_index_get(model_index *index, const reg_key *id) {
+    REG_ASSERT_READING_OR_WRITER();
     string_item *found = string_map_get(&index->models, id);
     return found == NULL ? NULL : reg_container(found, model, item);
 }
@@ -127,6 +128,7 @@ static variant *add_variant(model_index *index, const reg_model *definition, con
 
 variant *model_index_ref_locked(model_index *index, const reg_model *definition, bool *is_new,
                                 epoch_limbo *limbo) {
+    REG_ASSERT_WRITER();
     reg_key key;
     if (!write_key(index, definition, &key)) return NULL;
     string_item *found = string_map_get(&index->variants, &key);
@@ -139,6 +141,7 @@ variant *model_index_ref_locked(model_index *index, const reg_model *definition,
 }
 
 void model_index_unref_locked(model_index *index, variant *v, epoch_limbo *limbo) {
+    REG_ASSERT_WRITER();
     if (--v->refs != 0) return;
     model *m = v->model;
     string_map_remove_locked(&index->variants, &v->item);
@@ -151,6 +154,7 @@ void model_index_unref_locked(model_index *index, variant *v, epoch_limbo *limbo
 
 uint32_t model_index_add_locked(model_index *index, const variant *v, uint32_t slot,
                                 struct record *added, uint64_t committed) {
+    REG_ASSERT_WRITER();
     member_traits traits = v->traits;
     member_set_slot(&traits, slot);
     if (v->model->members.live == 0) index->served++;
@@ -159,11 +163,13 @@ uint32_t model_index_add_locked(model_index *index, const variant *v, uint32_t s
 
 void model_index_remove_locked(model_index *index, model *m, uint32_t position,
                                uint64_t committed) {
+    REG_ASSERT_WRITER();
     member_list_remove_locked(&m->members, position, committed);
     if (m->members.live == 0) index->served--;
 }
 
 size_t model_index_bytes_locked(const model_index *index, size_t *entries) {
+    REG_ASSERT_WRITER();
     size_t bytes = index->scratch_size + string_map_bytes_locked(&index->models) +
                    string_map_bytes_locked(&index->variants);
     EACH_ITEM(&index->models, item) {

@@ -29,6 +29,7 @@ memberships *memberships_new(variant *const *variants, uint32_t count) {
 }
 
 void record_set_position_locked(record *r, member_list *list, uint32_t slot, uint32_t position) {
+    REG_ASSERT_WRITER();
     memberships *m = r->memberships;
     if (list->is_roster) {
         m->roster_position = position;

@@ -81,6 +81,7 @@ static inline counter_line *line_of(const record *r) { return &((record_place *)
 
 /* The state at `version`, loaded in this epoch; for a record that is younger, its first one (see life_at). */
 static inline state *record_state_at(record *r, uint64_t version) {
+    REG_ASSERT_READING();
     state *s = load_published(&r->state);
     for (state *older; reg_unlikely(s->version > version) && (older = state_previous(s)) != NULL;)
         s = older;
@@ -113,6 +114,7 @@ static inline uint64_t record_health_word(const state *s) {
 
 /* Makes `s` the newest state, as a part of the write at work; whether that changes anything that choices depend on. Under the lock. */
 static inline bool record_set_state_locked(record *r, state *s) {
+    REG_ASSERT_WRITER();
     const state *old = load_own(&r->state);
     bool changes_choices = s->health != old->health || s->definition != old->definition;
     publish(&r->state, s);
@@ -143,7 +145,10 @@ void record_retire(record *r, epoch_limbo *limbo);
 size_t record_bytes(const record *r);
 
 /* A hold more, inside an epoch in which the record was found registered. */
-static inline void record_ref(record *r) { add_seq_cst(&line_of(r)->refs, 1); }
+static inline void record_ref(record *r) {
+    REG_ASSERT_READING();
+    add_seq_cst(&line_of(r)->refs, 1);
+}
 /* A hold less; the last one frees the record. Outside every lock and epoch. */
 void record_unref(record *r, epoch_release release);
 

@@ -33,6 +33,7 @@ static size_t bytes_of_node(const epoch_node *node) {
 static const epoch_kind table_kind = {.bytes = bytes_of_node, .destroy = destroy_table};
 
 size_t string_map_bytes_locked(const string_map *map) {
+    REG_ASSERT_WRITER();
     return table_bytes(load_own(&((string_map *)map)->table));
 }
 
@@ -61,6 +62,7 @@ static void put_into(string_table *table, string_item *item, size_t *filled) {
 }
 
 bool string_map_reserve_locked(string_map *map, size_t extra, epoch_limbo *limbo) {
+    REG_ASSERT_WRITER();
     string_table *old = load_own(&map->table);
     if (has_room(old, map->filled + extra)) return true;
     uint32_t log2 = SMALLEST_LOG2;
@@ -79,6 +81,7 @@ bool string_map_reserve_locked(string_map *map, size_t extra, epoch_limbo *limbo
 }
 
 void string_map_put_locked(string_map *map, string_item *item) {
+    REG_ASSERT_WRITER();
     put_into(load_own(&map->table), item, &map->filled);
     map->live++;
 }
@@ -95,6 +98,7 @@ static size_t empty_backwards(string_table *table, size_t i) {
 }
 
 void string_map_remove_locked(string_map *map, string_item *item) {
+    REG_ASSERT_WRITER();
     string_table *table = load_own(&map->table);
     size_t i = string_place(table, item->key.hash);
     while (load_own(&table->slots[i].item) != item) i = (i + 1) & table->mask;

@@ -22,7 +22,7 @@
 #include <string.h>
 
 #include "base/types.h"
-#include "reclaim/epoch.h"
+#include "reclaim/reading.h"
 
 /* Embedded in whatever a map holds. Immutable while it is in the map; `key.data` lives as long as the item. */
 typedef struct string_item {
@@ -64,6 +64,7 @@ static inline size_t string_place(const string_table *table, uint64_t hash) {
 /* The item with this key, or NULL. Inside an epoch, or under the lock. Wait-free, expected O(1). In the header, because every
  * operation of the registry starts with it. */
 static inline string_item *string_map_get(string_map *map, const reg_key *key) {
+    REG_ASSERT_READING_OR_WRITER();
     string_table *table = load_published(&map->table);
     for (size_t i = string_place(table, key->hash);; i = (i + 1) & table->mask) {
         string_item *item = load_published(&table->slots[i].item);
@@ -88,6 +89,7 @@ size_t string_map_bytes_locked(const string_map *map);
 
 /* The item of slot `i`, or NULL. Under the lock. */
 static inline string_item *string_map_at_locked(const string_map *map, size_t i) {
+    REG_ASSERT_WRITER();
     string_item *item = load_own(&load_own(&((string_map *)map)->table)->slots[i].item);
     return item == STRING_REMOVED ? NULL : item;
 }

@@ -345,14 +345,22 @@ static void count_now_and_then(void) {
     if (++points % 1000 == 0) take_one_off();
 }
 
+/* The record of a backend that stays registered. */
+static record *record_with_id(reg_registry *reg, const char *id) {
+    reg_key key = key_of(id);
+    reg_reader *reader = reg_read_begin();
+    record *found = reg_container(string_map_get(&reg->records, &key), record, item);
+    reg_read_end(reader);
+    return found;
+}
+
 /* The best one is counted on in every pass: its word is never again what a pass has seen. */
 static long a_choice_comes_whatever_happens(void) {
     enum { LENGTH = 2000 };
     reg_registry *reg = client_fleet(LENGTH, best_first);
     for (int counts = 0; counts < 2; counts++) {
         reg_lease lease;
-        reg_key key = key_of("b0");
-        first = reg_container(string_map_get(&reg->records, &key), record, item);
+        first = record_with_id(reg, "b0");
         deeds = 0;
         torture_deed = count_now_and_then;
         int chosen = counts ? client_acquire(reg, client_request("m", REG_PRIORITY), &lease)
@@ -369,8 +377,7 @@ static long a_choice_comes_whatever_happens(void) {
 static long a_refusal_comes_whatever_happens(void) {
     for (int i = 0; i < 4; i++) {
         reg_registry *reg = full_fleet(3);
-        reg_key id = key_of("b0");
-        first = reg_container(string_map_get(&reg->records, &id), record, item);
+        first = record_with_id(reg, "b0");
         deeds = 0;
         torture_deed = take_one_off;
         int chosen = client_select(reg, client_request("m", looking[i]));

@@ -63,6 +63,13 @@ static void give_back_another_lock(reg_registry *reg) {
     unlock_writer(other);
 }
 
+/* The layers below the registry do not know whose lock it must be. */
+static void change_a_map(reg_registry *reg) {
+    epoch_slot *reader = epoch_enter();
+    (void)string_map_reserve_locked(&reg->records, 1, &reg->limbo);
+    epoch_leave(reader);
+}
+
 static long the_writer_lock(void) {
     const char *not_held = "the thread does not hold the writer lock of this registry";
     CHECK(aborts(write_without_the_lock, "committed_locked", not_held));
@@ -70,7 +77,9 @@ static long the_writer_lock(void) {
     CHECK(aborts(write_after_the_lock, "committed_locked", not_held));
     CHECK(aborts(take_two_locks, "contract_enter_writer", "the thread holds a writer lock"));
     CHECK(aborts(give_back_another_lock, "contract_leave_writer", not_held));
-    return 5;
+    CHECK(aborts(change_a_map, "string_map_reserve_locked",
+                 "the thread does not hold the writer lock\n"));
+    return 6;
 }
 
 /* ---- reading ---- */
@@ -95,12 +104,17 @@ static void read_as_a_writer(reg_registry *reg) {
     (void)registered(reg, &id, &version);
 }
 
+static void look_up_in_a_map(reg_registry *reg) {
+    (void)string_map_get(&reg->records, &(reg_key){0});
+}
+
 static long reading(void) {
     const char *outside = "the thread is not inside an epoch";
     CHECK(aborts(look_up_outside_an_epoch, "registered", outside));
     CHECK(aborts(list_after_the_read, "read_list", outside));
     CHECK(aborts(read_as_a_writer, "registered", outside));
-    return 3;
+    CHECK(aborts(look_up_in_a_map, "string_map_get", outside));
+    return 4;
 }
 
 const test contract_tests[] = {

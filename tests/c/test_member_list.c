@@ -15,16 +15,19 @@ static record *new_record(uint64_t serial) {
 }
 
 static size_t count_at(member_list *list, uint64_t version, uint64_t *serials) {
+    epoch_slot *reader = epoch_enter();
     member_reading reading = member_list_read(list, version);
     size_t count = 0;
     for (uint32_t i = 0; i < reading.length; i++)
         if (member_is_in(&reading.array->members[i], reading.tick))
             serials[count++] = line_of(reading.array->members[i].record)->serial;
+    epoch_leave(reader);
     return count;
 }
 
 /* Record i joins at version i + 1 and leaves at version 100 + i + 1: every version in between sees exactly its own members. */
 static long every_version_sees_its_own(void) {
+    contract_enter_writer(&limbo);
     enum { COUNT = 100 };
     member_list list = {.is_roster = true};
     record *records[COUNT];
@@ -53,11 +56,13 @@ static long every_version_sees_its_own(void) {
         memory_free(records[i]->memberships);
         record_free(records[i]);
     }
+    contract_leave_writer(&limbo);
     return 3 * COUNT;
 }
 
 /* 2**32 writes after the array was made, ticks no longer fit: a fresh one takes over, and nobody sees a difference. */
 static long ticks_run_out(void) {
+    contract_enter_writer(&limbo);
     member_list list = {.is_roster = true};
     record *one = new_record(1), *two = new_record(2);
     uint64_t serials[2], far = (uint64_t)1 << 40;
@@ -78,6 +83,7 @@ static long ticks_run_out(void) {
     memory_free(two->memberships);
     record_free(one);
     record_free(two);
+    contract_leave_writer(&limbo);
     return 3;
 }
 
@@ -85,6 +91,7 @@ static long ticks_run_out(void) {
 
 /* Of 1,000 memberships only the one at the slot is there to be looked at. */
 static long a_move_looks_at_one_slot(void) {
+    contract_enter_writer(&limbo);
     enum { COUNT = 1000 };
     variant *none[COUNT] = {0};
     member_list list = {0};
@@ -96,11 +103,13 @@ static long a_move_looks_at_one_slot(void) {
         CHECK(r->memberships->positions[slot] == slot + 7);
     memory_free(r->memberships);
     record_free(r);
+    contract_leave_writer(&limbo);
     return COUNT;
 }
 
 /* More memberships than a slot can count: the last slot stands for itself and all behind it. */
 static long the_last_slot_stands_for_the_rest(void) {
+    contract_enter_writer(&limbo);
     const uint32_t count = MEMBER_LAST_SLOT + 3;
     member_traits traits = {.context_length = 1, .capabilities = 0xFF};
     for (uint32_t slot = MEMBER_LAST_SLOT - 3; slot < count; slot++) {
@@ -127,6 +136,7 @@ static long the_last_slot_stands_for_the_rest(void) {
     }
     memory_free(m);
     record_free(r);
+    contract_leave_writer(&limbo);
     return count;
 }
 
@@ -245,6 +255,7 @@ static void expect_even(const char *what, const size_t *copied, int writes) {
 }
 
 static long lists_are_renewed_apart(void) {
+    contract_enter_writer(&limbo);
     static fleet f;
     static size_t copied[2 * BACKENDS];
     begin_fleet(&f);
@@ -267,6 +278,7 @@ static long lists_are_renewed_apart(void) {
     for (int i = 0; i < LISTS; i++) model_index_unref_locked(&f.models, f.variants[i], &limbo);
     epoch_destroy(epoch_collect_now(&limbo), object_release);
     model_index_free(&f.models);
+    contract_leave_writer(&limbo);
     return 3L * BACKENDS * LISTS;
 }
 

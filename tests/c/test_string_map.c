@@ -20,6 +20,7 @@ static void put(string_map *map, string_item *item) {
 }
 
 static long growth_and_removal(void) {
+    contract_enter_writer(&limbo);
     enum { COUNT = 200000 };
     string_map map;
     CHECK(string_map_init(&map));
@@ -39,11 +40,13 @@ static long growth_and_removal(void) {
     finish(&map);
     free(items);
     free(texts);
+    contract_leave_writer(&limbo);
     return 4 * COUNT;
 }
 
 /* One hash for all: every probe runs through every other item, and removed slots in the middle must not cut a run short. */
 static long colliding_hashes(void) {
+    contract_enter_writer(&limbo);
     enum { COUNT = 300 };
     string_map map;
     string_item items[COUNT];
@@ -62,6 +65,7 @@ static long colliding_hashes(void) {
         put(&map, &items[gone]);
     }
     finish(&map);
+    contract_leave_writer(&limbo);
     return 50 * COUNT;
 }
 
@@ -80,6 +84,7 @@ static double mean_displacement(string_map *map) {
 /* Hashes that someone chose who knows how they are made: equal in their low bits; equal in the upper bits of their product with the
  * usual constant; and at one place of the very table before the last growth. */
 static long crafted_hashes(void) {
+    contract_enter_writer(&limbo);
     enum { COUNT = 20000 };
     string_item *items = malloc(COUNT * sizeof *items);
     string_map map, seen;
@@ -102,10 +107,12 @@ static long crafted_hashes(void) {
     }
     finish(&seen);
     free(items);
+    contract_leave_writer(&limbo);
     return 3 * COUNT;
 }
 
 static long bytes_decide(void) {
+    contract_enter_writer(&limbo);
     string_map map;
     CHECK(string_map_init(&map));
     string_item one = {{7, "a\0b", 3}}, two = {{7, "a\0c", 3}}, three = {{7, "a", 1}};
@@ -116,11 +123,13 @@ static long bytes_decide(void) {
     CHECK(string_map_get(&map, &(reg_key){7, copy, 3}) == &two);
     CHECK(string_map_get(&map, &(reg_key){8, copy, 3}) == NULL);
     finish(&map);
+    contract_leave_writer(&limbo);
     return 3;
 }
 
 /* Churn in a full table: removed slots must be used again, or become empty, or the table would grow for ever. */
 static long churn_does_not_grow(void) {
+    contract_enter_writer(&limbo);
     string_map map;
     string_item items[64];
     char texts[64][8];
@@ -134,10 +143,12 @@ static long churn_does_not_grow(void) {
     }
     CHECK(map.table->mask < 256);
     finish(&map);
+    contract_leave_writer(&limbo);
     return 100000;
 }
 
 static long a_table_outlives_its_growth_for_readers(void) {
+    contract_enter_writer(&limbo);
     string_map map;
     string_item items[64];
     char texts[64][8];
@@ -154,6 +165,7 @@ static long a_table_outlives_its_growth_for_readers(void) {
     CHECK(map.table != old);
     epoch_leave(reader);
     finish(&map);
+    contract_leave_writer(&limbo);
     return 64;
 }
 
