@@ -15,8 +15,13 @@ except ModuleNotFoundError as _error:
         name=_error.name,
     ) from None
 
+from registry._literals import (
+    BackendStatusValue,
+    BackendTypeValue,
+    DiscoverySourceValue,
+    PolicyValue,
+)
 from registry._registry import Registry
-from registry._values import BackendStatusValue, BackendTypeValue, DiscoverySourceValue, PolicyValue
 from registry.backend import (
     Backend,
     BackendStatus,

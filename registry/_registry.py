@@ -9,12 +9,12 @@ from os import PathLike
 from typing import Self
 
 from registry import _checks
+from registry._autospec import AutospecMeta
 from registry._core import binding
-from registry._described import Described
-from registry._fields import exactly
+from registry._field_checks import exactly
 from registry._json import encode_views
+from registry._literals import BackendStatusValue
 from registry._url import normalize_url
-from registry._values import BackendStatusValue
 from registry.backend import (
     INSTANCE_KEY,
     Backend,
@@ -44,7 +44,7 @@ LONG_MODEL_ID = 1000
 logger = logging.getLogger("registry")
 
 
-class Registry(binding.RegistryCore, metaclass=Described):
+class Registry(binding.RegistryCore, metaclass=AutospecMeta):
     """Which inference servers exist, which models they serve, whether they are healthy, and how busy and fast they are.
 
     Every method is linearizable and may be called from any thread at any time (thread safety: atomic). Reads and

@@ -2,7 +2,7 @@
 known of it (`BackendView`).
 
 To add a field to `Backend`, add it at the end of the dataclass, with a default and a type that
-`_CHECKS` or `_fields` knows. Everything else is derived from the dataclass at import: the
+`_CHECKS` or `_field_checks` knows. Everything else is derived from the dataclass at import: the
 constructor's checks, the views, JSON, fleet files, and the copies that the core makes. Type checkers
 need it spelled out under TYPE_CHECKING, in `Backend.__init__` and twice in `BackendView`;
 tests/test_fields.py fails until those agree with the dataclass.
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, get_type_hints
 
 import msgspec
 
-from registry import _checks, _fields, _json, _url
+from registry import _checks, _field_checks, _json, _url
 from registry._core import binding
-from registry._once import refuse_second_import
-from registry._values import BackendStatusValue, BackendTypeValue, DiscoverySourceValue
+from registry._literals import BackendStatusValue, BackendTypeValue, DiscoverySourceValue
+from registry._single_import import refuse_second_import
 from registry.metadata import EMPTY, read_only
 
 refuse_second_import()
@@ -105,7 +105,7 @@ class Model:
     def __post_init__(self) -> None:
         if self.name is None:
             object.__setattr__(self, "name", self.id)
-        _fields.check_fields(self, _MODEL_CHECKS)
+        _field_checks.check_fields(self, _MODEL_CHECKS)
 
     def to_json(self) -> str:
         """JSON with the field names as keys. O(size)."""
@@ -155,7 +155,7 @@ class Backend:
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        _fields.check_fields(self, _BACKEND_CHECKS)
+        _field_checks.check_fields(self, _BACKEND_CHECKS)
 
     def to_json(self) -> str:
         """JSON with the field names as keys, enums as their values. O(size)."""
@@ -181,7 +181,7 @@ def check_models(value: object, argument: str) -> tuple[Model, ...]:
     for model in checked:
         if type(model) is not Model:
             exact = [
-                _fields.exactly(Model, given, f"{argument}[{index}]")
+                _field_checks.exactly(Model, given, f"{argument}[{index}]")
                 for index, given in enumerate(checked)
             ]
             return check_models(exact, argument)
@@ -222,8 +222,8 @@ _CHECKS: dict[Any, _checks.Check] = {
     Mapping[str, str]: read_only,
 }
 _DEFINITION = get_type_hints(Backend, include_extras=True)
-_BACKEND_CHECKS = _fields.field_checks(Backend, _CHECKS)
-_MODEL_CHECKS = _fields.field_checks(Model, _CHECKS)
+_BACKEND_CHECKS = _field_checks.field_checks(Backend, _CHECKS)
+_MODEL_CHECKS = _field_checks.field_checks(Model, _CHECKS)
 
 
 # ---- views
@@ -237,7 +237,7 @@ _STATE: dict[str, Any] = {
     "total_requests": UInt64,
     "avg_latency_ms": UInt32,
 }
-_STATE_CHECKS = _fields.checks_of(_STATE, _CHECKS)
+_STATE_CHECKS = _field_checks.checks_of(_STATE, _CHECKS)
 # The contract's order. Every document has these; fields that `Backend` got later come after them,
 # and may be missing.
 _FIRST = (

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from registry._core.binding import Refusal
 
-from registry._once import refuse_second_import
-from registry._text import printable
+from registry._messages import printable
+from registry._single_import import refuse_second_import
 
 refuse_second_import()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from registry import _checks
-from registry._once import refuse_second_import
+from registry._single_import import refuse_second_import
 
 refuse_second_import()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry._once import refuse_second_import
+from registry._single_import import refuse_second_import
 
 refuse_second_import()
 

@@ -37,7 +37,7 @@ def bind(type backend, type model, type view, tuple status_members, /):
     changes nothing."""
     global backend_slots, model_slots, backend_class, model_class, view_class, statuses
     if is_bound():
-        raise _once.second_import_error()
+        raise _single_import.second_import_error()
     cdef tuple names = tuple(backend.__dataclass_fields__)
     # The slots and the properties live as long as the process, as the classes do.
     cdef PyMemberDef **slots = <PyMemberDef **>PyMem_Calloc(len(names), sizeof(PyMemberDef *))
@@ -58,7 +58,7 @@ def bind(type backend, type model, type view, tuple status_members, /):
 
 
 def is_bound():
-    """Whether `bind` was called; see `_once`."""
+    """Whether `bind` was called; see `_single_import`."""
     return backend_class is not None
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self, TypeVar, final
 
 from typing_extensions import disjoint_base
 
-from registry._values import PolicyValue
+from registry._literals import PolicyValue
 from registry.backend import Backend, BackendStatus, BackendView, Model
 from registry.selection import Candidate, Policy, Requirements
 

@@ -25,7 +25,7 @@ from libc.string cimport memcpy, memset
 
 from registry._core.c_api cimport *
 
-from registry import _checks, _once
+from registry import _checks, _single_import
 from registry.errors import BackendNotFoundError, DuplicateBackendError, NoBackendAvailableError
 from registry.selection import Candidate, Policy, Requirements
 

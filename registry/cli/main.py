@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from registry._text import printable
+from registry._messages import printable
 from registry._version import version
 from registry.backend import Backend
 from registry.cli import show

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from registry._json import encode
-from registry._text import printable
+from registry._messages import printable
 from registry.backend import Backend, Model
 from registry.cli.table import Column, Kind, left_out, print_table
 

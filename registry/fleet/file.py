@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from registry import _json
-from registry._text import near, printable
+from registry._messages import near, printable
 from registry.backend import INSTANCE_KEY, Backend, Model, Text
 from registry.errors import FleetFileError
 

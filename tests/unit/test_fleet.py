@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from registry import Backend, BackendType, FleetFileError, Model, Registry, _text, load_fleet
+from registry import Backend, BackendType, FleetFileError, Model, Registry, _messages, load_fleet
 
 FLEET = """
 [server]
@@ -244,7 +244,7 @@ def test_another_word_in_a_model_gets_no_hint(file: Path, caplog: Caplog, key: s
     ],
 )
 def test_edits_are_counted(one: str, other: str, distance: int) -> None:
-    assert _text.edits(one, other) == _text.edits(other, one) == distance
+    assert _messages.edits(one, other) == _messages.edits(other, one) == distance
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_a_file_cannot_forge_a_message(tmp_path: Path, caplog: Caplog, key: str)
     first, second = warnings_of(file, caplog)
     assert first.isprintable()
     assert second.isprintable()
-    assert f"backends[0].{_text.printable(key)} is" in first
+    assert f"backends[0].{_messages.printable(key)} is" in first
     file.write_text(f"[[{json.dumps(key + 'backends')}]]\n")
     assert warnings_of(file, caplog)[0].isprintable()
     for text in (

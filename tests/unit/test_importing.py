@@ -81,7 +81,7 @@ check(registry, backend)
 
 
 @pytest.mark.parametrize(
-    "kept", [(), ("registry._core.binding",), ("registry._core.binding", "registry._once")]
+    "kept", [(), ("registry._core.binding",), ("registry._core.binding", "registry._single_import")]
 )
 def test_an_import_after_a_purge_is_refused_and_the_first_one_works(kept: tuple[str, ...]) -> None:
     code = f"""

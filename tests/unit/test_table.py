@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from registry import load_fleet
-from registry._text import printable
+from registry._messages import printable
 from registry.cli.main import main
 from registry.cli.replay import engine
 from registry.cli.replay.outcome import Outcome

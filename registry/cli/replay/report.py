@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from registry._text import printable
+from registry._messages import printable
 from registry.cli.replay.outcome import Outcome
 from registry.cli.table import Column, Kind, left_out, print_table
 

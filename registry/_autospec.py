@@ -12,7 +12,7 @@ from types import MethodDescriptorType
 from typing import TYPE_CHECKING, Any
 
 
-class DescribedMethod:
+class AutospecMethod:
     """A method of C, taken from its class. `inspect` reads its signature, as it is of the method
     itself; mock reads that of `__call__`, which lacks the instance: a mock is called without one."""
 
@@ -37,7 +37,7 @@ class DescribedMethod:
         return getattr, (self.__objclass__, self.__name__)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, DescribedMethod) and other.method == self.method
+        return isinstance(other, AutospecMethod) and other.method == self.method
 
     def __hash__(self) -> int:
         return hash(self.method)
@@ -54,8 +54,8 @@ def _shape(signature: inspect.Signature) -> Any:
     return call
 
 
-class Described(ABCMeta):
-    """A class that gives its methods of C as `DescribedMethod`. An ABCMeta, so that a subclass may be
+class AutospecMeta(ABCMeta):
+    """A class that gives its methods of C as `AutospecMethod`. An ABCMeta, so that a subclass may be
     an abstract base class too."""
 
     if not TYPE_CHECKING:
@@ -63,6 +63,6 @@ class Described(ABCMeta):
         def __getattribute__(cls, name: str) -> Any:
             found = super().__getattribute__(name)
             is_ours = type(found) is MethodDescriptorType and isinstance(
-                found.__objclass__, Described
+                found.__objclass__, AutospecMeta
             )
-            return DescribedMethod(found) if is_ours and not name.startswith("_") else found
+            return AutospecMethod(found) if is_ours and not name.startswith("_") else found
