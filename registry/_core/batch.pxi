@@ -1,7 +1,7 @@
-# Bulk forms: many ids checked and turned into keys first, then counted with the GIL released.
+# Bulk counting: all ids are turned into keys first, then counted with the GIL released.
 
 cdef class Batch:
-    """The arguments and results of one bulk call. `ids` keeps the texts alive that the keys borrow from."""
+    """The arguments and results of one bulk call. The keys point into the texts in `ids`."""
 
     cdef list ids
     cdef reg_key *keys
@@ -9,14 +9,15 @@ cdef class Batch:
     cdef reg_batch batch
 
     def __cinit__(self, ids):
-        cdef reg_key *keys
         self.ids = texts_of(ids)
         self.batch.count = len(self.ids)
         self.keys = <reg_key *>PyMem_Calloc(self.batch.count + 1, sizeof(reg_key))
         self.samples = <uint32_t *>PyMem_Calloc(self.batch.count + 1, sizeof(uint32_t))
         self.batch.values = <uint32_t *>PyMem_Calloc(self.batch.count + 1, sizeof(uint32_t))
         self.batch.at_zero = <c_bool *>PyMem_Calloc(self.batch.count + 1, sizeof(c_bool))
-        if self.keys == NULL or self.samples == NULL or self.batch.values == NULL or self.batch.at_zero == NULL:
+        if self.keys == NULL or self.samples == NULL:
+            raise MemoryError
+        if self.batch.values == NULL or self.batch.at_zero == NULL:
             raise MemoryError
         self.batch.ids, self.batch.samples = self.keys, self.samples
 
@@ -37,22 +38,25 @@ cdef class Batch:
         cdef list values = list_of(samples, "samples", "int")
         cdef size_t i
         if <size_t>len(values) != self.batch.count:
-            raise ValueError(f"samples must be as many as ids: {len(values)} for {self.batch.count}")
+            raise ValueError(
+                f"samples must have one item for each id, but there are {len(values)} samples "
+                f"and {self.batch.count} ids")
         for i in range(self.batch.count):
             if not is_plain_sample(PyList_GET_ITEM(values, i), &self.samples[i]):
                 self.samples[i] = convert_sample(values[i], f"samples[{i}]")
         return 0
 
     cdef list result(self, reg_status status):
-        """The new values, or the exception that says how far it got."""
+        """The new values, or the exception that says how many increments were applied."""
         if status == REG_NOT_FOUND:
             raise BackendNotFoundError(self.ids[self.batch.unknown])
         if status == REG_OVERFLOW:
-            raise OverflowError(f"{_at_limit(self.ids[self.batch.applied])}; {self.batch.applied} of {self.batch.count} "
-                                "increments before it were applied")
+            raise OverflowError(
+                f"{_at_limit(self.ids[self.batch.applied])}; the {self.batch.applied} increments "
+                f"before it were applied, of {self.batch.count}")
         check(status, None)
         cdef list values = PyList_New(self.batch.count)
-        cdef object value  # a Python one, of which the list takes the reference
+        cdef object value  # a Python object: the list takes over a reference to it
         cdef size_t i
         for i in range(self.batch.count):
             value = self.batch.values[i]
@@ -61,15 +65,37 @@ cdef class Batch:
         return values
 
 
-cdef list list_of(values, str argument, str kind):
-    """A new list of what an iterable of `kind` gives."""
-    return list(values) if type(values) is list or type(values) is tuple else _checks.items(values, argument, kind)
+cdef list increment_many(reg_registry *reg, ids):
+    """`RegistryCore.increment_pending_many`."""
+    cdef Batch batch = Batch(ids)
+    cdef reg_status status
+    batch.find_keys()
+    with nogil:
+        status = reg_increment_pending_many(reg, &batch.batch)
+    return batch.result(status)
 
 
-cdef list texts_of(ids):
-    cdef list texts = list_of(ids, "ids", "str")
-    cdef Py_ssize_t i
-    for i in range(len(texts)):
-        if not PyUnicode_CheckExact(PyList_GET_ITEM(texts, i)):
-            texts[i] = exact_text(texts[i], f"ids[{i}]")
-    return texts
+cdef list decrement_many(reg_registry *reg, ids):
+    """`RegistryCore.decrement_pending_many`."""
+    cdef Batch batch = Batch(ids)
+    cdef reg_status status
+    cdef size_t i
+    batch.find_keys()
+    with nogil:
+        status = reg_decrement_pending_many(reg, &batch.batch)
+    values = batch.result(status)
+    for i in range(batch.batch.count):
+        if batch.batch.at_zero[i]:
+            warn_at_zero(batch.ids[i])
+    return values
+
+
+cdef list update_many(reg_registry *reg, ids, samples):
+    """`RegistryCore.update_latency_many`."""
+    cdef Batch batch = Batch(ids)
+    cdef reg_status status
+    batch.take_samples(samples)
+    batch.find_keys()
+    with nogil:
+        status = reg_update_latency_many(reg, &batch.batch)
+    return batch.result(status)

@@ -19,10 +19,30 @@ def bind(
     view: type[BackendView],
     status_members: tuple[BackendStatus, ...],
     /,
-) -> None: ...
-def is_bound() -> bool: ...
-def immortalize(*singletons: object) -> None: ...
-def specialize_methods(cls: type[RegistryCore], /) -> None: ...
+) -> None:
+    """Binds the core to the dataclasses. Called once, while the package is imported.
+
+    `status_members` are the members of `BackendStatus` in the core's order: healthy, unhealthy,
+    unknown, draining. `view` gets a property for each field of `backend`. A second call raises
+    ImportError and changes nothing.
+    """
+
+def is_bound() -> bool:
+    """Whether `bind` was called; see `registry._single_import`."""
+
+def immortalize(*singletons: object) -> None:
+    """Stops the reference counting of objects that all views and choices share.
+
+    Threads would contend for their reference counts.
+    """
+
+def specialize_methods(cls: type[RegistryCore], /) -> None:
+    """Gives `cls`, a subclass of RegistryCore, its own copies of RegistryCore's methods.
+
+    CPython calls a method of C straight from the bytecode only if the instance's own class
+    defines it. A call of an inherited method costs 15 ns more.
+    """
+
 def new_view(
     cls: type[_View],
     definition: Backend,
@@ -33,46 +53,67 @@ def new_view(
     total_requests: int,
     avg_latency_ms: int,
     /,
-) -> _View: ...
+) -> _View:
+    """Makes a view from arguments that `BackendView` has checked; the check time is aware."""
 
 @disjoint_base
 class ViewBase:
-    """What `BackendView`, which declares the fields, is made of. Never changes."""
+    """The base of `BackendView`: a definition, and the state of one backend at one instant.
+
+    A view never changes. This class has the properties for the state; `bind` adds one property
+    for each field of the definition.
+
+    The registry keeps the objects of its views alive with a reservation. A view that was made
+    in Python holds references to them instead.
+    """
 
 @final
 class Refusal:
-    """What a refusal tells, until somebody asks for it."""
+    """The obstacle of each candidate of a refused request.
+
+    The texts are made on request. Until then the core keeps the definitions alive.
+    """
 
     def __len__(self) -> int: ...
     def first(self, count: int, /) -> dict[str, str]:
-        """The reasons of so many, by backend id."""
+        """The reasons of the first `count` candidates, by backend id. O(count)."""
 
 def seed_random(seed: int, /) -> None:
-    """The calling thread's choices at random repeat from here. For tests."""
+    """Seeds the random choices of the calling thread, so that they repeat. For tests."""
 
 @final
 class Lease:
-    """One request in flight on one backend, from `Registry.acquire` until it is released. Thread safety: atomic.
+    """One request in flight on one backend, from `Registry.acquire` until it is released.
 
-    It is a context manager, synchronous and asynchronous: leaving the block releases it, as failed where an
-    exception leaves it. One
-    that is collected unreleased is released then, as failed, with a ResourceWarning. It belongs to one registration: when
-    the backend is removed and added again, releasing an old lease leaves the new registration untouched.
+    A lease is a context manager for both `with` and `async with`. Leaving the block releases it;
+    if an exception leaves the block, the request counts as failed. A lease that is garbage
+    collected before its release is released then, as failed, with a ResourceWarning.
+
+    A lease belongs to one registration. If the backend is removed and added again, releasing an
+    old lease does not change the counters of the new registration.
+
+    Thread safety: atomic.
     """
 
     @property
     def backend(self) -> Backend:
-        """The definition, as it is now; once it is removed, as it was last."""
+        """The current definition of the backend; after its removal, its last one. O(1)."""
     @property
     def model_id(self) -> str:
-        """The model that it was acquired for."""
+        """The model id that `acquire` was called with."""
     @property
     def active(self) -> bool:
-        """Whether it has not been released yet."""
+        """True until the lease is released."""
     def release(self, latency_ms: int | None = None, *, failed: bool = False) -> bool:
-        """Ends the request: one less in flight, one more in total, and, unless `failed`, the average fed with
-        `latency_ms` (0 to 2**32-1),
-        or with the time since the lease was acquired. True the first time; afterwards False, and nothing happens."""
+        """Ends the request and returns True. A second call returns False and changes nothing.
+
+        It subtracts 1 from the requests in flight and adds 1 to the total. Unless `failed`, it
+        also updates the average latency with `latency_ms`, in milliseconds, 0 to 2**32-1; by
+        default with the time since `acquire`.
+
+        Never blocks; O(1). Thread safety: atomic. Raises TypeError or ValueError for a bad
+        argument; the lease is then not released.
+        """
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -92,48 +133,94 @@ class Lease:
 
 @disjoint_base
 class RegistryCore:
-    """The registry's hot operations, straight from C, and the primitives of the cold ones (see `registry.Registry`)."""
+    """The base of `registry.Registry`: its methods in C."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     def get_backend(self, backend_id: str, /) -> BackendView | None:
-        """The backend with this id as it is now, or None. Never waits; expected O(1)."""
+        """The current view of the backend with this id, or None.
+
+        Never blocks; expected O(1). Thread safety: atomic. Raises TypeError if the id is not a str.
+        """
     def get_all_backends(self) -> list[BackendView]:
-        """All backends in registration order, as of one instant (the counters as they are passed). O(backends)."""
+        """Views of all backends, in registration order, as of one instant.
+
+        Counters are read one by one. Never blocks; O(backends), with the GIL released. Thread
+        safety: atomic.
+        """
     def get_healthy_backends(self) -> list[BackendView]:
-        """The backends with status HEALTHY in registration order, as of one instant. O(backends)."""
+        """Views of the backends with status HEALTHY, in registration order, as of one instant.
+
+        Counters are read one by one. Never blocks; O(backends), with the GIL released. Thread
+        safety: atomic.
+        """
     def get_backends_for_model(self, model_id: str, /) -> list[BackendView]:
-        """The backends that serve this model, of any status, in registration order, as of one instant. O(those)."""
+        """Views of the backends that serve a model, in registration order, as of one instant.
+
+        Includes backends of any status; [] if there are none. Counters are read one by one. Never
+        blocks; O(backends of the model), with the GIL released. Thread safety: atomic. Raises
+        TypeError if the id is not a str.
+        """
     def find_by_mdns_instance(self, instance: str, /) -> str | None:
-        """The id of the backend with this mDNS instance, or None. Never waits; expected O(1)."""
+        """The id of the backend with this mDNS instance, or None.
+
+        Never blocks; expected O(1). Thread safety: atomic. Raises TypeError if the instance is not
+        a str.
+        """
     def backend_count(self) -> int:
-        """How many backends are registered. Never waits; O(1)."""
+        """The number of registered backends. Never blocks; O(1). Thread safety: atomic."""
     def model_count(self) -> int:
-        """How many distinct model ids the backends serve. Never waits; O(1)."""
+        """The number of distinct model ids. Never blocks; O(1). Thread safety: atomic."""
     def __bool__(self) -> Literal[True]: ...
     def __len__(self) -> int: ...
     def __contains__(self, backend_id: object, /) -> bool: ...
     def __iter__(self) -> Iterator[str]: ...
     def increment_pending(self, backend_id: str, /) -> int:
-        """One more request in flight; returns how many there are now. Never waits; expected O(1).
+        """Adds 1 to the requests in flight of a backend. Returns the new value.
 
-        Raises `BackendNotFoundError`, `OverflowError` at 2**32-1."""
+        Never blocks; expected O(1). Thread safety: atomic. Raises BackendNotFoundError; TypeError
+        if the id is not a str; OverflowError at the limit, 2**32-1, where the counter stays.
+        """
     def decrement_pending(self, backend_id: str, /) -> int:
-        """One request less in flight; returns how many there are now. At 0 it stays 0 and logs a warning.
+        """Subtracts 1 from the requests in flight of a backend. Returns the new value.
 
-        Raises `BackendNotFoundError`. Never waits; expected O(1)."""
+        At 0 the counter stays 0, and a warning is logged. Never blocks; expected O(1). Thread
+        safety: atomic. Raises BackendNotFoundError; TypeError if the id is not a str.
+        """
     def increment_total_requests(self, backend_id: str, /) -> int:
-        """One more request in total; returns how many there were. Raises `BackendNotFoundError`. Never waits; O(1)."""
-    def update_latency(self, backend_id: str, latency_ms: int, /) -> int:
-        """Feeds the average with one sample in ms, 0 to 2**32-1; returns the new average in ms.
+        """Adds 1 to the total of requests of a backend. Returns the new value, a uint64.
 
-        Raises `BackendNotFoundError`; `TypeError` or `ValueError` for a bad sample. Never waits; expected O(1)."""
+        Never blocks; expected O(1). Thread safety: atomic. Raises BackendNotFoundError; TypeError
+        if the id is not a str.
+        """
+    def update_latency(self, backend_id: str, latency_ms: int, /) -> int:
+        """Updates the average latency with a sample in ms, 0 to 2**32-1. Returns the new average.
+
+        The average is an exponential moving average with weight 1/5, in integers: (sample + 4 *
+        old) // 5. The first sample sets it. Never blocks; expected O(1). Thread safety: atomic.
+        Raises BackendNotFoundError; TypeError or ValueError for a bad sample; TypeError if the id
+        is not a str.
+        """
     def increment_pending_many(self, ids: Iterable[str], /) -> list[int]:
-        """`increment_pending` for each id, in order, with the GIL released; returns the new values. O(ids)."""
+        """Calls `increment_pending` for each id, in order. Returns the new values.
+
+        All ids are checked first: if one is bad or unknown, nothing is counted. Raises the errors
+        of `increment_pending`; OverflowError says how many increments were applied. O(ids), with
+        the GIL released. Thread safety: each increment is atomic, the batch is not.
+        """
     def decrement_pending_many(self, ids: Iterable[str], /) -> list[int]:
-        """`decrement_pending` for each id, in order, with the GIL released; returns the new values. O(ids)."""
+        """Calls `decrement_pending` for each id, in order. Returns the new values.
+
+        All ids are checked first: if one is bad or unknown, nothing is counted. Raises the errors
+        of `decrement_pending`. O(ids), with the GIL released. Thread safety: each decrement is
+        atomic, the batch is not.
+        """
     def update_latency_many(self, ids: Iterable[str], samples: Iterable[int], /) -> list[int]:
-        """`update_latency` for each id and sample (ms), in order, with the GIL released; returns the new
-        averages. O(ids)."""
+        """Calls `update_latency` for each id and its sample, in order. Returns the new averages.
+
+        All arguments are checked first: if one is bad, or an id is unknown, no average changes.
+        Raises the errors of `update_latency`; ValueError unless there is one sample for each id.
+        O(ids), with the GIL released. Thread safety: each update is atomic, the batch is not.
+        """
     def acquire(
         self,
         model_id: str,
@@ -144,14 +231,22 @@ class RegistryCore:
         exclude: Iterable[str] = (),
         allow_unknown: bool = False,
     ) -> Lease:
-        """Chooses a backend that serves the model, and counts one request in flight on it, in one step; returns
-        the `Lease`.
+        """Chooses a backend for a model and counts one request in flight on it, in one atomic step.
 
-        Only HEALTHY backends are chosen (UNKNOWN ones too with `allow_unknown`), none that is at its
-        `max_pending`, none whose id is
-        in `exclude`, none whose entry for the model lacks what the `Requirements` ask. Raises
-        `NoBackendAvailableError` where none
-        is left. Lock-free; ROUND_ROBIN waits for other round robins. Cost as `Policy` says."""
+        Returns the `Lease`. A backend qualifies if it serves the model, its status is HEALTHY (or
+        UNKNOWN, with `allow_unknown`), it has fewer than `max_pending` requests in flight, its id
+        is not in `exclude`, and its entry for the model meets `require`, a `Requirements`.
+        `policy`, a `Policy` or its value, chooses among those.
+
+        Raises NoBackendAvailableError if no backend qualifies, with the reason for each, as of one
+        instant; TypeError or ValueError for a bad argument.
+
+        Lock-free. After many attempts that other threads disturb, one pass over the backends
+        decides while it holds the writer lock: then the choice is the best that this pass saw, and
+        a refused backend was full when the pass read it. ROUND_ROBIN takes a lock that only
+        ROUND_ROBIN uses. For the cost see `Policy`; a long choice releases the GIL. Thread safety:
+        atomic.
+        """
     def select(
         self,
         model_id: str,
@@ -162,8 +257,11 @@ class RegistryCore:
         exclude: Iterable[str] = (),
         allow_unknown: bool = False,
     ) -> Backend:
-        """The `Backend` that `acquire` would choose, without the count; whatever takes turns moves on. All else
-        as `acquire`."""
+        """The `Backend` that `acquire` would choose, without counting a request.
+
+        The order of turns and ties advances as with `acquire`. Arguments, errors, cost and thread
+        safety are those of `acquire`; the GIL is always released.
+        """
     def explain(
         self,
         model_id: str,
@@ -174,9 +272,15 @@ class RegistryCore:
         exclude: Iterable[str] = (),
         allow_unknown: bool = False,
     ) -> list[Candidate]:
-        """Every backend of the model as `acquire` sees it now: the next choice first, then those that would
-        follow, then those that
-        can't be chosen, with the reason. [] where no backend lists the model. O(backends of the model * log of it)."""
+        """How `acquire` ranks the backends of a model now, as a list of `Candidate`.
+
+        First come the backends that qualify, in the order in which they would be chosen; then the
+        others, with the reason. [] if no backend lists the model. Nothing is chosen or counted.
+
+        As of one instant; counters are read one by one. O(n log n) for n backends of the model,
+        with the GIL released. Thread safety: atomic. Raises TypeError or ValueError for a bad
+        argument.
+        """
     def _add(self, definition: Backend, url: str, instance: str | None, /) -> None: ...
     def _read(self, backend_id: str, /) -> tuple[Backend, int]: ...
     def _redefine(

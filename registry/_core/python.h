@@ -1,4 +1,5 @@
-/* What the binding needs of CPython beyond Cython's own declarations; every difference between free-threaded and GIL builds is here. */
+/* Helpers of the binding that use CPython's C API beyond Cython's declarations. All differences
+ * between free-threaded builds and builds with a GIL are in this file. */
 #ifndef REGISTRY_PYTHON_H
 #define REGISTRY_PYTHON_H
 
@@ -8,8 +9,8 @@
 
 #include "base/types.h"
 
-/* An object that all threads call methods on: count its references lazily, or its counter is what they queue for.
- * Where there is a GIL, it serializes them anyway. */
+/* Defers the reference counting of an object on which all threads call methods. Otherwise they
+ * would contend for its reference count. With a GIL they can't. */
 static inline void share_between_threads(PyObject *object) {
 #ifdef Py_GIL_DISABLED
     PyUnstable_Object_EnableDeferredRefcount(object);
@@ -18,12 +19,12 @@ static inline void share_between_threads(PyObject *object) {
 #endif
 }
 
-/* An object that lives as long as the process, and that all threads take references to: its references are not counted any more. The
- * interpreter does the same where a thread has more references to an object of its own than it can count. */
+/* Stops the reference counting of an object that lives as long as the process and that all threads
+ * take references to. CPython itself does this when a thread's local count overflows. */
 static inline void make_immortal(PyObject *object) {
 #ifdef Py_GIL_DISABLED
     if (!_Py_IsOwnedByCurrentThread(object))
-        return; /* then the count would be a wrong one; it only stays slower */
+        return; /* the count set below would be wrong; the object only stays slower */
     if (PyObject_IS_GC(object)) PyObject_GC_UnTrack(object);
     Py_SET_REFCNT(object, PY_SSIZE_T_MAX);
 #else
@@ -31,7 +32,7 @@ static inline void make_immortal(PyObject *object) {
 #endif
 }
 
-/* A str caches its hash, which another thread may be storing at this moment: always the same value. */
+/* The cached hash of a str, or -1. Another thread may be storing it, but always the same value. */
 static inline Py_hash_t cached_hash(PyObject *text) {
 #ifdef Py_GIL_DISABLED
     return __atomic_load_n(&((PyASCIIObject *)text)->hash, __ATOMIC_RELAXED);
@@ -40,7 +41,8 @@ static inline Py_hash_t cached_hash(PyObject *text) {
 #endif
 }
 
-/* The key of an exact str; it borrows the text's own bytes. -1 with UnicodeEncodeError where it holds a lone surrogate. */
+/* Stores the key of an exact str. The key points into the text's own bytes. Returns -1 and sets
+ * UnicodeEncodeError if the text has a lone surrogate. */
 static inline int key_of(PyObject *text, reg_key *key) {
     Py_ssize_t length;
     if (PyUnicode_IS_COMPACT_ASCII(text)) {
@@ -56,7 +58,8 @@ static inline int key_of(PyObject *text, reg_key *key) {
     return 0;
 }
 
-/* The member behind one slot of a slotted class; NULL with TypeError where it is none. The class keeps it alive. */
+/* The member definition of a slot of `type`, which the class keeps alive. NULL with TypeError if
+ * `name` is not a slot. */
 static inline PyMemberDef *slot_of(PyObject *type, PyObject *name) {
     PyObject *descriptor = PyObject_GetAttr(type, name);
     if (descriptor == NULL) return NULL;
@@ -69,18 +72,18 @@ static inline PyMemberDef *slot_of(PyObject *type, PyObject *name) {
     return member;
 }
 
-/* A new reference to what the slot holds. Safe against a concurrent store. */
+/* A new reference to the value of a slot. Safe against a concurrent store. */
 static inline PyObject *slot_get(PyObject *object, PyMemberDef *slot) {
     return PyMember_GetOne((const char *)object, slot);
 }
 
-/* Fills an empty slot of an object that no other thread knows yet; takes over the reference. */
+/* Fills an empty slot of an object that no other thread can reach. Takes over the reference. */
 static inline void slot_fill(PyObject *object, PyMemberDef *slot, PyObject *value) {
     *(PyObject **)((char *)object + slot->offset) = value;
 }
 
-/* A read-only property of `type`, named like a slot of another class; `get` is given the slot.
- * The definition is never freed: the type keeps a pointer to it. */
+/* A read-only property of `type`, with the name of a slot of another class. `get` receives the
+ * slot. The PyGetSetDef is never freed, because the type keeps a pointer to it. */
 static inline PyObject *property_for(PyTypeObject *type, PyMemberDef *slot, getter get) {
     PyGetSetDef *property = PyMem_Calloc(1, sizeof *property);
     if (property == NULL) return PyErr_NoMemory();
@@ -90,42 +93,44 @@ static inline PyObject *property_for(PyTypeObject *type, PyMemberDef *slot, gett
     return PyDescr_NewGetSet(type, property);
 }
 
-/* An object without its fields. */
+/* A new object with empty slots. */
 static inline PyObject *allocate(PyTypeObject *type) { return type->tp_alloc(type, 0); }
 
-/* The same where the collector need not see it: what is put into it cannot form a cycle. */
+/* The same, hidden from the garbage collector. Only for objects that can't be part of a cycle. */
 static inline PyObject *allocate_untracked(PyTypeObject *type) {
     PyObject *object = allocate(type);
     if (object != NULL && PyType_IS_GC(type)) PyObject_GC_UnTrack(object);
     return object;
 }
 
-/* The method descriptor of a base class, made again for `type`; NULL without an exception where it is none. The interpreter calls a
- * method straight from its bytecode only on an instance of exactly the class that the descriptor belongs to. */
+/* A copy for `type` of a method descriptor of its base class; NULL without an exception if
+ * `descriptor` is something else. The interpreter calls a C method straight from its bytecode only
+ * on instances of exactly the class that the descriptor belongs to. */
 static inline PyObject *method_for(PyObject *descriptor, PyTypeObject *type) {
     if (!Py_IS_TYPE(descriptor, &PyMethodDescr_Type)) return NULL;
     return PyDescr_NewMethod(type, ((PyMethodDescrObject *)descriptor)->d_method);
 }
 
-/* ---- acquire, called without a reference to anything ---- */
+/* ---- acquire, called with borrowed arguments ---- */
 
-/* The function that Cython makes of a method with keywords takes a reference to each argument and each default. The one below stands in front
- * of it, hands borrowed ones on, and leaves to it what is unusual. */
+/* Cython's wrapper of a method with keywords takes a reference to each argument and each default,
+ * and threads contend for the reference counts. `acquire_borrowing` comes before that wrapper: it
+ * passes borrowed references in the usual case and calls the wrapper in every other. */
 typedef PyObject *(*keyword_function)(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
                                       PyObject *names);
 
 static struct {
-    keyword_function usual; /* Cython's */
+    keyword_function wrapper; /* Cython's */
     PyObject *(*choose)(PyObject *self, PyObject *model_id, PyObject *policy, PyObject *require,
                         PyObject *exclude, PyObject *allow_unknown);
-    PyObject *names;            /* of the keywords, interned, in that order */
+    PyObject *names;            /* of the keywords, interned, in the order of the enum below */
     PyObject *policy, *exclude; /* defaults */
     PyMethodDef definition;
 } acquiring;
 
 enum { POLICY, REQUIRE, EXCLUDE, ALLOW_UNKNOWN, KEYWORDS };
 
-/* Puts the keyword arguments where their names stand in `acquiring.names`. False where one is not known. */
+/* Stores each keyword argument at the index of its name. False if a name is unknown. */
 static inline int sort_keywords(PyObject *const *values, PyObject *names, PyObject **given) {
     Py_ssize_t count = names == NULL ? 0 : PyTuple_GET_SIZE(names);
     for (Py_ssize_t i = 0; i < count; i++) {
@@ -138,7 +143,8 @@ static inline int sort_keywords(PyObject *const *values, PyObject *names, PyObje
     return 1;
 }
 
-/* Whether no foreign code runs in the call that could take away what is borrowed: not to iterate, to compare, or to tell what is wrong. */
+/* Whether the call runs no foreign code, which could drop the last reference to a borrowed
+ * argument: none to iterate over `exclude`, to compare a policy, or to describe a bad argument. */
 static inline int is_plain(PyObject *model_id, PyObject *const *given) {
     int is_policy =
         Py_IS_TYPE(given[POLICY], Py_TYPE(acquiring.policy)) || PyUnicode_CheckExact(given[POLICY]);
@@ -150,21 +156,21 @@ static inline PyObject *acquire_borrowing(PyObject *self, PyObject *const *argum
                                           Py_ssize_t count, PyObject *names) {
     PyObject *given[KEYWORDS] = {acquiring.policy, Py_None, acquiring.exclude, Py_False};
     if (count != 1 || !sort_keywords(arguments + 1, names, given) || !is_plain(arguments[0], given))
-        return acquiring.usual(self, arguments, count, names);
+        return acquiring.wrapper(self, arguments, count, names);
     return acquiring.choose(self, arguments[0], given[POLICY], given[REQUIRE], given[EXCLUDE],
                             given[ALLOW_UNKNOWN]);
 }
 
-/* Cython's method of the base class, made again for `type` with this function. The references given here are kept. */
+/* A copy of Cython's `acquire` for `type`, with `acquire_borrowing` before it. The references that
+ * it takes here are kept for the life of the process. */
 static inline PyObject *acquire_for(PyObject *descriptor, PyTypeObject *type, PyObject *names,
                                     PyObject *policy,
                                     PyObject *(*choose)(PyObject *, PyObject *, PyObject *,
                                                         PyObject *, PyObject *, PyObject *)) {
     acquiring.definition = *((PyMethodDescrObject *)descriptor)->d_method;
-    if (acquiring.definition.ml_flags !=
-        (METH_FASTCALL | METH_KEYWORDS)) /* it is called otherwise */
+    if (acquiring.definition.ml_flags != (METH_FASTCALL | METH_KEYWORDS)) /* not our signature */
         return PyDescr_NewMethod(type, ((PyMethodDescrObject *)descriptor)->d_method);
-    acquiring.usual = (keyword_function)(void (*)(void))acquiring.definition.ml_meth;
+    acquiring.wrapper = (keyword_function)(void (*)(void))acquiring.definition.ml_meth;
     acquiring.definition.ml_meth = (PyCFunction)(void (*)(void))acquire_borrowing;
     acquiring.choose = choose;
     acquiring.names = Py_NewRef(names);
@@ -173,7 +179,7 @@ static inline PyObject *acquire_for(PyObject *descriptor, PyTypeObject *type, Py
     return PyDescr_NewMethod(type, &acquiring.definition);
 }
 
-/* Microseconds since 1970, UTC. */
+/* Microseconds since 1970-01-01 00:00 UTC. */
 static inline int64_t now_microseconds(void) {
     struct timespec now;
     timespec_get(&now, TIME_UTC);

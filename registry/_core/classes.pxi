@@ -1,0 +1,111 @@
+# The Python classes that the binding works with: `Backend`, `Model` and `BackendView`, made known
+# once by `bind`; and the methods of `Registry`.
+
+# The slots of `Backend`. The binding reads some by name and copies all of them.
+cdef struct BackendSlots:
+    PyMemberDef *id
+    PyMemberDef *name
+    PyMemberDef *url
+    PyMemberDef *models
+    PyMemberDef *metadata
+    PyMemberDef *priority
+    PyMemberDef *max_pending
+    PyMemberDef *weight
+    PyMemberDef **all  # every field, in the order of the dataclass
+    size_t count
+
+cdef struct ModelSlots:
+    PyMemberDef *id
+    PyMemberDef *name
+    PyMemberDef *context_length
+    PyMemberDef *supports_vision
+    PyMemberDef *supports_tools
+    PyMemberDef *supports_json_mode
+    PyMemberDef *max_output_tokens
+
+cdef BackendSlots backend_slots
+cdef ModelSlots model_slots
+cdef type backend_class, model_class, view_class
+cdef tuple statuses
+
+
+def bind(type backend, type model, type view, tuple status_members, /):
+    """Binds the core to the dataclasses. Called once, while the package is imported.
+
+    `status_members` are the members of `BackendStatus` in the core's order: healthy, unhealthy,
+    unknown, draining. `view` gets a property for each field of `backend`. A second call raises
+    ImportError and changes nothing.
+    """
+    global backend_slots, model_slots, backend_class, model_class, view_class, statuses
+    if is_bound():
+        raise _single_import.second_import_error()
+    cdef tuple names = tuple(backend.__dataclass_fields__)
+    # The array and the properties are never freed: like the classes, they live as long as the
+    # process.
+    cdef PyMemberDef **slots = <PyMemberDef **>PyMem_Calloc(len(names), sizeof(PyMemberDef *))
+    if slots == NULL:
+        raise MemoryError
+    for i, name in enumerate(names):
+        slots[i] = slot_of(backend, name)
+        setattr(view, name, property_for(<PyTypeObject *>view, slots[i], field_of_view))
+    backend_slots = BackendSlots(
+        slot_of(backend, "id"),
+        slot_of(backend, "name"),
+        slot_of(backend, "url"),
+        slot_of(backend, "models"),
+        slot_of(backend, "metadata"),
+        slot_of(backend, "priority"),
+        slot_of(backend, "max_pending"),
+        slot_of(backend, "weight"),
+        slots,
+        len(names),
+    )
+    model_slots = ModelSlots(
+        slot_of(model, "id"),
+        slot_of(model, "name"),
+        slot_of(model, "context_length"),
+        slot_of(model, "supports_vision"),
+        slot_of(model, "supports_tools"),
+        slot_of(model, "supports_json_mode"),
+        slot_of(model, "max_output_tokens"),
+    )
+    backend_class, model_class, view_class, statuses = backend, model, view, status_members
+
+
+def is_bound():
+    """Whether `bind` was called; see `registry._single_import`."""
+    return backend_class is not None
+
+
+def immortalize(*singletons):
+    """Stops the reference counting of objects that all views and choices share.
+
+    Threads would contend for their reference counts.
+    """
+    for singleton in singletons:
+        make_immortal(singleton)
+
+
+def specialize_methods(cls, /):
+    """Gives `cls`, a subclass of RegistryCore, its own copies of RegistryCore's methods.
+
+    CPython calls a method of C straight from the bytecode only if the instance's own class
+    defines it. A call of an inherited method costs 15 ns more.
+    """
+    cdef PyObject *method
+    if not issubclass(cls, RegistryCore):
+        raise TypeError(f"cls must be a subclass of RegistryCore, not {cls.__name__}")
+    for name, descriptor in RegistryCore.__dict__.items():
+        if name in cls.__dict__ or name.startswith("__"):
+            continue
+        method = method_for(descriptor, <PyTypeObject *>cls)
+        if method != NULL:
+            setattr(cls, name, <object>method)
+            Py_DECREF(<object>method)
+    cls.acquire = acquire_for(
+        RegistryCore.__dict__["acquire"],
+        <PyTypeObject *>cls,
+        ("policy", "require", "exclude", "allow_unknown"),
+        LEAST_PENDING,
+        acquire_lease,
+    )

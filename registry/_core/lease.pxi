@@ -1,0 +1,122 @@
+# Leases: what `acquire` returns.
+
+# A lease copies a model id of up to so many UTF-8 bytes. A reference to the str would be another
+# contended reference count.
+cdef enum:
+    SHORT_ID = 47
+
+@cython.final
+@cython.no_gc
+cdef class Lease:
+    """Lease()\n--\n
+    One request in flight on one backend, from `Registry.acquire` until it is released.
+
+    A lease is a context manager for both `with` and `async with`. Leaving the block releases it;
+    if an exception leaves the block, the request counts as failed. A lease that is garbage
+    collected before its release is released then, as failed, with a ResourceWarning.
+
+    A lease belongs to one registration. If the backend is removed and added again, releasing an
+    old lease does not change the counters of the new registration.
+
+    Thread safety: atomic.
+    """
+
+    cdef reg_lease lease
+    cdef size_t id_length
+    cdef char id_bytes[SHORT_ID]
+    cdef str long_id
+
+    def __init__(self):
+        raise TypeError("leases come from Registry.acquire")
+
+    def __dealloc__(self):
+        reg_lease_drop(&self.lease, release_object)
+
+    def __del__(self):
+        if self.end(NULL, True):
+            warnings.warn(
+                f"lease of backend {self.backend.id!r} for model {self.model_id!r} was never "
+                "released: use it in a with block, or call release()",
+                ResourceWarning, source=self)
+
+    @property
+    def backend(self):
+        """The current definition of the backend; after its removal, its last one. O(1)."""
+        if self.lease.record == NULL:
+            raise ValueError("this lease has no backend: leases come from Registry.acquire")
+        cdef reg_reader *reader = begin_read()
+        cdef PyObject *definition = <PyObject *>reg_lease_definition(&self.lease)
+        Py_INCREF(<object>definition)
+        reg_read_end(reader)
+        try:
+            return <object>definition
+        finally:
+            Py_DECREF(<object>definition)
+
+    @property
+    def model_id(self):
+        """The model id that `acquire` was called with."""
+        if self.long_id is None:
+            return PyUnicode_DecodeUTF8(self.id_bytes, self.id_length, NULL)
+        return self.long_id
+
+    cdef void keep_id(self, model_id, const reg_key *key) noexcept:
+        if key.length <= sizeof(self.id_bytes):
+            memcpy(self.id_bytes, key.data, key.length)
+            self.id_length = key.length
+        else:
+            self.long_id = <str>model_id
+
+    @property
+    def active(self):
+        """True until the lease is released."""
+        return reg_lease_is_active(&self.lease)
+
+    def release(self, latency_ms=None, *, failed=False):
+        """Ends the request and returns True. A second call returns False and changes nothing.
+
+        It subtracts 1 from the requests in flight and adds 1 to the total. Unless `failed`, it
+        also updates the average latency with `latency_ms`, in milliseconds, 0 to 2**32-1; by
+        default with the time since `acquire`.
+
+        Never blocks; O(1). Thread safety: atomic. Raises TypeError or ValueError for a bad
+        argument; the lease is then not released.
+        """
+        cdef uint32_t sample
+        if failed is not False:
+            _checks.boolean(failed, "failed")
+        if latency_ms is None:
+            return self.end(NULL, failed is True)
+        sample = sample_of(latency_ms, "latency_ms")
+        return self.end(&sample, failed is True)
+
+    cdef bint end(self, const uint32_t *sample, bint failed) except -1:
+        cdef c_bool at_zero = False
+        if not reg_lease_release(&self.lease, sample, failed, &at_zero):
+            return False
+        if at_zero:
+            warn_at_zero(self.backend.id)
+        return True
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback, /):
+        self.end(NULL, kind is not None)
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, kind, error, traceback, /):
+        self.end(NULL, kind is not None)
+
+    def __reduce__(self):
+        raise TypeError(
+            "a Lease can't be copied, pickled or sent to another process: it is a request in "
+            "flight in this one. Send its backend or its model_id, and release it here")
+
+    def __repr__(self):
+        if self.lease.record == NULL:
+            return "<Lease: of no backend>"
+        state = "active" if self.active else "released"
+        return f"<Lease: {self.backend.id!r} for {self.model_id!r}, {state}>"

@@ -1,0 +1,93 @@
+# Reasons: why a backend can't be chosen, for `explain` and for NoBackendAvailableError.
+
+# By the core's number. None: REG_ELIGIBLE, and REG_SHORT_CONTEXT, whose text has numbers in it.
+cdef tuple reasons = (None, "excluded", "unhealthy", "draining", "unknown", "no vision", "no tools",
+                      "no json mode", None, "full")
+
+
+cdef object reason_text(uint8_t reason, uint32_t context_length, uint32_t min_context):
+    if reason == REG_SHORT_CONTEXT:
+        return f"context {context_length} < {min_context}"
+    return reasons[reason]
+
+
+# ---- explanations
+
+cdef object candidate_from(const reg_candidate *candidate, const reg_request *request, size_t i):
+    return Candidate(
+        slot_get(<object>candidate.definition, backend_slots.id),
+        reason_text(candidate.reason, candidate.context_length, request.min_context),
+        i + 1 if candidate.reason == REG_ELIGIBLE else None,
+        candidate.pending,
+        candidate.latency,
+        candidate.weight,
+        candidate.priority,
+    )
+
+
+cdef list candidates_of(reg_registry *reg, reg_request *request):
+    """The `Candidate`s of a request, in the core's order."""
+    cdef reg_candidates found
+    cdef reg_status status
+    cdef size_t i
+    cdef reg_reader *reader = begin_read()
+    with nogil:
+        status = reg_explain(reg, request, &found)
+    for i in range(found.count):
+        Py_INCREF(<object>found.items[i].definition)
+    reg_read_end(reader)
+    check(status, None)
+    try:
+        return [candidate_from(&found.items[i], request, i) for i in range(found.count)]
+    finally:
+        for i in range(found.count):
+            Py_DECREF(<object>found.items[i].definition)
+        reg_candidates_free(&found)
+
+
+# ---- refusals
+
+@cython.final
+cdef class Refusal:
+    """The obstacle of each candidate of a refused request.
+
+    The texts are made on request. Until then the core keeps the definitions alive.
+    """
+
+    cdef reg_refusal refusal
+    cdef uint32_t min_context
+
+    def __dealloc__(self):
+        reg_refusal_drop(&self.refusal, release_object)
+
+    def __len__(self):
+        return self.refusal.count
+
+    def first(self, size_t count, /):
+        """The reasons of the first `count` candidates, by backend id. O(count)."""
+        cdef const reg_obstacle *it
+        cdef size_t i
+        found = {}
+        for i in range(min(count, self.refusal.count)):
+            it = &self.refusal.items[i]
+            backend_id = slot_get(<object>it.definition, backend_slots.id)
+            # The fields of a frozen dataclass can be forced to hold anything.
+            if type(backend_id) is not str:
+                backend_id = repr(backend_id)
+            found[backend_id] = reason_text(it.reason, it.context_length, self.min_context)
+        return found
+
+
+cdef int raise_refusal(reg_refusal *refusal, const reg_request *request, model_id) except -1:
+    """Raises NoBackendAvailableError, which becomes the owner of the refusal."""
+    cdef Refusal owner
+    try:
+        owner = Refusal.__new__(Refusal)
+    except BaseException:
+        reg_refusal_drop(refusal, release_object)
+        raise
+    owner.refusal = refusal[0]
+    owner.min_context = request.min_context
+    error = NoBackendAvailableError(model_id)
+    error._refusal = owner
+    raise error

@@ -1,0 +1,305 @@
+# RegistryCore: the methods of `Registry` that are called straight from C, and the primitives on
+# which `Registry` writes its other methods. Hot methods have their body here; the body of every
+# other method is in the file of its subject.
+
+cdef class RegistryCore:
+    """The base of `registry.Registry`: its methods in C."""
+
+    cdef reg_registry *reg
+    cdef object __weakref__
+
+    def __cinit__(self):
+        self.reg = reg_new()
+        if self.reg == NULL:
+            raise MemoryError
+        share_between_threads(self)
+
+    def __dealloc__(self):
+        if self.reg != NULL:
+            reg_free(self.reg, release_object)
+
+    # ---- reading
+
+    def get_backend(self, backend_id, /):
+        """The current view of the backend with this id, or None.
+
+        Never blocks; expected O(1). Thread safety: atomic. Raises TypeError if the id is not a str.
+        """
+        cdef reg_key key
+        cdef reg_view view
+        if type(backend_id) is not str:
+            return self.get_backend(exact_text(backend_id, "backend_id"))
+        if not has_key(backend_id, &key):
+            return None
+        cdef ViewBase found = empty_view(<PyTypeObject *>view_class)  # not allowed during a read
+        cdef reg_kept *kept = NULL
+        cdef reg_reader *reader = begin_read()
+        cdef reg_status status = reg_get(self.reg, &key, &view)
+        if status == REG_OK:
+            kept = reg_read_keep(self.reg, reader, 1)
+        reg_read_end(reader)
+        if status != REG_OK:
+            return None
+        if kept == NULL:
+            raise MemoryError
+        fill_view(found, &view, kept)
+        return found
+
+    def get_all_backends(self):
+        """Views of all backends, in registration order, as of one instant.
+
+        Counters are read one by one. Never blocks; O(backends), with the GIL released. Thread
+        safety: atomic.
+        """
+        return query_all(self.reg, False)
+
+    def get_healthy_backends(self):
+        """Views of the backends with status HEALTHY, in registration order, as of one instant.
+
+        Counters are read one by one. Never blocks; O(backends), with the GIL released. Thread
+        safety: atomic.
+        """
+        return query_all(self.reg, True)
+
+    def get_backends_for_model(self, model_id, /):
+        """Views of the backends that serve a model, in registration order, as of one instant.
+
+        Includes backends of any status; [] if there are none. Counters are read one by one. Never
+        blocks; O(backends of the model), with the GIL released. Thread safety: atomic. Raises
+        TypeError if the id is not a str.
+        """
+        return query_model(self.reg, exact_text(model_id, "model_id"))
+
+    def find_by_mdns_instance(self, instance, /):
+        """The id of the backend with this mDNS instance, or None.
+
+        Never blocks; expected O(1). Thread safety: atomic. Raises TypeError if the instance is not
+        a str.
+        """
+        cdef reg_key key
+        instance = exact_text(instance, "instance")
+        if not has_key(instance, &key):
+            return None
+        cdef reg_reader *reader = begin_read()
+        cdef PyObject *definition = <PyObject *>reg_find_by_instance(self.reg, &key)
+        Py_XINCREF(definition)
+        reg_read_end(reader)
+        if definition == NULL:
+            return None
+        try:
+            return slot_get(<object>definition, backend_slots.id)
+        finally:
+            Py_DECREF(<object>definition)
+
+    def backend_count(self):
+        """The number of registered backends. Never blocks; O(1). Thread safety: atomic."""
+        return reg_backend_count(self.reg)
+
+    def model_count(self):
+        """The number of distinct model ids. Never blocks; O(1). Thread safety: atomic."""
+        return reg_model_count(self.reg)
+
+    def __bool__(self):
+        """True, even when the registry is empty: `registry or Registry()` keeps an empty one."""
+        return True
+
+    def __reduce__(self):
+        raise TypeError(
+            f"a {type(self).__name__} can't be copied, pickled or sent to another process: its "
+            "counters and leases belong to this one. Make one in each process, fork after it is "
+            "filled, or send ids or to_json()")
+
+    def __len__(self):
+        return reg_backend_count(self.reg)
+
+    def __contains__(self, backend_id):
+        cdef reg_key key
+        if not isinstance(backend_id, str):
+            return False
+        backend_id = exact_text(backend_id, "backend_id")
+        if not has_key(backend_id, &key):
+            return False
+        cdef reg_status status = reg_contains(self.reg, &key)
+        if status != REG_NOT_FOUND:
+            check(status, None)
+        return status == REG_OK
+
+    def __iter__(self):
+        return iter([view.id for view in self.get_all_backends()])
+
+    # ---- counting
+
+    def increment_pending(self, backend_id, /):
+        """Adds 1 to the requests in flight of a backend. Returns the new value.
+
+        Never blocks; expected O(1). Thread safety: atomic. Raises BackendNotFoundError; TypeError
+        if the id is not a str; OverflowError at the limit, 2**32-1, where the counter stays.
+        """
+        cdef reg_key key
+        cdef uint32_t value = 0
+        cdef reg_status status = REG_NOT_FOUND
+        if type(backend_id) is not str:
+            return self.increment_pending(exact_text(backend_id, "backend_id"))
+        if has_key(backend_id, &key):
+            status = reg_increment_pending(self.reg, &key, &value)
+        check(status, backend_id)
+        return value
+
+    def decrement_pending(self, backend_id, /):
+        """Subtracts 1 from the requests in flight of a backend. Returns the new value.
+
+        At 0 the counter stays 0, and a warning is logged. Never blocks; expected O(1). Thread
+        safety: atomic. Raises BackendNotFoundError; TypeError if the id is not a str.
+        """
+        cdef reg_key key
+        cdef uint32_t value = 0
+        cdef c_bool at_zero = False
+        cdef reg_status status = REG_NOT_FOUND
+        if type(backend_id) is not str:
+            return self.decrement_pending(exact_text(backend_id, "backend_id"))
+        if has_key(backend_id, &key):
+            status = reg_decrement_pending(self.reg, &key, &value, &at_zero)
+        check(status, backend_id)
+        if at_zero:
+            warn_at_zero(backend_id)
+        return value
+
+    def increment_total_requests(self, backend_id, /):
+        """Adds 1 to the total of requests of a backend. Returns the new value, a uint64.
+
+        Never blocks; expected O(1). Thread safety: atomic. Raises BackendNotFoundError; TypeError
+        if the id is not a str.
+        """
+        cdef reg_key key
+        cdef uint64_t value = 0
+        cdef reg_status status = REG_NOT_FOUND
+        if type(backend_id) is not str:
+            return self.increment_total_requests(exact_text(backend_id, "backend_id"))
+        if has_key(backend_id, &key):
+            status = reg_increment_total(self.reg, &key, &value)
+        check(status, backend_id)
+        return value
+
+    def update_latency(self, backend_id, latency_ms, /):
+        """Updates the average latency with a sample in ms, 0 to 2**32-1. Returns the new average.
+
+        The average is an exponential moving average with weight 1/5, in integers: (sample + 4 *
+        old) // 5. The first sample sets it. Never blocks; expected O(1). Thread safety: atomic.
+        Raises BackendNotFoundError; TypeError or ValueError for a bad sample; TypeError if the id
+        is not a str.
+        """
+        cdef reg_key key
+        cdef uint32_t average = 0
+        cdef uint32_t sample = sample_of(latency_ms, "latency_ms")
+        cdef reg_status status = REG_NOT_FOUND
+        if type(backend_id) is not str:
+            return self.update_latency(exact_text(backend_id, "backend_id"), latency_ms)
+        if has_key(backend_id, &key):
+            status = reg_update_latency(self.reg, &key, sample, &average)
+        check(status, backend_id)
+        return average
+
+    def increment_pending_many(self, ids, /):
+        """Calls `increment_pending` for each id, in order. Returns the new values.
+
+        All ids are checked first: if one is bad or unknown, nothing is counted. Raises the errors
+        of `increment_pending`; OverflowError says how many increments were applied. O(ids), with
+        the GIL released. Thread safety: each increment is atomic, the batch is not.
+        """
+        return increment_many(self.reg, ids)
+
+    def decrement_pending_many(self, ids, /):
+        """Calls `decrement_pending` for each id, in order. Returns the new values.
+
+        All ids are checked first: if one is bad or unknown, nothing is counted. Raises the errors
+        of `decrement_pending`. O(ids), with the GIL released. Thread safety: each decrement is
+        atomic, the batch is not.
+        """
+        return decrement_many(self.reg, ids)
+
+    def update_latency_many(self, ids, samples, /):
+        """Calls `update_latency` for each id and its sample, in order. Returns the new averages.
+
+        All arguments are checked first: if one is bad, or an id is unknown, no average changes.
+        Raises the errors of `update_latency`; ValueError unless there is one sample for each id.
+        O(ids), with the GIL released. Thread safety: each update is atomic, the batch is not.
+        """
+        return update_many(self.reg, ids, samples)
+
+    # ---- choosing
+
+    def acquire(self, model_id, /, *, policy="least_pending", require=None, exclude=(),
+                allow_unknown=False):
+        """Chooses a backend for a model and counts one request in flight on it, in one atomic step.
+
+        Returns the `Lease`. A backend qualifies if it serves the model, its status is HEALTHY (or
+        UNKNOWN, with `allow_unknown`), it has fewer than `max_pending` requests in flight, its id
+        is not in `exclude`, and its entry for the model meets `require`, a `Requirements`.
+        `policy`, a `Policy` or its value, chooses among those.
+
+        Raises NoBackendAvailableError if no backend qualifies, with the reason for each, as of one
+        instant; TypeError or ValueError for a bad argument.
+
+        Lock-free. After many attempts that other threads disturb, one pass over the backends
+        decides while it holds the writer lock: then the choice is the best that this pass saw, and
+        a refused backend was full when the pass read it. ROUND_ROBIN takes a lock that only
+        ROUND_ROBIN uses. For the cost see `Policy`; a long choice releases the GIL. Thread safety:
+        atomic.
+        """
+        return acquire_lease(self, model_id, policy, require, exclude, allow_unknown)
+
+    def select(self, model_id, /, *, policy="least_pending", require=None, exclude=(),
+               allow_unknown=False):
+        """The `Backend` that `acquire` would choose, without counting a request.
+
+        The order of turns and ties advances as with `acquire`. Arguments, errors, cost and thread
+        safety are those of `acquire`; the GIL is always released.
+        """
+        return select_backend(self.reg, model_id, policy, require, exclude, allow_unknown)
+
+    def explain(self, model_id, /, *, policy="least_pending", require=None, exclude=(),
+                allow_unknown=False):
+        """How `acquire` ranks the backends of a model now, as a list of `Candidate`.
+
+        First come the backends that qualify, in the order in which they would be chosen; then the
+        others, with the reason. [] if no backend lists the model. Nothing is chosen or counted.
+
+        As of one instant; counters are read one by one. O(n log n) for n backends of the model,
+        with the GIL released. Thread safety: atomic. Raises TypeError or ValueError for a bad
+        argument.
+        """
+        return explain_choice(self.reg, model_id, policy, require, exclude, allow_unknown)
+
+    # ---- primitives for `Registry`; their arguments are checked and of exact types
+
+    def _add(self, definition, str url not None, instance, /):
+        """Registers a `Backend`. `url` is normalized; `instance` is its mDNS instance or None."""
+        add(self.reg, definition, url, instance)
+
+    def _read(self, str backend_id not None, /):
+        """The definition of a backend and its registration's serial. BackendNotFoundError."""
+        return read_definition(self.reg, backend_id)
+
+    def _redefine(self, expected, uint64_t serial, definition, instance, /):
+        """Replaces the definition of one registration; False if it is no longer `expected`.
+
+        Raises BackendNotFoundError; ValueError if another backend holds the instance.
+        """
+        return redefine(self.reg, expected, serial, definition, instance)
+
+    def _remove(self, str backend_id not None, /):
+        """Removes a backend; returns its last view. BackendNotFoundError."""
+        return remove(self.reg, backend_id)
+
+    def _update_health(self, str backend_id not None, status_member, error, /):
+        """Sets status, check time (now) and error (a str or None). BackendNotFoundError."""
+        update_health(self.reg, backend_id, status_member, error)
+
+    def _stats(self, /):
+        """The fields of `RegistryStats`, in order."""
+        return read_stats(self.reg)
+
+    def _has_url(self, str url not None, /):
+        """Whether a backend has this normalized url."""
+        cdef reg_key key
+        return has_key(url, &key) and reg_has_url(self.reg, &key) == REG_OK

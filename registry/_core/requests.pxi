@@ -1,0 +1,92 @@
+# Requests: the arguments of `acquire`, `select` and `explain`, as the core takes them.
+
+cdef struct RequirementSlots:
+    PyMemberDef *vision
+    PyMemberDef *tools
+    PyMemberDef *json_mode
+    PyMemberDef *min_context
+
+cdef RequirementSlots requirement_slots = RequirementSlots(
+    slot_of(Requirements, "vision"),
+    slot_of(Requirements, "tools"),
+    slot_of(Requirements, "json_mode"),
+    slot_of(Requirements, "min_context"),
+)
+# A C variable, not a look-up in the module: threads would contend for the reference count.
+cdef object requirements_class = Requirements
+# The members of `Policy`, in the core's order.
+cdef tuple policies = tuple(Policy)
+cdef dict policy_numbers = {member.value: number for number, member in enumerate(Policy)}
+cdef object LEAST_PENDING = Policy.LEAST_PENDING
+# The default of the methods below, in a form that `inspect` can show. The str is interned, so a
+# default argument is this very object.
+cdef object LEAST_PENDING_VALUE = "least_pending"
+
+
+cdef class Exclusion:
+    """The excluded ids of a request, as keys. The keys point into the texts in `ids`."""
+
+    cdef list ids
+    cdef reg_key *keys
+    cdef size_t count
+
+    def __cinit__(self, exclude):
+        self.ids = list_of(exclude, "exclude", "str")
+        self.keys = <reg_key *>PyMem_Calloc(len(self.ids) + 1, sizeof(reg_key))
+        if self.keys == NULL:
+            raise MemoryError
+        for i, text in enumerate(self.ids):
+            self.ids[i] = text = exact_text(text, f"exclude[{i}]")
+            self.count += has_key(text, &self.keys[self.count])
+
+    def __dealloc__(self):
+        PyMem_Free(self.keys)
+
+
+cdef int policy_number(policy) except -1:
+    """The core's number of a policy, which is given as a member of `Policy` or as its value."""
+    cdef Py_ssize_t number
+    # Compare by identity: the hash of an enum's member is computed in Python.
+    for number in range(len(policies)):
+        if policy is policies[number]:
+            return number
+    value = policy_numbers.get(policy) if type(policy) is str else None
+    if value is None:
+        return policy_number(_checks.enum_member(Policy, policy, "policy"))
+    return value
+
+
+cdef int require_into(reg_request *request, require) except -1:
+    # Check the true type, because its slots are read below; `__class__` may lie.
+    if not issubclass(type(require), requirements_class):
+        raise _checks.type_error("require", "a Requirements or None", require)
+    request.capabilities = (
+        (REG_VISION if slot_get(require, requirement_slots.vision) else 0)
+        | (REG_TOOLS if slot_get(require, requirement_slots.tools) else 0)
+        | (REG_JSON_MODE if slot_get(require, requirement_slots.json_mode) else 0))
+    request.min_context = slot_get(require, requirement_slots.min_context)
+    return 0
+
+
+cdef inline Exclusion fill_request(
+        reg_request *request, policy, require, exclude, allow_unknown):
+    """Fills a request except for its model. The returned object must outlive the request."""
+    cdef Exclusion exclusion = None
+    memset(request, 0, sizeof(reg_request))
+    if policy is not LEAST_PENDING and policy is not LEAST_PENDING_VALUE:
+        request.policy = <reg_policy>policy_number(policy)
+    if require is not None:
+        require_into(request, require)
+    if exclude is not ():
+        exclusion = Exclusion(exclude)
+        request.exclude, request.exclude_count = exclusion.keys, exclusion.count
+    if allow_unknown is True:
+        request.allow_unknown = True
+    elif allow_unknown is not False:
+        _checks.boolean(allow_unknown, "allow_unknown")
+    return exclusion
+
+
+def seed_random(uint64_t seed, /):
+    """Seeds the random choices of the calling thread, so that they repeat. For tests."""
+    reg_seed_random(seed)
