@@ -1,4 +1,7 @@
-"""The in-memory source of truth of an LLM gateway: which backends exist, what they serve, how healthy, busy and fast they are."""
+"""The in-memory source of truth of an LLM gateway.
+
+A `Registry` holds the backends, their models, and each backend's health, load and latency.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name):
-        """`__version__`, looked up when somebody asks for it."""
+        """Looks up `__version__` on first use, because the look-up would slow down the import."""
         if name == "__version__":
             from registry._version import version
 

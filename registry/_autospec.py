@@ -1,7 +1,8 @@
-"""What `Registry.acquire` is on the class: a callable whose calls `unittest.mock` can check.
+"""Makes `unittest.mock.create_autospec(Registry)` check the arguments of calls.
 
-The methods that come from C are called on an instance without any of this. But `create_autospec` takes
-its signatures from what the class gives, and has none for a method of C.
+`create_autospec` reads the signatures of the attributes of a class, and finds none for a method
+of C. With the metaclass `AutospecMeta`, the class returns such a method as an `AutospecMethod`,
+which has a signature. Calls on an instance don't pass through either of them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 
 class AutospecMethod:
-    """A method of C, taken from its class. `inspect` reads its signature, as it is of the method
-    itself; mock reads that of `__call__`, which lacks the instance: a mock is called without one."""
+    """A method of C as an attribute of its class.
+
+    It has two signatures. `inspect` reads that of the method, with `self`. Mock reads that of
+    `__call__`, without `self`, because a mock is called without an instance.
+    """
 
     def __init__(self, method: MethodDescriptorType) -> None:
         bound = inspect.signature(method)
@@ -23,7 +27,7 @@ class AutospecMethod:
         self.__name__, self.__qualname__ = method.__name__, method.__qualname__
         self.__doc__ = method.__doc__
         self.__objclass__ = method.__objclass__
-        self.__dict__["__call__"] = _shape(
+        self.__dict__["__call__"] = _function_with(
             bound.replace(parameters=[*bound.parameters.values()][1:])
         )
 
@@ -46,17 +50,19 @@ class AutospecMethod:
         return repr(self.method)
 
 
-def _shape(signature: inspect.Signature) -> Any:
+def _function_with(signature: inspect.Signature) -> Any:
     def call(*_arguments: Any, **_named: Any) -> None:
-        """Only its signature counts."""
+        """Never called: mock reads its signature."""
 
     call.__signature__ = signature  # type: ignore[attr-defined]
     return call
 
 
 class AutospecMeta(ABCMeta):
-    """A class that gives its methods of C as `AutospecMethod`. An ABCMeta, so that a subclass may be
-    an abstract base class too."""
+    """The metaclass of a class whose methods of C are returned as `AutospecMethod`.
+
+    It derives from ABCMeta, so that a subclass may also be an abstract base class.
+    """
 
     if not TYPE_CHECKING:
 

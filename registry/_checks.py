@@ -1,4 +1,8 @@
-"""Argument checks: each returns the value in its exact form, or raises an error that names the argument and what it should be."""
+"""Argument checks.
+
+A check takes a value and the name of its argument. It returns the value in its exact form, or
+raises TypeError or ValueError with a message that begins with the name: `url must be ...`.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +20,17 @@ Check = Callable[[Any, str], Any]
 
 
 def is_a(value: object, kind: type[T]) -> TypeGuard[T]:
-    """`isinstance` by the type alone: `__class__` may lie, or raise."""
+    """`isinstance` by the true type: reading `__class__` could lie or raise."""
     return issubclass(type(value), kind)
 
 
 def type_error(argument: str, expected: str, value: object) -> TypeError:
-    """The error for an argument of a wrong type."""
+    """The TypeError for an argument of the wrong type."""
     return TypeError(f"{argument} must be {expected}, not {type(value).__name__}")
 
 
 def optional(check: Check, expected: str) -> Check:
-    """The same check, which lets None pass; `expected` names the type, such as `an int`."""
+    """A check that also accepts None. `expected` names the type in the message, as in `an int`."""
 
     def checked(value: object, argument: str) -> Any:
         if value is None:
@@ -40,7 +44,7 @@ def optional(check: Check, expected: str) -> Check:
 
 
 def within(low: int, high: int) -> Check:
-    """The check for an int from `low` to `high`."""
+    """A check for an int from `low` to `high`."""
 
     def checked(value: object, argument: str) -> int:
         return (
@@ -53,7 +57,10 @@ def within(low: int, high: int) -> Check:
 
 
 def items(value: object, argument: str, kind: str) -> list[Any]:
-    """A new list of what an iterable gives; a text is none, and `kind` is what it should be of."""
+    """A new list of the items of an iterable other than str and bytes.
+
+    `kind` names the type of the items in the message.
+    """
     kind_given = type(value)
     iterate = getattr(kind_given, "__iter__", getattr(kind_given, "__getitem__", None))
     if iterate is None or issubclass(kind_given, (str, bytes)):
@@ -62,7 +69,7 @@ def items(value: object, argument: str, kind: str) -> list[Any]:
 
 
 def exact_text(value: object, argument: str) -> str:
-    """A str; of a subclass an exact copy, made without its own methods."""
+    """A str. A str of a subclass is copied to an exact str, without calling its methods."""
     if type(value) is str:
         return value
     if is_a(value, str):
@@ -71,7 +78,7 @@ def exact_text(value: object, argument: str) -> str:
 
 
 def encodable(value: object, argument: str) -> str:
-    """A str without lone surrogates, which no UTF-8 and so no JSON can carry."""
+    """A str without lone surrogates, which UTF-8, and so JSON, can't encode."""
     text_value = exact_text(value, argument)
     if not text_value.isascii():
         try:
@@ -84,7 +91,7 @@ def encodable(value: object, argument: str) -> str:
 
 
 def text(value: object, argument: str) -> str:
-    """The same, and not empty."""
+    """An encodable str that is not empty."""
     checked = encodable(value, argument)
     if not checked:
         raise ValueError(f"{argument} must be a text that is not empty")
@@ -95,12 +102,12 @@ optional_text = optional(encodable, "a str")
 
 
 def integer(value: object, argument: str, low: int, high: int) -> int:
-    """An int from `low` to `high`; a bool or a float is none."""
+    """An int from `low` to `high`. A bool or a float is a TypeError."""
     if type(value) is not int and (is_a(value, bool) or not is_a(value, int)):
         raise type_error(argument, "an int", value)
     exact = int.__index__(value)
     if not low <= exact <= high:
-        # Python refuses to spell out an int of more than some thousand digits.
+        # Python refuses to convert an int of thousands of digits to a str.
         given = str(exact) if exact.bit_length() <= 256 else f"an int of {exact.bit_length()} bits"
         raise ValueError(f"{argument} must be from {low} to {high}, not {given}")
     return exact
@@ -114,7 +121,7 @@ def boolean(value: object, argument: str) -> bool:
 
 
 def enum_member(choices: type[Member], value: object, argument: str) -> Member:
-    """A member of `choices`, given as itself or by its value."""
+    """A member of the enum `choices`, given as the member or as its value."""
     if type(value) is choices:
         return value
     if not is_a(value, str) or is_a(value, StrEnum):

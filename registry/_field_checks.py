@@ -1,4 +1,4 @@
-"""What follows from the type of a dataclass's field: the check that its value has to pass."""
+"""Derives the checks of a dataclass's fields from their types, and applies them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ _NAMES = {str: "a str", int: "an int"}
 
 
 def checks_of(hints: Mapping[str, Any], known: Mapping[Any, _checks.Check]) -> Checks:
-    """By the name of each field, what its value has to pass. `known` are the checks of types; an enum
-    needs none, nor does an int with limits, nor None beside one of those."""
+    """The check of each field, by name.
+
+    `known` has the checks of types. The checks of an enum, of an int with limits, and of an
+    optional type are derived.
+    """
     return {name: _check_of(hint, known) for name, hint in hints.items()}
 
 
 def field_checks(cls: type[Any], known: Mapping[Any, _checks.Check]) -> FieldChecks:
-    """The same for the fields of a dataclass, with their defaults, which need no check."""
+    """Name, check and default of each field of a dataclass. Defaults need no check."""
     checks = checks_of(get_type_hints(cls, include_extras=True), known)
     return tuple((field.name, checks[field.name], field.default) for field in fields(cls))
 
@@ -48,7 +51,7 @@ def _check_of(hint: Any, known: Mapping[Any, _checks.Check]) -> _checks.Check:
 
 
 def check_fields(made: object, checks: FieldChecks) -> None:
-    """Brings the fields of a frozen instance into their exact form."""
+    """Checks the fields of a frozen instance, and stores the exact form of each value."""
     for name, check, default in checks:
         given = getattr(made, name)
         if given is default:
@@ -59,9 +62,10 @@ def check_fields(made: object, checks: FieldChecks) -> None:
 
 
 def exactly(cls: type[T], value: object, argument: str) -> T:
-    """An instance of the class itself; of a subclass a copy without what the subclass adds."""
+    """An instance of exactly this class. An instance of a subclass is copied to one."""
     if type(value) is cls:
         return value
     if _checks.is_a(value, cls):
-        return cls(**{field.name: getattr(value, field.name) for field in fields(cls)})  # type: ignore[arg-type]
+        names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        return cls(**{name: getattr(value, name) for name in names})
     raise _checks.type_error(argument, f"a {cls.__name__}", value)

@@ -1,4 +1,4 @@
-"""JSON by msgspec: strict, exact, and with errors that begin with the place (`$.models[2].context_length: ...`)."""
+"""Strict JSON, by msgspec. Errors begin with the place: `$.models[2].context_length: ...`."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from registry import _checks
 
 T = TypeVar("T")
 
-# The dataclasses' own messages begin with the field: `url must be ...`, `models[3].id must ...`.
+# Messages of the dataclasses begin with the field: `url must be ...`, `models[3].id must ...`.
 _FIELD = re.compile(r"[^ ]+(?= must )")
 _PLACE = re.compile(r"(?P<problem>.*) - at `(?P<place>[^`]*)`", re.DOTALL)
 _encoder = msgspec.json.Encoder()
 
 
 def locate(problem: str, place: str = "$") -> str:
-    """The place that a dataclass's own message is about, in the document part at `place`."""
+    """The place of a problem. `place` is that of the object; the message may name its field."""
     field = _FIELD.match(problem)
     return f"{place}.{field[0]}" if field else place
 
 
 def problem_and_place(error: msgspec.MsgspecError) -> tuple[str, str]:
-    """What msgspec found wrong, and where: `$` is the whole document."""
+    """The problem that msgspec found, and its place: `$` is the whole document."""
     found = _PLACE.fullmatch(str(error))
     problem, place = (found["problem"], found["place"]) if found else (str(error), "$")
     return problem, locate(problem, place)
 
 
 def _utf8(text: str | bytes) -> bytes:
-    """The document in UTF-8, all of it valid: msgspec looks only at the texts that it keeps."""
+    """The document as valid UTF-8. msgspec itself checks only the texts that it keeps."""
     try:
         if _checks.is_a(text, str):
             return str.encode(text)
@@ -48,7 +48,7 @@ def _utf8(text: str | bytes) -> bytes:
 
 
 def decode(text: str | bytes, form: type[T]) -> T:
-    """The document as an instance of `form`; ValueError that says where it does not fit."""
+    """Decodes a document to an instance of `form`. ValueError names the place of a problem."""
     try:
         return msgspec.json.decode(_utf8(text), type=form)
     except RecursionError:
@@ -59,10 +59,10 @@ def decode(text: str | bytes, form: type[T]) -> T:
 
 
 def encode(value: Any) -> str:
-    """The JSON of a dataclass."""
+    """Encodes a dataclass, or a dict of them."""
     return _encoder.encode(value).decode()
 
 
 def encode_views(views: Sequence[Any]) -> str:
-    """`{"backends": [...]}`."""
+    """Encodes views as `{"backends": [...]}`."""
     return encode({"backends": views})

@@ -1,6 +1,7 @@
-"""The values of the enums as `Literal`s, for signatures that take a member or its value.
+"""The values of the enums as `Literal` types, for arguments that take a member or its value.
 
-Type checkers can't derive a `Literal` from an enum; tests/test_typing.py compares them.
+Type checkers can't derive a `Literal` from an enum. tests/unit/test_typing.py checks that they
+agree.
 """
 
 from __future__ import annotations

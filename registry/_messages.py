@@ -1,4 +1,4 @@
-"""Names from files in messages: escaped, and with the known name that was probably meant."""
+"""Helpers for messages that quote a name from a file: escaping, and finding typos."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Iterable
 
 
 def printable(text: str) -> str:
-    """The text with control characters escaped: it can't move a cursor or forge a log line."""
+    """The text with control characters escaped, so that it can't move a cursor or forge a line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def near(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` is a typo of, or None.
+    """The known name that `name` is probably a typo of, or None.
 
-    One edit is a typo in three to five letters, two are in six or more; case, hyphens and
-    underscores don't count. Other words are not: nobody means `priority` by `api_key`.
+    A typo is one edit in a name of three to five letters, or up to two edits in a longer one.
+    Case, hyphens and underscores are ignored. O(length ** 2) for each known name of a similar
+    length.
     """
     typos = {each: _typo(_plain(name), _plain(each)) for each in known}
     found = [(distance, each) for each, distance in typos.items() if distance is not None]
@@ -22,16 +23,21 @@ def near(name: str, known: Iterable[str]) -> str | None:
 
 
 def _typo(given: str, meant: str) -> int | None:
-    """The edits between the two, None if they are too many for a typo."""
+    """The number of edits between two names, or None if there are too many for a typo."""
     limit = min(2, len(given) // 3, len(meant) // 3)
-    if abs(len(given) - len(meant)) > limit:  # a key can be as long as its file
+    if abs(len(given) - len(meant)) > limit:  # a quick test: a key may be as long as its file
         return None
     distance = edits(given, meant)
     return distance if distance <= limit else None
 
 
 def edits(one: str, other: str) -> int:
-    """Insertions, deletions, replacements and swaps of neighbours from one text to the other."""
+    """The number of edits that turn one text into the other.
+
+    An edit inserts, deletes or replaces a letter, or swaps two neighbours: the restricted
+    Damerau-Levenshtein distance ("optimal string alignment"), by dynamic programming with three
+    rows. O(len(one) * len(other)).
+    """
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, 1):

@@ -1,4 +1,4 @@
-"""The registry as users see it: the hot operations inherited from the core, the cold ones written here on its primitives."""
+"""`Registry`: its hot methods are inherited from the core, the others are written here."""
 
 from __future__ import annotations
 
@@ -39,30 +39,35 @@ binding.bind(
 
 binding.immortalize(*BackendStatus, *BackendType, *DiscoverySource, *Policy, EMPTY)
 
+# Longer model ids, in characters, are accepted with a warning.
 LONG_MODEL_ID = 1000
 
 logger = logging.getLogger("registry")
 
 
 class Registry(binding.RegistryCore, metaclass=AutospecMeta):
-    """Which inference servers exist, which models they serve, whether they are healthy, and how busy and fast they are.
+    """The backends of a gateway, with the models, health, load and latency of each.
 
-    Every method is linearizable and may be called from any thread at any time (thread safety: atomic). Reads and
-    counters never wait; writers wait for writers only. A query over many backends is one instant of all of them.
+    Every method is linearizable and may be called from any thread at any time (thread safety:
+    atomic). Reads and counters never block; writers wait only for other writers. A query over many
+    backends returns the state of all of them at one instant.
 
-    A registry is always true, even when it is empty. It belongs to its process: it can't be copied
-    or pickled. Free-threaded builds count its references lazily, so only the garbage collector
-    frees a dropped one: under `gc.disable()`, call `gc.collect()`.
+    A registry is true even if it is empty. It belongs to its process and can't be copied or
+    pickled. Free-threaded builds defer the counting of references to it, so only the garbage
+    collector frees a registry there: with `gc.disable()`, call `gc.collect()`.
     """
 
     __slots__ = ()
 
     def __init__(self) -> None:
-        """An empty registry."""
+        """Creates an empty registry."""
 
     @classmethod
     def from_fleet(cls, path: str | PathLike[str]) -> Self:
-        """A registry with the backends of a fleet file, in its order. Errors as `load_fleet`. O(backends)."""
+        """Creates a registry with the backends of a fleet file, in the order of the file.
+
+        Raises the errors of `load_fleet`. O(size of the file).
+        """
         registry = cls()
         for backend in load_fleet(path):
             registry.add_backend(backend)
@@ -71,19 +76,22 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
     # ---- membership
 
     def add_backend(self, backend: Backend, /) -> None:
-        """Registers a backend, with status UNKNOWN and its counters at 0.
+        """Registers a backend with status UNKNOWN and all counters at 0.
 
-        Raises `DuplicateBackendError` if its id is registered, `ValueError` if another backend holds its mDNS instance.
-        Expected O(models of the backend), amortised.
+        Raises `DuplicateBackendError` if its id is registered; `ValueError` if another backend
+        holds its mDNS instance; `TypeError` if it is not a `Backend`. Expected O(models of the
+        backend), amortized. Waits for other writers. Thread safety: atomic.
         """
         backend = exactly(Backend, backend, "backend")
         self._add(backend, _url_key(backend), _instance_of(backend))
         _warn_of_long_ids(backend.models, ())
 
     def remove_backend(self, backend_id: str, /) -> BackendView:
-        """Takes a backend out and returns its last view; an increment that runs at the same time may be left out of it.
+        """Removes a backend and returns its last view.
 
-        Raises `BackendNotFoundError`. Expected O(models of the backend), amortised.
+        An increment that runs at the same time may be missing from that view. Raises
+        `BackendNotFoundError`. Expected O(models of the backend), amortized. Waits for other
+        writers. Thread safety: atomic.
         """
         return self._remove(_checks.exact_text(backend_id, "backend_id"))
 
@@ -96,9 +104,11 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
         status: BackendStatus | BackendStatusValue,
         error: str | None = None,
     ) -> None:
-        """Sets the status, the time of the last check (now) and the last error; HEALTHY always clears the error.
+        """Sets a backend's status and last error, and sets the time of its last check to now.
 
-        `status` is a `BackendStatus` or its value. Raises `BackendNotFoundError`; `ValueError` lists the choices. Expected O(1).
+        `status` is a `BackendStatus` or its value; HEALTHY always clears the error. Raises
+        `BackendNotFoundError`; `ValueError`, which lists the choices, for an unknown status.
+        Expected O(1). Waits for other writers. Thread safety: atomic.
         """
         member = _checks.enum_member(BackendStatus, status, "status")
         if error is not None:
@@ -112,10 +122,12 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
     # ---- models
 
     def update_models(self, backend_id: str, /, models: Iterable[Model]) -> None:
-        """Replaces the whole list of models; a model that stays is found by it at every moment.
-        An equal list changes nothing.
+        """Replaces a backend's list of models.
 
-        Raises `BackendNotFoundError`; `ValueError` if a model id comes twice. O(models of both lists), amortised.
+        Every query for a model that is in both lists finds the backend, also during the update. An
+        equal list changes nothing. Raises `BackendNotFoundError`; `ValueError` if two models have
+        the same id. O(models in both lists), amortized. Waits for other writers. Thread safety:
+        atomic.
         """
         fresh = check_models(models, "models")
 
@@ -125,23 +137,25 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
         self._change(backend_id, with_models)
 
     def add_model(self, backend_id: str, /, model: Model) -> bool:
-        """Adds a model at the end of the list; False, and nothing changes, if its id is there already.
+        """Appends a model to a backend's list. Returns False if its id is already in the list.
 
-        Raises `BackendNotFoundError`. O(models of the backend).
+        In that case nothing changes. Raises `BackendNotFoundError`. O(models of the backend). Waits
+        for other writers. Thread safety: atomic.
         """
         added = exactly(Model, model, "model")
 
         def with_model(backend: Backend) -> Backend | None:
-            if any(there.id == added.id for there in backend.models):
+            if any(model.id == added.id for model in backend.models):
                 return None
             return replace(backend, models=(*backend.models, added))
 
         return self._change(backend_id, with_model)
 
     def remove_model(self, backend_id: str, /, model_id: str) -> bool:
-        """Takes a model out of the list; False if it is not there.
+        """Removes a model from a backend's list. Returns False if it is not in the list.
 
-        Raises `BackendNotFoundError`. O(models of the backend).
+        Raises `BackendNotFoundError`. O(models of the backend). Waits for other writers. Thread
+        safety: atomic.
         """
         removed = _checks.exact_text(model_id, "model_id")
 
@@ -151,18 +165,22 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
 
         return self._change(backend_id, without_model)
 
-    # ---- other names
+    # ---- urls and mDNS instances
 
     def has_backend_url(self, url: str, /) -> bool:
-        """Whether a backend has this url: scheme and host are compared without case, default port and trailing slashes
-        are ignored; False for a malformed url. Never waits; expected O(1)."""
+        """Whether a backend has this url.
+
+        Scheme and host are compared without case; a default port and trailing slashes are ignored.
+        False for a malformed url. Never blocks; expected O(length). Thread safety: atomic.
+        """
         key = normalize_url(_checks.exact_text(url, "url"))
         return key is not None and self._has_url(key)
 
     def set_mdns_instance(self, backend_id: str, /, instance: str | None) -> None:
-        """Sets the backend's mDNS instance, kept in `metadata["mdns_instance"]`; None clears it.
+        """Sets a backend's mDNS instance, which is `metadata["mdns_instance"]`; None clears it.
 
-        Raises `BackendNotFoundError`; `ValueError` if it is empty or another backend holds it. O(metadata and models).
+        Raises `BackendNotFoundError`; `ValueError` if the instance is empty or another backend
+        holds it. O(metadata + models). Waits for other writers. Thread safety: atomic.
         """
         checked = None if instance is None else _checks.text(instance, "instance")
 
@@ -176,18 +194,22 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
 
         self._change(backend_id, with_instance)
 
-    # ---- the whole
+    # ---- the whole registry
 
     def stats(self) -> RegistryStats:
-        """How much there is, how much memory it takes, and how much of that waits for reclamation.
+        """The size of the registry and its memory, as of one instant.
 
-        As of one instant; then what waits is reclaimed as far as readers allow it, so that whoever watches a registry also
-        sweeps it. Waits for writers; O(backends + models), with the GIL released.
+        The call then reclaims the waiting memory that no reader can still use, so that monitoring a
+        registry also sweeps it. Waits for other writers; O(backends + models), with the GIL
+        released. Thread safety: atomic.
         """
         return RegistryStats(*self._stats())
 
     def to_json(self) -> str:
-        """`{"backends": [...]}`: all views in registration order, as of one instant. O(backends)."""
+        """`{"backends": [...]}`: all views, in registration order, as of one instant.
+
+        Counters are read one by one. O(backends). Thread safety: atomic.
+        """
         return encode_views(self.get_all_backends())
 
     def __repr__(self) -> str:
@@ -196,8 +218,11 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
         )
 
     def _change(self, backend_id: str, change: Callable[[Backend], Backend | None]) -> bool:
-        """Replaces a definition by what `change` makes of it; None leaves it. Tries again where another writer was
-        quicker, so that no writer's change is lost."""
+        """Replaces a definition with the result of `change`; keeps it if the result is None.
+
+        Repeats both steps if another writer replaced the definition meanwhile, so that no change
+        is lost.
+        """
         exact_id = _checks.exact_text(backend_id, "backend_id")
         while True:
             current, registration = self._read(exact_id)
@@ -214,7 +239,7 @@ binding.specialize_methods(Registry)
 
 def _url_key(backend: Backend) -> str:
     key = normalize_url(backend.url)
-    assert key is not None  # Backend has checked it
+    assert key is not None  # `Backend` has checked the url
     return key
 
 

@@ -1,4 +1,4 @@
-"""Urls of backends: what is accepted, and when two are the same."""
+"""The urls of backends: which are accepted, and which are equal."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-# What urlsplit drops in silence, or what no url may hold unescaped: white space, control characters, the backslash.
+# White space, control characters and the backslash. A url must not contain them unescaped, and
+# urlsplit silently removes some of them.
 FORBIDDEN = re.compile(r"[\s\x00-\x1f\x7f-\x9f\\]")
-# Python 3.11 lets text stand beside the brackets of an IPv6 address.
+# A netloc with an IPv6 address. Python 3.11's urlsplit accepts text beside the brackets.
 BRACKETED = re.compile(r"(?:.*@)?\[[^\[\]]+\](?::[0-9]*)?")
-# The usual form, which needs no parsing: lower case, a plain host, an optional port, no path that ends in a slash.
+# Most urls in their normal form, which are recognized without parsing: in lower case, with a plain
+# host, an optional port, and a path that does not end in a slash.
 USUAL = re.compile(
-    r"(https?)://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::([1-9][0-9]{0,4}))?(?:/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?"
+    r"(https?)://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::([1-9][0-9]{0,4}))?"
+    r"(?:/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?"
 )
 
 
@@ -40,8 +43,12 @@ def _is_normal(url: str) -> bool:
 
 
 def normalize_url(url: str) -> str | None:
-    """The form in which equal urls are equal: scheme and host in lower case, no default port, no trailing slashes of the
-    path. None if it is not `http(s)://host...`. The very same object where nothing changes. O(length)."""
+    """The normal form of a url, or None if it is not `http(s)://host...`.
+
+    Two urls are of the same backend if their normal forms are equal. A normal form has scheme and
+    host in lower case, no default port, and no trailing slashes in its path. If `url` is already
+    in normal form, the same object is returned. O(length).
+    """
     if _is_normal(url):
         return url
     parts = _split(url)
@@ -52,14 +59,16 @@ def normalize_url(url: str) -> str | None:
     port = "" if parts.port in (None, DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
     query = f"?{parts.query}" if parts.query else ""
     fragment = f"#{parts.fragment}" if parts.fragment else ""
-    normal = f"{parts.scheme}://{userinfo}{at}{host.lower()}{port}{parts.path.rstrip('/')}{query}{fragment}"
+    netloc = f"{userinfo}{at}{host.lower()}{port}"
+    normal = f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}{query}{fragment}"
     return url if normal == url else normal
 
 
 def check_url(url: str, argument: str) -> str:
-    """The url itself; ValueError if it is not `http(s)://host...`."""
+    """The url, unchanged; ValueError if it is not `http(s)://host...`."""
     if normalize_url(url) is None:
         raise ValueError(
-            f"{argument} must be an http(s) url with a host, such as 'http://gpu-1:8000', not {url!r}"
+            f"{argument} must be an http(s) url with a host, such as 'http://gpu-1:8000', "
+            f"not {url!r}"
         )
     return url

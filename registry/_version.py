@@ -1,4 +1,4 @@
-"""The version, which pyproject.toml states once: it is read from the installed distribution."""
+"""The version. pyproject.toml states it; it is read from the installed distribution."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ UNKNOWN = "0+unknown"  # sorts before every release
 
 
 def version() -> str:
-    """The installed version; `UNKNOWN` in a checkout that nobody has installed."""
-    # Imported here: with it, `import registry` would take half as long again.
+    """The installed version, or `UNKNOWN` in a checkout that is not installed."""
+    # Imported here, because it would make `import registry` take 1.5 times as long.
     from importlib import metadata
 
     try:

@@ -1,11 +1,10 @@
-"""The values that a registry takes and gives: what a backend is (`Backend`, `Model`) and what is
-known of it (`BackendView`).
+"""The values that a registry stores and returns: `Backend`, `Model` and `BackendView`.
 
-To add a field to `Backend`, add it at the end of the dataclass, with a default and a type that
-`_CHECKS` or `_field_checks` knows. Everything else is derived from the dataclass at import: the
-constructor's checks, the views, JSON, fleet files, and the copies that the core makes. Type checkers
-need it spelled out under TYPE_CHECKING, in `Backend.__init__` and twice in `BackendView`;
-tests/test_fields.py fails until those agree with the dataclass.
+To add a field to `Backend`, append it to the dataclass, with a default and a type that `_CHECKS`
+or `_field_checks` knows. Everything else is derived from the dataclass at import: the checks of
+the constructor, views, JSON, fleet files, and the copies that the core makes. Only type checkers
+need the field spelled out under TYPE_CHECKING, once in `Backend.__init__` and twice in
+`BackendView`. tests/unit/test_fields.py fails until these agree with the dataclass.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ Int32 = Annotated[int, msgspec.Meta(ge=_checks.INT32_MIN, le=_checks.INT32_MAX)]
 Cap = Annotated[int, msgspec.Meta(ge=1, le=_checks.UINT32_MAX)]
 WEIGHT_MAX = 1000
 Weight = Annotated[int, msgspec.Meta(ge=1, le=WEIGHT_MAX)]
-# Where a backend's mDNS instance stands in its metadata.
+# The key of a backend's mDNS instance in its metadata.
 INSTANCE_KEY = "mdns_instance"
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
@@ -41,7 +40,7 @@ Url = Annotated[str, msgspec.Meta(min_length=1, description="http(s)://host...")
 
 
 class BackendType(StrEnum):
-    """What kind of inference server a backend is."""
+    """The kind of inference server that a backend is."""
 
     OLLAMA = "ollama"
     VLLM = "vllm"
@@ -55,18 +54,18 @@ class BackendType(StrEnum):
 
 
 class BackendStatus(StrEnum):
-    """What the last health check found."""
+    """The result of a backend's last health check."""
 
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
     UNKNOWN = "unknown"
-    """Never checked: the initial state."""
+    """Not checked yet: the initial status."""
     DRAINING = "draining"
-    """Healthy, but takes no new request."""
+    """Healthy, but must not get new requests."""
 
 
 class DiscoverySource(StrEnum):
-    """How a backend became known."""
+    """How a backend was discovered."""
 
     STATIC = "static"
     MDNS = "mdns"
@@ -77,8 +76,8 @@ class DiscoverySource(StrEnum):
 class Model:
     """A model as one backend serves it. Immutable; thread safety: atomic.
 
-    `context_length` and `max_output_tokens` are tokens, 0 to 2**32-1. `name` defaults to the id. Raises TypeError or
-    ValueError that names the field.
+    `name` defaults to the id. `context_length` and `max_output_tokens` are numbers of tokens, 0 to
+    2**32-1. Raises TypeError or ValueError, which names the field.
     """
 
     id: Text
@@ -113,18 +112,23 @@ class Model:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The model that `to_json` wrote; fields with a default may be missing. ValueError that says where. O(size)."""
+        """The inverse of `to_json`. Fields with a default may be missing. O(size).
+
+        Raises ValueError, which names the place in the document.
+        """
         return _json.decode(text, cls)
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What a caller registers: the definition of one backend, without any runtime state. Immutable; thread safety: atomic.
+    """The definition of one backend, which callers register. Immutable; thread safety: atomic.
 
-    `url` is `http(s)://host...`. `models` may be any iterable of `Model` with distinct ids and is kept as a tuple;
-    `metadata` maps str to str, is copied, and is read-only afterwards. `priority` is an int32, lower is preferred.
-    `max_pending` caps the requests in flight that `Registry.acquire` puts on it, 1 to 2**32-1, None is no cap; `weight` is its
-    capacity in relation to others, 1 to 1,000. Raises TypeError or ValueError that names the field.
+    `url` is `http(s)://host...`. `models` is any iterable of `Model` with distinct ids, kept as a
+    tuple. `metadata` maps str to str; it is copied and read-only. `priority` is an int32; lower
+    values are preferred. `max_pending` is the number of requests in flight, 1 to 2**32-1, from
+    which on `Registry.acquire` does not choose the backend; None is no limit. `weight` is the
+    backend's capacity relative to other backends, 1 to 1,000. Raises TypeError or ValueError,
+    which names the field.
     """
 
     id: Text
@@ -163,16 +167,19 @@ class Backend:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The backend that `to_json` wrote; fields with a default may be missing. ValueError that says where. O(size)."""
+        """The inverse of `to_json`. Fields with a default may be missing. O(size).
+
+        Raises ValueError, which names the place in the document.
+        """
         return _json.decode(text, cls)
 
 
-# ---- what follows from the fields
+# ---- checks
 
 
 def check_models(value: object, argument: str) -> tuple[Model, ...]:
-    """An exact tuple of exact models with distinct ids, of any iterable of them."""
-    # The usual types first, as in `metadata.read_only`.
+    """A tuple of exact `Model`s with distinct ids, from any iterable of models."""
+    # Test for the usual types first, for the reason given in `metadata.read_only`.
     if type(value) not in (tuple, list) and isinstance(value, Mapping):
         raise _checks.type_error(argument, "an iterable of Model", value)
     checked: tuple[Any, ...] = (
@@ -190,7 +197,8 @@ def check_models(value: object, argument: str) -> tuple[Model, ...]:
         for index, model in enumerate(checked):
             if model.id in seen:
                 raise ValueError(
-                    f"{argument}[{index}].id must be unique in the list, but {model.id!r} comes twice"
+                    f"{argument}[{index}].id must be unique in the list, "
+                    f"but {model.id!r} comes twice"
                 )
             seen.add(model.id)
     return checked
@@ -228,7 +236,7 @@ _MODEL_CHECKS = _field_checks.field_checks(Model, _CHECKS)
 
 # ---- views
 
-# What a view shows beside the definition.
+# The fields of a view that are not in the definition.
 _STATE: dict[str, Any] = {
     "status": BackendStatus,
     "last_health_check": Time,
@@ -238,8 +246,8 @@ _STATE: dict[str, Any] = {
     "avg_latency_ms": UInt32,
 }
 _STATE_CHECKS = _field_checks.checks_of(_STATE, _CHECKS)
-# The contract's order. Every document has these; fields that `Backend` got later come after them,
-# and may be missing.
+# The first fields of a view. Every JSON document of a view has them. Fields that were added to
+# `Backend` later come after these, and may be missing from a document.
 _FIRST = (
     *(
         "id",
@@ -256,7 +264,7 @@ _FIRST = (
 )
 _DEFAULTS = {field.name: field.default for field in fields(Backend) if field.name not in _FIRST}
 _VIEW = {name: {**_DEFINITION, **_STATE}[name] for name in (*_FIRST, *_DEFAULTS)}
-# The arguments of a view's constructor, and its JSON.
+# The arguments of a view's constructor, and the form of its JSON.
 _ViewFields = msgspec.defstruct(
     "_ViewFields",
     [
@@ -269,11 +277,12 @@ _ViewFields = msgspec.defstruct(
 
 @dataclass(frozen=True, init=False)
 class BackendView(binding.ViewBase):
-    """What a caller reads: one backend at one instant. Never changes; thread safety: atomic.
+    """One backend at one instant, as the registry returns it. Immutable; thread safety: atomic.
 
-    `last_health_check` is an aware UTC datetime (the time of registration until the first check), `pending_requests` the
-    requests in flight (uint32), `total_requests` those finished (uint64), `avg_latency_ms` milliseconds (uint32). The rest is
-    as in `Backend`. Raises TypeError or ValueError that names the field.
+    `last_health_check` is an aware datetime in UTC: the time of registration until the first
+    check. `pending_requests` is the number of requests in flight (uint32), `total_requests` that
+    of finished requests (uint64), and `avg_latency_ms` is in milliseconds (uint32). The other
+    fields are those of `Backend`. Raises TypeError or ValueError, which names the field.
     """
 
     __slots__ = ()
@@ -336,13 +345,18 @@ class BackendView(binding.ViewBase):
         return type(self), tuple(getattr(self, name) for name in _VIEW)
 
     def to_json(self) -> str:
-        """JSON with the field names as keys, enums as their values, the time as RFC 3339 in UTC. O(size)."""
+        """JSON with the field names as keys and enums as their values. O(size).
+
+        The time is in the format of RFC 3339, in UTC.
+        """
         return _json.encode(self)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The view that `to_json` wrote; only `max_pending` and the fields after it may be missing.
-        ValueError that says where. O(size)."""
+        """The inverse of `to_json`. `max_pending` and later fields may be missing. O(size).
+
+        Raises ValueError, which names the place in the document.
+        """
         read = _json.decode(text, _ViewFields)
         try:
             return cls(*msgspec.structs.astuple(read))
@@ -350,7 +364,7 @@ class BackendView(binding.ViewBase):
             raise ValueError(f"{_json.locate(str(error))}: {error}") from None
 
 
-# msgspec resolves the types of fields on first use, through sys.modules. Do it now, so that it finds
-# this module even if sys.modules is purged later.
+# msgspec resolves the types of fields on first use, through sys.modules. Make it do so now, so that
+# it works even if this module is removed from sys.modules later.
 for _form in (Model, Backend, _ViewFields):
     msgspec.json.Decoder(_form)

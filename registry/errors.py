@@ -1,4 +1,7 @@
-"""The exceptions of this package. Each is a `RegistryError`, and the builtin that a caller would expect."""
+"""The exceptions of this package.
+
+Each is a `RegistryError` and also the builtin exception that callers would expect.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,20 @@ from registry._single_import import refuse_second_import
 
 refuse_second_import()
 
-# How many backends a message names.
-TOLD = 10
+# The greatest number of backends that a message names.
+NAMED = 10
 
 
 class RegistryError(Exception):
-    """Base of all errors that this package defines."""
+    """The base of all exceptions that this package defines."""
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*args)  # for its signature: older interpreters tell none of BaseException
+        # Defined for its signature: older interpreters have none for BaseException.
+        super().__init__(*args)
 
 
 class _BackendError(RegistryError):
-    """An error about one backend id, kept in `backend_id`."""
+    """An error about one backend, whose id is `backend_id`."""
 
     problem: str
 
@@ -39,7 +43,7 @@ class _BackendError(RegistryError):
 
 
 class DuplicateBackendError(_BackendError, ValueError):
-    """The id is registered already."""
+    """A backend with this id is already registered."""
 
     problem = "backend already exists"
 
@@ -51,39 +55,46 @@ class BackendNotFoundError(_BackendError, KeyError):
 
 
 class NoBackendAvailableError(RegistryError, LookupError):
-    """No backend may be chosen for a model. `reasons` says why, by backend id, as of the instant of the refusal; it is
-    empty where no backend lists the model. It is made when it is first asked for, O(backends of the model)."""
+    """No backend qualifies for a request.
+
+    `reasons` has the reason for each backend of the model, by id, as of the instant of the
+    refusal; it is empty if no backend lists the model. `model_id` is the model of the request.
+    The reasons are created when they are first read: O(backends of the model).
+    """
 
     def __init__(self, model_id: str, reasons: Mapping[str, str] | None = None) -> None:
         self.model_id = model_id
         self._reasons = dict(reasons or {})
-        self._refusal: Refusal | None = None  # set by the core: what `_reasons` lacks
+        self._refusal: Refusal | None = None  # set by the core; the source of `_reasons`
         super().__init__(model_id, self._reasons)
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Why each backend of the model could not be chosen, by id."""
+        """The reason for each backend of the model, by id, as in `Candidate.reason`."""
         refusal = self._refusal
         if refusal is not None:
-            # Threads that ask at once put the same into the same dictionary. So do `args`, until it is copied.
+            # Threads that read this at the same time store equal items in the same dictionary.
+            # `args` holds the same dictionary.
             self._reasons.update(refusal.first(len(refusal)))
             self._refusal = None
         return self._reasons
 
-    # In the place of BaseException's own, so that `reasons` are made only when somebody asks.
+    # Overrides BaseException's attribute, so that the reasons are created only if it is read.
     @property
     def args(self) -> tuple[Any, ...]:
-        """The model id and `reasons`."""
+        """The model id and the reasons."""
         _ = self.reasons
         return super().args
 
     @args.setter
-    def args(self, args: tuple[Any, ...]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def args(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, args: tuple[Any, ...]
+    ) -> None:
         vars(BaseException)["args"].__set__(self, args)
 
     @property
     def unknown_model(self) -> bool:
-        """Whether no backend lists the model."""
+        """True if no backend lists the model, of whatever status."""
         refusal = self._refusal
         return len(self._reasons if refusal is None else refusal) == 0
 
@@ -91,12 +102,13 @@ class NoBackendAvailableError(RegistryError, LookupError):
         refusal = self._refusal
         count = len(self._reasons if refusal is None else refusal)
         first = (
-            dict(islice(self._reasons.items(), TOLD)) if refusal is None else refusal.first(TOLD)
+            dict(islice(self._reasons.items(), NAMED)) if refusal is None else refusal.first(NAMED)
         )
-        told = [f"{backend_id!r} {reason}" for backend_id, reason in first.items()]
-        if count > TOLD:
-            told.append(f"and {count - TOLD} more")
-        return f"no backend available for {self.model_id!r}: {', '.join(told) or 'no backend lists it'}"
+        named = [f"{backend_id!r} {reason}" for backend_id, reason in first.items()]
+        if count > NAMED:
+            named.append(f"and {count - NAMED} more")
+        why = ", ".join(named) or "no backend lists it"
+        return f"no backend available for {self.model_id!r}: {why}"
 
     def __repr__(self) -> str:
         _ = self.reasons
@@ -108,7 +120,11 @@ class NoBackendAvailableError(RegistryError, LookupError):
 
 
 class FleetFileError(RegistryError, ValueError):
-    """A fleet file says something that it should not: `path` is the file, `place` where in it, such as `backends[2].url`."""
+    """A fleet file has a mistake.
+
+    `path` is the file, `place` the place in it, such as `backends[2].url`, and `problem` says
+    what was expected there.
+    """
 
     def __init__(self, path: str, place: str, problem: str) -> None:
         super().__init__(path, place, problem)

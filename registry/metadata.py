@@ -1,4 +1,4 @@
-"""Read-only str-to-str metadata."""
+"""The metadata of a backend: a read-only dict from str to str."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ refuse_second_import()
 
 
 class Metadata(dict[str, str]):
-    """A dict from str to str that refuses every change, and so can be hashed and shared. Thread safety: atomic."""
+    """A dict from str to str that refuses changes, so that it can be hashed and shared.
+
+    TypeError for a key or a value that is not a str, and for every method that would change it.
+    Thread safety: atomic.
+    """
 
     __slots__ = ()
 
@@ -24,12 +28,12 @@ class Metadata(dict[str, str]):
         return self
 
     def __init__(self, *_args: object) -> None:
-        """Nothing: `__new__` has filled it, and the `__init__` of a dict, called again, would change it."""
+        """Does nothing: `__new__` fills the dict, and `dict.__init__` could change it later."""
 
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
         raise TypeError("metadata is read-only: make a new Backend with dataclasses.replace")
 
-    if not TYPE_CHECKING:  # checkers see the methods of dict: `_refuse` has not their signatures
+    if not TYPE_CHECKING:  # type checkers see dict's methods, which have other signatures
         __setitem__ = __delitem__ = __ior__ = _refuse
         update = setdefault = pop = popitem = clear = _refuse
 
@@ -53,11 +57,11 @@ EMPTY = Metadata()
 
 
 def read_only(value: object, argument: str) -> Metadata:
-    """A read-only copy of a mapping from str to str; all empty ones are one object."""
+    """A read-only copy of a mapping from str to str; always the same object if it is empty."""
     if type(value) is Metadata:
         return value
-    # The usual type first: a check against an abstract class takes a lock, which a fork may copy
-    # while it is held.
+    # Test for the usual type first: a check against an abstract class takes a lock, and a forked
+    # child may inherit the lock while it is held.
     if type(value) is not dict and not isinstance(value, Mapping):
         raise _checks.type_error(argument, "a mapping from str to str", value)
     return Metadata((key, value[key]) for key in value) or EMPTY

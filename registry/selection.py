@@ -1,4 +1,4 @@
-"""What a choice takes and gives: how to choose (`Policy`), what is required (`Requirements`), who stood for it (`Candidate`)."""
+"""The types of a choice: `Policy`, `Requirements` and `Candidate`."""
 
 from __future__ import annotations
 
@@ -12,39 +12,60 @@ refuse_second_import()
 
 
 class Policy(StrEnum):
-    """How `Registry.acquire` chooses among the backends that may serve a request.
+    """How `Registry.acquire` chooses among the backends that qualify for a request.
 
-    Of equal ones the one goes first whose last choice is longest ago, whatever model, policy or kind of request that
-    was for; one that is new goes first of all. LEAST_PENDING keeps to that strictly for lists of up to 16 backends; in
-    longer ones it takes them round by round, so that one may be chosen twice in a row beside an equal where a round
-    ends and the next begins."""
+    Ties go to the backend whose last choice is the longest ago, whatever its model, policy or
+    requirements were; a backend that was never chosen comes first. For a model with more than 16
+    backends, LEAST_PENDING resolves ties in rounds instead, each of which chooses every tied
+    backend once. Where one round ends and the next begins, it may choose the same backend twice in
+    a row.
+    """
 
     LEAST_PENDING = "least_pending"
-    """The smallest (in flight + 1) / weight, exactly. O(backends of the model), and less where one is idle."""
+    """The smallest (in flight + 1) / weight, exactly.
+
+    O(backends of the model), and less if one of them is idle.
+    """
     POWER_OF_TWO = "power_of_two"
-    """The better of two different ones drawn at random, by the same measure. Expected O(1 / the share that may be
-    chosen), so O(1) in most fleets, and O(backends of the model) where hardly any may.
-    (Mitzenmacher, The power of two choices in randomized load balancing, 2001.)"""
+    """The better of two different backends drawn at random, by the measure of LEAST_PENDING.
+
+    Mitzenmacher, "The power of two choices in randomized load balancing", 2001. Expected O(1 / p),
+    where p is the share of the model's backends that qualify: O(1) in most fleets, O(backends of
+    the model) if hardly any qualifies.
+    """
     LOWEST_LATENCY = "lowest_latency"
-    """The smallest average latency * (in flight + 1) / weight. One without a sample yet counts as the best average among the
-    candidates, and goes first where that is equal. O(backends of the model)."""
+    """The smallest average latency * (in flight + 1) / weight.
+
+    A backend without a sample counts as having the best average among the candidates, and wins
+    ties. O(backends of the model).
+    """
     ROUND_ROBIN = "round_robin"
-    """Each in turn, weights as proportions: nginx's smooth weighted round robin. O(backends of the model)."""
+    """Each backend in turn, in proportion to weight. O(backends of the model).
+
+    The algorithm is nginx's smooth weighted round robin.
+    """
     RANDOM = "random"
-    """At random in proportion to weight. O(backends of the model)."""
+    """A random backend, with a probability in proportion to weight. O(backends of the model)."""
     PRIORITY = "priority"
-    """The lowest priority number that has a backend that is not full, and of those the least pending.
-    O(backends of the model)."""
+    """LEAST_PENDING among the backends with the lowest priority number.
+
+    If none of these qualifies, for example because all are full, the next number is used.
+    O(backends of the model).
+    """
     SMART = "smart"
-    """The highest score of the Nexus router: (100 - min(priority, 100)) * 50 + (100 - min(in flight, 100)) * 30 +
-    (100 - min(average ms // 10, 100)) * 20. O(backends of the model)."""
+    """The highest score. O(backends of the model).
+
+    The score is that of the Nexus router: (100 - min(priority, 100)) * 50 + (100 - min(in flight,
+    100)) * 30 + (100 - min(average latency in ms // 10, 100)) * 20.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a request needs of the model as a backend serves it. Immutable; thread safety: atomic.
+    """What a request needs from a backend's entry for the model. Immutable; thread safety: atomic.
 
-    `min_context` is the least context length in tokens, 0 to 2**32-1. Raises TypeError or ValueError that names the field.
+    `min_context` is the least context length in tokens, 0 to 2**32-1. Raises TypeError or
+    ValueError, which names the field.
     """
 
     vision: bool = False
@@ -64,9 +85,11 @@ class Requirements:
 class Candidate:
     """One backend of a model as a choice sees it. Immutable; thread safety: atomic.
 
-    `reason` is None where it may be chosen, else the first that stands in the way: "excluded", "unhealthy", "draining",
-    "unknown", "no vision", "no tools", "no json mode", "context 8192 < 32000", "full". `rank` counts from 1, the next choice, and
-    is None where there is a reason. `pending_requests` are in flight, `avg_latency_ms` is in milliseconds.
+    `reason` is None if the backend qualifies. Otherwise it is the first of these that applies:
+    "excluded", "unhealthy", "draining", "unknown", "no vision", "no tools", "no json mode",
+    "context 8192 < 32000", "full". `rank` is 1 for the next choice, and None for a backend that
+    does not qualify. `pending_requests` is the number of requests in flight; `avg_latency_ms` is
+    in milliseconds.
     """
 
     backend_id: str

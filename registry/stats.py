@@ -1,4 +1,4 @@
-"""What a registry consists of, for whoever watches its memory."""
+"""`RegistryStats`: the size of a registry and its memory, for monitoring."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ refuse_second_import()
 
 @dataclass(frozen=True, slots=True)
 class RegistryStats:
-    """Sizes of one registry at one instant. Immutable; thread safety: atomic.
+    """The size of one registry at one instant. Immutable; thread safety: atomic.
 
-    `index_entries` counts each model of each backend. `waiting_for_reclamation` objects were replaced or removed and are
-    freed once no reader can hold them. `waiting_bytes` is their size with what they hold: definitions and errors, as far
-    as their texts tell. While a reader stalls they grow up to 256 MiB; then writes raise MemoryError until it goes on.
-    `kept_for_views` objects were replaced or removed too, and stay for the views and the refusals that somebody holds:
-    each keeps what was registered in its time, a refusal until its reasons are read. `bytes` is all memory of the core,
-    what waits and what is kept included; Python's own objects that are registered (definitions, ids) come on top.
+    `backends` and `models` are numbers of backends and of distinct model ids; `index_entries`
+    counts each model of each backend.
+
+    `waiting_for_reclamation` is the number of objects that were replaced or removed, and are freed
+    once no reader can use them. `waiting_bytes` is their size, including an estimate for the
+    definitions and errors that they hold. While a reader is stalled, it grows up to 256 MiB; from
+    then on writes raise MemoryError until the reader continues.
+
+    `kept_for_views` is the number of objects that were replaced or removed, but are still in use by
+    a view, or by an error whose reasons were not read yet. A view that you hold keeps alive
+    whatever was registered when it was made.
+
+    `bytes` is all memory of the core, including what waits and what is kept. Registered Python
+    objects, such as definitions and ids, are not included.
     """
 
     backends: int

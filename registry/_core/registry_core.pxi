@@ -68,7 +68,9 @@ cdef class RegistryCore:
         blocks; O(backends of the model), with the GIL released. Thread safety: atomic. Raises
         TypeError if the id is not a str.
         """
-        return query_model(self.reg, exact_text(model_id, "model_id"))
+        if type(model_id) is not str:
+            return self.get_backends_for_model(exact_text(model_id, "model_id"))
+        return query_model(self.reg, model_id)
 
     def find_by_mdns_instance(self, instance, /):
         """The id of the backend with this mDNS instance, or None.

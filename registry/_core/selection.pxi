@@ -6,8 +6,9 @@ cdef object acquire_lease(registry, model_id, policy, require, exclude, allow_un
     cdef reg_refusal refusal
     cdef reg_status status
     if type(model_id) is not str:
-        model_id = exact_text(model_id, "model_id")
-        return acquire_lease(registry, model_id, policy, require, exclude, allow_unknown)
+        # Not assigned to `model_id`: Cython would then count a reference to it in every call.
+        return acquire_lease(
+            registry, exact_text(model_id, "model_id"), policy, require, exclude, allow_unknown)
     exclusion = fill_request(&request, policy, require, exclude, allow_unknown)
     if not has_key(model_id, &request.model_id):
         raise NoBackendAvailableError(model_id)
