@@ -1,7 +1,7 @@
-"""Right and wrong calls, for mypy and pyright: `make lint` reads this file, nobody runs it.
+"""Right and wrong calls, for mypy and pyright. `make lint` checks this file; it never runs.
 
-A wrong call carries an ignore comment that names mypy's error. Both checkers report an ignore that
-they do not need, so neither can accept what is wrong.
+A wrong call has an ignore comment that names mypy's error. Both checkers report an ignore comment
+that they don't need, so both must find the error.
 """
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
@@ -33,7 +33,7 @@ from registry import (
 
 
 class Tenant(Registry):
-    """A subclass: what makes a registry makes one of these."""
+    """A subclass, which the constructors must return."""
 
 
 def right_values(
@@ -42,7 +42,7 @@ def right_values(
     policy: PolicyValue,
     text: str,
 ) -> None:
-    """An enum's member, or its value, as a literal or as a variable of the exported type."""
+    """A member of an enum or its value, as a literal or as a variable of the exported type."""
     registry.update_status("b", "healthy")
     registry.update_status("b", BackendStatus.DRAINING)
     registry.update_status("b", status=status, error="boom")
@@ -54,7 +54,7 @@ def right_values(
 
 
 def wrong_values(registry: Registry, text: str) -> None:
-    """A word that is no value, any str, and another enum's value."""
+    """A str that is no value of the enum, any str, and a value of another enum."""
     registry.update_status("b", "helthy")  # type: ignore[arg-type]
     registry.update_status("b", status="static")  # type: ignore[arg-type]
     registry.update_status("b", text)  # type: ignore[arg-type]
@@ -66,7 +66,7 @@ def wrong_values(registry: Registry, text: str) -> None:
 
 
 def right_definitions(kind: BackendTypeValue, source: DiscoverySourceValue, text: str) -> None:
-    """What `Backend` takes for its fields, and what they are then."""
+    """The types that the constructor of `Backend` accepts, and the types of its fields."""
     backend = Backend("b", "b", "http://b", "vllm", [Model("m")], "mdns", {"zone": "a"}, 1, None, 2)
     assert_type(backend.backend_type, BackendType)
     assert_type(backend.discovery_source, DiscoverySource)
@@ -80,7 +80,7 @@ def right_definitions(kind: BackendTypeValue, source: DiscoverySourceValue, text
 
 
 def wrong_definitions(text: str) -> None:
-    """The same fields, not so good; and a definition can't be changed."""
+    """Wrong types for the same fields; and assigning to a field."""
     Backend("b", "b", "http://b", "vlm")  # type: ignore[arg-type]
     Backend("b", "b", "http://b", backend_type=text)  # type: ignore[arg-type]
     Backend("b", "b", "http://b", discovery_source="dns")  # type: ignore[arg-type]
@@ -98,7 +98,7 @@ def view_of(
     kind: BackendTypeValue,
     source: DiscoverySourceValue,
 ) -> None:
-    """A view that is made by hand, for a test of one's own."""
+    """A view made with the constructor, as users do in their tests."""
     now = datetime.now(UTC)
     view = BackendView("b", "b", "http://b", kind, status, now, None, [], 0, 0, 0, 0, source, {})
     assert_type(view.status, BackendStatus)
@@ -126,7 +126,7 @@ def view_of(
 
 
 def reads(registry: Registry, backend_id: str) -> None:
-    """What a query returns: one backend may be missing."""
+    """The types that queries return. A single backend may be None."""
     view = registry.get_backend(backend_id)
     assert_type(view, BackendView | None)
     print(view.url)  # type: ignore[union-attr]
@@ -146,7 +146,7 @@ def reads(registry: Registry, backend_id: str) -> None:
 
 
 def counts(registry: Registry, ids: set[str]) -> None:
-    """Counters return the new value, bulk forms a list of them."""
+    """Counters return the new value, bulk operations a list of them."""
     assert_type(registry.increment_pending("b"), int)
     assert_type(registry.update_latency("b", 12), int)
     assert_type(registry.update_latency_many(ids, (1 for _ in ids)), list[int])
@@ -156,7 +156,7 @@ def counts(registry: Registry, ids: set[str]) -> None:
 
 
 def choices(registry: Registry, exclude: frozenset[str]) -> None:
-    """A choice, with all that it can be asked for."""
+    """The arguments of a choice, and the types that it returns."""
     need = Requirements(vision=True)
     lease = registry.acquire("m", require=need, exclude=exclude, allow_unknown=True)
     assert_type(lease, Lease)
@@ -175,21 +175,21 @@ def choices(registry: Registry, exclude: frozenset[str]) -> None:
 
 
 def held(registry: Registry) -> str:
-    """A block does not swallow exceptions: what it returns is all that this function can return."""
+    """A `with` block does not swallow exceptions, so this function always returns a str."""
     with registry.acquire("m") as lease:
         assert_type(lease, Lease)
         return lease.backend.url
 
 
 async def held_by_a_task(registry: Registry) -> str:
-    """The same in a coroutine."""
+    """The same for `async with`."""
     async with registry.acquire("m") as lease:
         assert_type(lease, Lease)
         return lease.model_id
 
 
 def refused(registry: Registry) -> dict[str, str]:
-    """Why nobody could be chosen."""
+    """The attributes of a refusal."""
     try:
         registry.acquire("m").release()
     except NoBackendAvailableError as error:
@@ -199,7 +199,7 @@ def refused(registry: Registry) -> dict[str, str]:
 
 
 def made() -> None:
-    """Of a subclass, its own."""
+    """Constructors of a subclass return the subclass."""
     assert_type(Tenant.from_fleet("fleet.toml"), Tenant)
     assert_type(Tenant().get_backend("b"), BackendView | None)
     Registry("fleet.toml")  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""Every sentence of the contract's 'Bad input'. A call that raises has changed nothing."""
+"""Bad arguments: each raises the right error, which names the argument, and changes nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from registry._core import binding
 
 UINT32 = 2**32 - 1
 
-# For calls that a type checker would refuse.
+# For calls that type checkers refuse.
 AnyModel: Any = Model
 AnyBackend: Any = Backend
 AnyRegistry: Any = Registry
@@ -34,7 +34,7 @@ any_core: Any = binding
 
 @pytest.fixture
 def filled(registry: Registry) -> Iterator[Registry]:
-    """A registry with one backend, which must not change in the test."""
+    """A registry with one backend. The fixture fails if the test changes it."""
     registry.add_backend(make_backend("a", "m", metadata={"mdns_instance": "i"}))
     registry.update_status("a", "unhealthy", "boom")
     before = registry.to_json()
@@ -130,7 +130,7 @@ def test_a_float_or_a_bool_is_not_an_int(
         lambda: AnyBackend("a", "n", "http://h", models="m"),
     ],
 )
-def test_wrong_types_of_fields(make: Callable[[], Any]) -> None:
+def test_a_field_of_a_wrong_type_is_a_type_error(make: Callable[[], Any]) -> None:
     with pytest.raises(TypeError, match="must be"):
         make()
 
@@ -151,14 +151,14 @@ OUT_OF_RANGE: list[tuple[str, Callable[[Any], Any]]] = [
 
 
 @pytest.mark.parametrize(("message", "call"), OUT_OF_RANGE)
-def test_out_of_range_is_a_value_error_with_the_range(
+def test_an_int_out_of_range_is_a_value_error_that_names_the_range(
     filled: Registry, message: str, call: Callable[[Registry], Any]
 ) -> None:
     with pytest.raises(ValueError, match=message):
         call(filled)
 
 
-def test_the_edges_of_every_range_are_accepted(registry: Registry) -> None:
+def test_the_limits_of_every_range_are_accepted(registry: Registry) -> None:
     models = [
         Model("0", context_length=0, max_output_tokens=0),
         Model("1", None, UINT32, max_output_tokens=UINT32),
@@ -219,8 +219,8 @@ def test_a_str_subclass_is_copied_to_an_exact_str(registry: Registry) -> None:
     assert registry.remove_backend(hostile).id == "a"
 
 
-def test_the_copy_of_a_str_subclass_lives_as_long_as_it_is_looked_up() -> None:
-    """Freed memory is overwritten in the child: a lookup that reads it finds nothing."""
+def test_the_copy_of_a_str_subclass_outlives_its_lookup() -> None:
+    """The child overwrites freed memory, so a lookup that read freed memory would find nothing."""
     found = run_clean_child(
         """
 from registry import Backend, Registry
@@ -274,7 +274,7 @@ def test_a_url_that_is_not_http_with_a_host_is_refused(registry: Registry, url: 
     assert registry.has_backend_url(url) is False
 
 
-def test_a_model_id_twice_in_one_list_is_refused(filled: Registry) -> None:
+def test_two_models_with_one_id_are_refused(filled: Registry) -> None:
     for call in (
         lambda: make_backend("x", "m", "m"),
         lambda: filled.update_models("a", [Model("n"), Model("n", "N")]),
@@ -303,7 +303,7 @@ def test_lone_surrogates_are_refused(filled: Registry, make: Callable[[Registry]
 
 
 @pytest.mark.parametrize("impossible", ["", "\ud800", "a\udfff", "nope"])
-def test_a_look_up_by_what_cannot_exist_finds_nothing(filled: Registry, impossible: str) -> None:
+def test_looking_up_an_impossible_id_finds_nothing(filled: Registry, impossible: str) -> None:
     assert filled.get_backend(impossible) is None
     assert filled.get_backends_for_model(impossible) == []
     assert filled.find_by_mdns_instance(impossible) is None
@@ -328,12 +328,12 @@ def test_a_look_up_by_what_cannot_exist_finds_nothing(filled: Registry, impossib
 
 
 @pytest.mark.parametrize("other", [None, 5, b"a", ("a",), object()])
-def test_only_a_registered_str_is_in_a_registry(filled: Registry, other: object) -> None:
+def test_only_a_registered_id_is_in_a_registry(filled: Registry, other: object) -> None:
     assert other not in filled
     assert "a" in filled
 
 
-def test_nul_and_any_other_character_make_distinct_ids(registry: Registry) -> None:
+def test_ids_may_contain_any_character_and_are_distinct(registry: Registry) -> None:
     ids = [
         "a",
         "a\0",
@@ -383,7 +383,7 @@ def test_an_unknown_enum_value_lists_the_choices(filled: Registry) -> None:
         make_backend(backend_type="gpt")
 
 
-def test_an_iterable_that_raises_lets_its_exception_through(filled: Registry) -> None:
+def test_an_exception_of_an_iterable_propagates(filled: Registry) -> None:
     def failing() -> Iterator[Any]:
         yield Model("n")
         raise ZeroDivisionError
@@ -401,7 +401,7 @@ def test_an_iterable_that_raises_lets_its_exception_through(filled: Registry) ->
             call()
 
 
-def test_positional_only_arguments(filled: Any) -> None:
+def test_positional_only_arguments_can_not_be_named(filled: Any) -> None:
     calls: list[Callable[[], Any]] = [
         lambda: filled.increment_pending(backend_id="a"),
         lambda: filled.decrement_pending(backend_id="a"),
@@ -422,7 +422,7 @@ def test_a_registry_takes_no_argument() -> None:
         AnyRegistry(5)
 
 
-def test_an_instance_that_is_empty_or_taken(filled: Registry) -> None:
+def test_an_mdns_instance_that_is_empty_or_taken_is_refused(filled: Registry) -> None:
     calls: list[Callable[[], Any]] = [
         lambda: filled.set_mdns_instance("a", ""),
         lambda: filled.add_backend(make_backend("b", metadata={"mdns_instance": ""})),
@@ -465,7 +465,9 @@ VIEW: dict[str, Any] = {
         ("last_error", 5, TypeError),
     ],
 )
-def test_a_views_own_constructor_checks(field: str, wrong: Any, error: type[Exception]) -> None:
+def test_the_constructor_of_a_view_checks_its_arguments(
+    field: str, wrong: Any, error: type[Exception]
+) -> None:
     assert BackendView(**VIEW).status is BackendStatus.HEALTHY
     with pytest.raises(error, match=field):
         BackendView(**{**VIEW, field: wrong})
@@ -484,20 +486,22 @@ def test_a_views_own_constructor_checks(field: str, wrong: Any, error: type[Exce
         ("backend", Backend, lambda r, liar: r.add_backend(liar)),
     ],
 )
-def test_an_object_that_lies_about_its_class(
+def test_an_object_that_lies_about_its_class_is_a_type_error(
     filled: Registry, argument: str, pretended: type, call: Callable[[Registry, Any], Any]
 ) -> None:
     class Liar:
         __slots__ = ()
-        # Other than object's, it can't be written.
-        __class__ = property(lambda _: pretended)  # pyright: ignore[reportIncompatibleMethodOverride]
+        # Read-only, unlike the attribute of `object`.
+        __class__ = property(  # pyright: ignore[reportIncompatibleMethodOverride]
+            lambda _: pretended
+        )
 
     with pytest.raises(TypeError, match=f"^{argument}"):
         call(filled, Liar())
 
 
 def forced(made: Any, field: str, value: Any) -> Any:
-    """A frozen instance with another value in a field, past all its checks."""
+    """A frozen instance whose field is set without any check."""
     object.__setattr__(made, field, value)
     return made
 
@@ -506,10 +510,10 @@ def forced(made: Any, field: str, value: Any) -> Any:
     "field", ["id", "name", "url", "models", "metadata", "priority", "max_pending", "weight"]
 )
 @pytest.mark.parametrize("value", [None, b"", (5,), -1, object()])
-def test_a_definition_that_was_forced_is_refused_or_taken_but_never_trusted(
+def test_a_forced_field_never_makes_the_core_read_wrong_memory(
     registry: Registry, field: str, value: Any
 ) -> None:
-    """What stands in a frozen instance is the caller's own doing; but no memory is read that isn't there."""
+    """The registry may accept or refuse such a definition, but must not crash."""
     with contextlib.suppress(TypeError, ValueError, AttributeError, OverflowError):
         registry.add_backend(forced(make_backend("b", "m"), field, value))
     registry.get_backends_for_model("m")
@@ -537,7 +541,7 @@ def test_a_forced_or_half_made_model_is_refused(filled: Any) -> None:
             call()
 
 
-def test_a_view_of_nothing_can_not_be_made(filled: Registry) -> None:
+def test_a_view_can_not_be_made_without_a_definition(filled: Registry) -> None:
     view = filled.get_backend("a")
     assert view is not None
     rest = (view.status, view.last_health_check, None, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""What can't be copied says so, and what to do; an empty registry is true."""
+"""Copying a registry or a lease raises an error that says what to do; a registry is true."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ WAYS: list[Callable[[Any], Any]] = [
         lambda thing, protocol=protocol: pickle.dumps(thing, protocol)
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
     ),
-    ForkingPickler.dumps,  # what sends the arguments of a spawned process
+    ForkingPickler.dumps,  # pickles the arguments of a spawned process
     lambda thing: copy.deepcopy({"held": [thing]}),
 ]
 
 
 class Own(Registry):
-    """A user's own, with attributes."""
+    """A subclass, whose instances have a `__dict__`."""
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("make", [Registry, Own])
 def test_a_registry_can_not_be_copied(way: Callable[[Any], Any], make: type[Registry]) -> None:
-    message = f"^a {make.__name__} can't be copied, pickled or sent to another process: .*Make one in each process, fork"
-    with pytest.raises(TypeError, match=message):
+    refusal = f"^a {make.__name__} can't be copied, pickled or sent to another process: "
+    advice = "Make one in each process, fork"
+    with pytest.raises(TypeError, match=f"{refusal}.*{advice}"):
         way(make())
 
 

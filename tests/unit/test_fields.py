@@ -1,4 +1,4 @@
-"""The fields of `Backend` are listed once, in the dataclass: everything else is derived from it."""
+"""A field of `Backend` is declared once, in the dataclass. Everything else is derived from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SOURCE = PACKAGE / "backend.py"
 
 
 def spelled_out(cls: str) -> list[ast.stmt]:
-    """What a class of backend.py spells out for type checkers alone."""
+    """The statements that a class of backend.py has only for type checkers."""
     (found,) = (
         node
         for node in ast.parse(SOURCE.read_text(encoding="utf-8")).body
@@ -36,7 +36,7 @@ def spelled_out(cls: str) -> list[ast.stmt]:
 
 
 def parameters(cls: str, function: str) -> list[tuple[str, Any]]:
-    """The names and defaults of a function that is spelled out, but for its first argument."""
+    """Names and defaults of a function that is spelled out, without its first argument."""
     (found,) = (
         node
         for node in spelled_out(cls)
@@ -49,18 +49,20 @@ def parameters(cls: str, function: str) -> list[tuple[str, Any]]:
 
 
 def runtime(cls: type[Any]) -> list[tuple[str, Any]]:
-    """The names and defaults of the constructor that there really is."""
+    """Names and defaults of the constructor at run time."""
     return [(one.name, one.default) for one in inspect.signature(cls).parameters.values()]
 
 
 @pytest.mark.parametrize(
     ("cls", "function"), [(Model, "__init__"), (Backend, "__init__"), (BackendView, "__new__")]
 )
-def test_what_type_checkers_read_is_what_there_is(cls: type[Any], function: str) -> None:
+def test_type_checkers_read_the_parameters_of_the_constructor(
+    cls: type[Any], function: str
+) -> None:
     assert parameters(cls.__name__, function) == runtime(cls)
 
 
-def test_the_fields_that_type_checkers_read_are_those_of_a_view() -> None:
+def test_type_checkers_read_the_fields_of_a_view() -> None:
     declared = {
         node.target.id: ast.unparse(node.annotation)
         for node in spelled_out("BackendView")
@@ -91,11 +93,12 @@ from registry import Backend, BackendView, Model, Registry, load_fleet
 assert registry.__file__.startswith({place!r}), registry.__file__
 
 def backend(backend_id, **fields):
-    return Backend(backend_id, backend_id, "http://h", models=[Model("".join(["m", "1"]))], **fields)
+    models = [Model("".join(["m", "1"]))]  # a new object each time
+    return Backend(backend_id, backend_id, "http://h", models=models, **fields)
 
 fleet = Registry()
 fleet.add_backend(backend("a", region="north"))
-fleet.add_backend(backend("b", region="south"))  # its models are those of the first: it is copied
+fleet.add_backend(backend("b", region="south"))  # copied, to share the first one's models
 fleet.add_backend(backend("c"))
 for backend_id in fleet:
     fleet.update_status(backend_id, "healthy")
@@ -120,9 +123,11 @@ for thing in (view, lease.backend):
     assert "region='south'" in repr(thing)
     assert dataclasses.asdict(thing)["region"] == "south"
     assert type(thing).__match_args__[-1] == "region"
-    older = {{name: value for name, value in json.loads(thing.to_json()).items() if name != "region"}}
+    older = json.loads(thing.to_json())
+    del older["region"]
     assert type(thing).from_json(json.dumps(older)).region == ""
-    for wrong, error in ((5, TypeError), (None, TypeError), (chr(0xD800), ValueError)):
+    wrong_values = (5, TypeError), (None, TypeError), (chr(0xD800), ValueError)
+    for wrong, error in wrong_values:
         try:
             dataclasses.replace(thing, region=wrong)
         except error as refused:
@@ -139,7 +144,7 @@ print("everywhere")
 """
 
 
-def test_a_field_that_is_added_to_the_dataclass_is_everywhere(tmp_path: Path) -> None:
+def test_a_field_added_to_the_dataclass_works_everywhere(tmp_path: Path) -> None:
     copied = tmp_path / "registry"
     shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
     source = (copied / "backend.py").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The package is imported once in a process, and says what to do where it can't be; what a wheel holds."""
+"""Importing the package: a second import, a checkout that is not built, the files of a wheel."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ backend = importlib.import_module("registry.backend")
 """
 
 
-def test_a_reload_of_the_package_changes_nothing() -> None:
+def test_reloading_the_package_changes_nothing() -> None:
     code = """
 before = {name: getattr(registry, name) for name in registry.__all__}
 assert importlib.reload(registry) is registry
@@ -63,7 +63,7 @@ check(registry, backend)
     assert run_clean_child(WORKS + code) == ""
 
 
-def test_a_reload_of_any_module_is_refused_or_changes_nothing() -> None:
+def test_reloading_any_module_is_refused_or_changes_nothing() -> None:
     code = """
 bound = {"_registry", "backend", "errors", "metadata", "selection", "stats"}
 for name in sorted(name for name in sys.modules if name.startswith("registry.")):
@@ -83,7 +83,7 @@ check(registry, backend)
 @pytest.mark.parametrize(
     "kept", [(), ("registry._core.binding",), ("registry._core.binding", "registry._single_import")]
 )
-def test_an_import_after_a_purge_is_refused_and_the_first_one_works(kept: tuple[str, ...]) -> None:
+def test_a_second_import_is_refused_and_the_first_still_works(kept: tuple[str, ...]) -> None:
     code = f"""
 first = registry
 for name in [name for name in sys.modules if name.partition(".")[0] == "registry"]:
@@ -108,7 +108,7 @@ check(registry, backend)
     assert run_clean_child(WORKS + code) == ""
 
 
-def test_an_import_that_failed_can_be_tried_again() -> None:
+def test_a_failed_import_can_be_repeated() -> None:
     code = """
 import sys
 sys.modules["registry.fleet"] = None
@@ -125,7 +125,7 @@ del sys.modules["registry.fleet"]
 
 
 def unbuilt(tmp_path: Path) -> Path:
-    """A copy of the sources alone."""
+    """A copy of the package without its extension module."""
     shutil.copytree(
         PACKAGE, tmp_path / "registry", ignore=shutil.ignore_patterns("__pycache__", "*.so")
     )
@@ -143,20 +143,20 @@ except ImportError as error:
 """
 
 
-def test_a_checkout_without_a_build_says_what_to_do(tmp_path: Path) -> None:
-    told = run_clean_child(IMPORT.format(place=str(unbuilt(tmp_path))))
-    assert told.startswith("ImportError registry._core.binding True ")
-    assert "not built" in told
-    assert "`make`" in told
-    assert "`pip install -e .`" in told
-    assert str(tmp_path) in told
+def test_importing_an_unbuilt_checkout_says_how_to_build_it(tmp_path: Path) -> None:
+    output = run_clean_child(IMPORT.format(place=str(unbuilt(tmp_path))))
+    assert output.startswith("ImportError registry._core.binding True ")
+    assert "not built" in output
+    assert "`make`" in output
+    assert "`pip install -e .`" in output
+    assert str(tmp_path) in output
 
 
-def test_other_failures_of_the_extension_are_not_hidden(tmp_path: Path) -> None:
+def test_other_import_errors_of_the_extension_are_not_hidden(tmp_path: Path) -> None:
     place = unbuilt(tmp_path)
-    (place / "registry" / "_core" / "binding.py").write_text("import no_such_module_of_anybody\n")
-    told = run_clean_child(IMPORT.format(place=str(place)))
-    assert told.startswith("ModuleNotFoundError no_such_module_of_anybody False ")
+    (place / "registry" / "_core" / "binding.py").write_text("import no_such_module\n")
+    output = run_clean_child(IMPORT.format(place=str(place)))
+    assert output.startswith("ModuleNotFoundError no_such_module False ")
     (place / "registry" / "_core" / "binding.py").write_text(
         "raise ImportError('libfoo.so: undefined symbol')\n"
     )
@@ -169,7 +169,7 @@ def test_other_failures_of_the_extension_are_not_hidden(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     not (PROJECT / "pyproject.toml").exists(), reason="installed without its sources"
 )
-def test_a_wheel_holds_no_sources_of_the_extension() -> None:
+def test_a_wheel_does_not_contain_the_sources_of_the_extension() -> None:
     setuptools = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
         "setuptools"
     ]

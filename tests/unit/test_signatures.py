@@ -1,4 +1,4 @@
-"""Every public callable tells its signature, and it is the one that the stubs have."""
+"""Every public callable has a signature and a docstring, and the stub has the same ones."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from registry import Lease, Policy, Registry
 from registry._core import binding
 
 STUB = ast.parse(Path(binding.__file__).with_name("binding.pyi").read_text(encoding="utf-8"))
-Described = list[tuple[str, Any, Any]]
+# Name, kind and default of each parameter.
+Parameters = list[tuple[str, Any, Any]]
 
 
-def ours(cls: type[Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """The methods of a class that this package defines, and what a `with` statement calls."""
+def own_methods(cls: type[Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The public methods of a class, and those of a `with` statement, that this package defines."""
     for name in dir(cls):
         homes = [one for one in cls.__mro__ if name in vars(one)]
         if not homes or homes[0].__module__.partition(".")[0] != "registry":
@@ -38,29 +39,29 @@ def ours(cls: type[Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Functions, constructors and methods."""
+    """The package's functions, constructors and methods, by name."""
     for name in registry.__all__:
         value = getattr(registry, name)
         if callable(value):
             yield name, value
         if isinstance(value, type):
-            yield from ours(value)
+            yield from own_methods(value)
 
 
 PUBLIC = dict(public_callables())
 
 
-def described(signature: inspect.Signature) -> Described:
-    """Names, kinds and defaults."""
+def parameters_of(signature: inspect.Signature) -> Parameters:
+    """The parameters of a signature at run time."""
     return [(one.name, one.kind.name, one.default) for one in signature.parameters.values()]
 
 
-def stub_signature(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Described:
-    """The same of a function in the stub."""
+def stub_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Parameters:
+    """The parameters of a function in the stub."""
     given, empty = function.args, inspect.Parameter.empty
     positional = [*given.posonlyargs, *given.args]
     defaults = [*[None] * (len(positional) - len(given.defaults)), *given.defaults]
-    told = [
+    found = [
         (
             arg.arg,
             "POSITIONAL_ONLY" if arg in given.posonlyargs else "POSITIONAL_OR_KEYWORD",
@@ -68,22 +69,22 @@ def stub_signature(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Describe
         )
         for arg, default in zip(positional, defaults, strict=True)
     ]
-    told += [(given.vararg.arg, "VAR_POSITIONAL", None)] if given.vararg else []
-    told += [
+    found += [(given.vararg.arg, "VAR_POSITIONAL", None)] if given.vararg else []
+    found += [
         (arg.arg, "KEYWORD_ONLY", value)
         for arg, value in zip(given.kwonlyargs, given.kw_defaults, strict=True)
     ]
     return [
         (name, kind, empty if value is None else eval(ast.unparse(value), {"Policy": Policy}))
-        for name, kind, value in told
+        for name, kind, value in found
     ]
 
 
-def in_stub() -> Iterator[tuple[str, Described, Callable[..., Any]]]:
-    """The functions of the stub, the methods of its classes, and what they are at run time."""
+def in_stub() -> Iterator[tuple[str, Parameters, Callable[..., Any]]]:
+    """The functions and methods of the stub: name, parameters, and the callable at run time."""
     for node in STUB.body:
         if isinstance(node, ast.FunctionDef):
-            yield node.name, stub_signature(node), getattr(binding, node.name)
+            yield node.name, stub_parameters(node), getattr(binding, node.name)
         if isinstance(node, ast.ClassDef):
             for function in node.body:
                 if (
@@ -92,20 +93,20 @@ def in_stub() -> Iterator[tuple[str, Described, Callable[..., Any]]]:
                 ):
                     owner = Registry if node.name == "RegistryCore" else getattr(binding, node.name)
                     found = getattr(owner, function.name)
-                    yield f"{owner.__name__}.{function.name}", stub_signature(function), found
+                    yield f"{owner.__name__}.{function.name}", stub_parameters(function), found
 
 
-# What the interpreter makes of a class's C slots has its own names for the arguments.
+# The interpreter's wrappers of a class's C slots have argument names of their own.
 SLOTS = ("__new__", "__len__", "__contains__", "__iter__", "__bool__")
 STUBBED = [one for one in in_stub() if not one[0].endswith(SLOTS)]
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_every_public_callable_tells_its_signature(name: str) -> None:
+def test_every_public_callable_has_a_signature(name: str) -> None:
     assert isinstance(inspect.signature(PUBLIC[name]), inspect.Signature)
 
 
-def test_none_is_forgotten() -> None:
+def test_the_list_of_public_callables_is_complete() -> None:
     assert {
         "load_fleet",
         "Lease",
@@ -120,12 +121,33 @@ def test_none_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize(("name", "expected", "found"), STUBBED, ids=[one[0] for one in STUBBED])
-def test_the_stub_is_what_there_is(
-    name: str, expected: Described, found: Callable[..., Any]
+def test_the_stub_has_the_parameters_of_the_module(
+    name: str, expected: Parameters, found: Callable[..., Any]
 ) -> None:
-    told = described(inspect.signature(found))
-    is_method = "." in name  # a C function's first argument has a kind of its own
-    assert told[is_method:] == expected[is_method:]
+    parameters = parameters_of(inspect.signature(found))
+    is_method = "." in name  # the kind of `self` differs in a method of C
+    assert parameters[is_method:] == expected[is_method:]
+
+
+def docstrings() -> Iterator[tuple[str, str | None, str | None]]:
+    """The docstrings of the stub's classes, functions and methods, and those of the module."""
+    for node in STUB.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            owner = getattr(binding, node.name)
+            yield node.name, ast.get_docstring(node), inspect.getdoc(owner)
+            for function in node.body if isinstance(node, ast.ClassDef) else []:
+                if isinstance(function, ast.FunctionDef) and not function.name.startswith("_"):
+                    found = inspect.getdoc(vars(owner)[function.name])
+                    yield f"{node.name}.{function.name}", ast.get_docstring(function), found
+
+
+@pytest.mark.parametrize(("name", "expected", "found"), [*docstrings()])
+def test_the_stub_has_the_docstrings_of_the_module(
+    name: str, expected: str | None, found: str | None
+) -> None:
+    """Editors show those of the stub, `help` those of the module."""
+    assert expected
+    assert expected == found, name
 
 
 def test_every_method_of_the_core_is_in_the_stub() -> None:
@@ -142,11 +164,9 @@ def test_every_method_of_the_core_is_in_the_stub() -> None:
 def test_help_shows_the_arguments_of_a_choice(name: str) -> None:
     shown = "".join(
         pydoc.plain(pydoc.render_doc(Registry)).replace("|", "").split()
-    )  # however it breaks lines
-    assert (
-        f"{name}(self,model_id,/,*,policy='least_pending',require=None,exclude=(),allow_unknown=False)"
-        in shown
-    )
+    )  # without white space, because help may break the line anywhere
+    keywords = "policy='least_pending',require=None,exclude=(),allow_unknown=False"
+    assert f"{name}(self,model_id,/,*,{keywords})" in shown
     assert (
         inspect.signature(getattr(Registry(), name)).parameters["policy"].default
         == Policy.LEAST_PENDING
@@ -156,8 +176,8 @@ def test_help_shows_the_arguments_of_a_choice(name: str) -> None:
 METHODS = [name for name in dir(Registry) if not name.startswith("_")]
 
 
-def checked_calls(mocked: Any, name: str) -> None:
-    """A call with all that it must have is taken; one with too much, or with a name of nobody, is refused."""
+def assert_checks_calls(mocked: Any, name: str) -> None:
+    """A call with the required arguments works; too many, too few or an unknown one is an error."""
     parameters = [*inspect.signature(getattr(Registry(), name)).parameters.values()]
     needed = [one for one in parameters if one.default is inspect.Parameter.empty]
     method = getattr(mocked, name)
@@ -165,19 +185,19 @@ def checked_calls(mocked: Any, name: str) -> None:
     with pytest.raises(TypeError):
         method(*[object() for _ in range(len(parameters) + 1)])
     with pytest.raises(TypeError):
-        method(*[object() for _ in needed], of_nobody=1)
+        method(*[object() for _ in needed], unknown=1)
     if needed:
         with pytest.raises(TypeError):
             method()
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_autospec_checks_calls(name: str) -> None:
-    checked_calls(create_autospec(Registry)(), name)
-    checked_calls(create_autospec(Registry, instance=True, spec_set=True), name)
+def test_autospec_checks_the_arguments_of_calls(name: str) -> None:
+    assert_checks_calls(create_autospec(Registry)(), name)
+    assert_checks_calls(create_autospec(Registry, instance=True, spec_set=True), name)
 
 
-def test_a_method_of_the_class_is_the_method() -> None:
+def test_a_method_taken_from_the_class_works_like_the_method() -> None:
     made = Registry()
     assert Registry.get_backend(made, "a") is None
     methods: list[object] = [Registry.get_backend, Registry.get_backend, Registry.acquire]
@@ -187,7 +207,7 @@ def test_a_method_of_the_class_is_the_method() -> None:
         Registry.get_backend(object(), "a")  # type: ignore[arg-type]
 
 
-def test_a_subclass_may_be_abstract_and_override() -> None:
+def test_a_subclass_may_be_abstract_and_may_override_methods() -> None:
     class Base(ABC):
         @abstractmethod
         def name(self) -> str: ...

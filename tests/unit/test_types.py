@@ -1,4 +1,4 @@
-"""The dataclasses as Python readers know them, and their JSON."""
+"""The dataclasses behave as dataclasses do; their JSON round-trips, and errors name the place."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ TIMES = st.datetimes(
 
 @st.composite
 def views(draw: st.DrawFn) -> BackendView:
-    """Any view."""
+    """Draws any valid view."""
     backend = draw(BACKENDS)
     fields = {name: getattr(backend, name) for name in Backend.__dataclass_fields__}
     return BackendView(
@@ -72,7 +72,7 @@ def views(draw: st.DrawFn) -> BackendView:
 
 @pytest.fixture
 def view(registry: Registry) -> BackendView:
-    """A view as the registry gives it."""
+    """A view from a registry."""
     registry.add_backend(make_backend("a", "m", metadata={"k": "v"}, priority=3))
     registry.update_status("a", "unhealthy", "boom")
     registry.increment_pending("a")
@@ -96,16 +96,16 @@ FIRST = [
     "discovery_source",
     "metadata",
 ]
-# Those that came after the first fourteen: older documents do not have them.
+# Fields added after the first fourteen. Older documents lack them.
 LATER = [name for name in Backend.__dataclass_fields__ if name not in FIRST]
 FIELDS = [*FIRST, *LATER]
 
 
-def test_the_fields_that_came_later_stay_in_their_order() -> None:
+def test_fields_added_later_keep_their_order() -> None:
     assert LATER[:2] == ["max_pending", "weight"]
 
 
-def test_a_view_is_a_real_dataclass(view: BackendView) -> None:
+def test_a_view_is_a_dataclass(view: BackendView) -> None:
     assert dataclasses.is_dataclass(view)
     assert (
         [field.name for field in dataclasses.fields(view)]
@@ -125,7 +125,7 @@ def test_a_view_is_a_real_dataclass(view: BackendView) -> None:
 @pytest.mark.parametrize(
     "clone", [copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))]
 )
-def test_copies_are_equal(view: BackendView, clone: Any) -> None:
+def test_a_copy_equals_its_original(view: BackendView, clone: Any) -> None:
     twin = clone(view)
     assert (twin, hash(twin)) == (view, hash(view))
     assert dataclasses.replace(view, total_requests=5) != view
@@ -135,7 +135,7 @@ def test_copies_are_equal(view: BackendView, clone: Any) -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_nothing_can_be_assigned(view: BackendView, name: str) -> None:
+def test_no_field_can_be_assigned_or_deleted(view: BackendView, name: str) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(view, name, getattr(view, name))
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -164,20 +164,20 @@ def test_metadata_is_copied_and_read_only() -> None:
     assert make_backend().metadata is make_backend("other").metadata
 
 
-def test_empty_metadata_is_shared_and_can_not_be_filled() -> None:
+def test_empty_metadata_is_shared_and_stays_empty() -> None:
     shared = make_backend().metadata
     shared.__init__({"a": "b"})  # type: ignore[misc]
     assert (shared, make_backend().metadata) == ({}, {})
 
 
 @pytest.mark.parametrize("wrong", [{1: "a"}, {"a": 1}, {"a": None}])
-def test_metadata_holds_only_text(wrong: Any) -> None:
+def test_keys_and_values_of_metadata_must_be_str(wrong: Any) -> None:
     with pytest.raises(TypeError, match=r"metadata.* must be a str"):
         Metadata(wrong)
 
 
 @pytest.mark.parametrize("hours", [5, -5])
-def test_a_time_outside_of_utc_is_a_value_error(view: BackendView, hours: int) -> None:
+def test_a_time_that_utc_can_not_represent_is_a_value_error(view: BackendView, hours: int) -> None:
     edge = datetime.min if hours > 0 else datetime.max
     time = edge.replace(tzinfo=timezone(timedelta(hours=hours)))
     with pytest.raises(ValueError, match="^last_health_check must be"):
@@ -188,12 +188,12 @@ def test_a_time_outside_of_utc_is_a_value_error(view: BackendView, hours: int) -
         )
 
 
-def test_an_int_that_python_will_not_spell_out_is_named_with_its_range() -> None:
+def test_the_error_for_a_huge_int_names_the_range() -> None:
     with pytest.raises(ValueError, match="^context_length must be from 0 to 4294967295"):
         Model("m", context_length=10**5000)
 
 
-def test_errors_say_what_and_can_be_copied() -> None:
+def test_errors_have_messages_and_can_be_pickled() -> None:
     for error in (
         DuplicateBackendError("a"),
         BackendNotFoundError("a"),
@@ -228,7 +228,7 @@ def test_a_view_round_trips(view: BackendView) -> None:
     assert BackendView.from_json(view.to_json()) == view
 
 
-def test_the_registrys_json_holds_the_views(registry: Registry, view: BackendView) -> None:
+def test_the_json_of_a_registry_contains_its_views(registry: Registry, view: BackendView) -> None:
     document = json.loads(registry.to_json())
     assert list(document) == ["backends"]
     assert [BackendView.from_json(json.dumps(entry)) for entry in document["backends"]] == [view]
@@ -242,7 +242,7 @@ def test_fields_with_a_default_may_be_missing() -> None:
     assert Backend.from_json(text) == Backend("b", "B", "http://h", models=[Model("m")])
 
 
-def test_times(view: BackendView) -> None:
+def test_times_are_converted_to_utc_and_must_be_aware(view: BackendView) -> None:
     document = json.loads(view.to_json())
     document["last_health_check"] = "2026-01-02T03:04:05.123456+02:00"
     read = BackendView.from_json(json.dumps(document))
@@ -254,14 +254,14 @@ def test_times(view: BackendView) -> None:
 
 
 @pytest.mark.parametrize("name", FIRST)
-def test_no_field_of_a_view_may_be_missing(view: BackendView, name: str) -> None:
+def test_the_first_fields_of_a_view_are_required(view: BackendView, name: str) -> None:
     document = json.loads(view.to_json())
     del document[name]
     with pytest.raises(ValueError, match=rf"^\$.*{name}"):
         BackendView.from_json(json.dumps(document))
 
 
-def test_an_older_view_reads_with_the_defaults(view: BackendView) -> None:
+def test_fields_missing_from_an_older_view_get_their_defaults(view: BackendView) -> None:
     document = {name: value for name, value in json.loads(view.to_json()).items() if name in FIRST}
     assert BackendView.from_json(json.dumps(document)) == view
     assert (view.max_pending, view.weight) == (None, 1)
@@ -305,12 +305,13 @@ MODEL = '{"id": "m", "context_length": %s}'
         ),
         (
             Backend,
-            '{"id": "b", "name": "b", "url": "http://h", "models": [{"id": "m"}, {"id": "n"}, {"id": "o", "context_length": "x"}]}',
+            '{"id": "b", "name": "b", "url": "http://h", "models": '
+            '[{"id": "m"}, {"id": "n"}, {"id": "o", "context_length": "x"}]}',
             r"\$\.models\[2\]\.context_length: ",
         ),
     ],
 )
-def test_malformed_json_is_a_value_error_that_says_where(
+def test_malformed_json_is_a_value_error_that_names_the_place(
     read: Any, text: str | bytes, place: str
 ) -> None:
     with pytest.raises(ValueError, match=f"^{place}"):
@@ -327,7 +328,9 @@ def test_malformed_json_is_a_value_error_that_says_where(
         ("last_error", 5),
     ],
 )
-def test_a_malformed_view(view: BackendView, name: str, wrong: Any) -> None:
+def test_a_bad_field_of_a_view_is_a_value_error_that_names_it(
+    view: BackendView, name: str, wrong: Any
+) -> None:
     with pytest.raises(ValueError, match=rf"^\$\.{name}: "):
         BackendView.from_json(json.dumps({**json.loads(view.to_json()), name: wrong}))
 
@@ -344,32 +347,30 @@ BAD_UTF8 = [
 
 @pytest.mark.parametrize(("text", "offset"), BAD_UTF8)
 @pytest.mark.parametrize("read", [Model, Backend, BackendView])
-def test_bytes_that_are_not_utf8_are_refused_wherever_they_stand(
-    read: Any, text: bytes, offset: int
-) -> None:
-    """Under keys that are ignored, too; and the offset is that within the document."""
+def test_bytes_that_are_not_utf8_are_refused_anywhere(read: Any, text: bytes, offset: int) -> None:
+    """Also in values that are ignored. The error has the offset in the document."""
     with pytest.raises(ValueError, match=rf"^\$: not UTF-8: .* at byte {offset}$"):
         read.from_json(text)
 
 
-def test_a_str_with_a_lone_surrogate_is_refused_wherever_it_stands() -> None:
+def test_a_str_with_a_lone_surrogate_is_refused_anywhere() -> None:
     with pytest.raises(ValueError, match=r"^\$: not UTF-8: .* at character 23$"):
         Model.from_json('{"id": "m", "later": "\u00e4\ud800"}')
 
 
-def test_utf8_under_keys_that_are_ignored_is_read_over() -> None:
+def test_utf8_in_ignored_values_is_accepted() -> None:
     assert Model.from_json('{"id": "\u00e4", "later": "\u65e5\U0001d51e"}'.encode()) == Model(
         "\u00e4"
     )
 
 
-def test_json_that_is_nested_too_deeply() -> None:
-    # An interpreter whose stack takes it reads on, and then finds the id missing.
+def test_json_nested_too_deeply_is_a_value_error() -> None:
+    # If the interpreter's stack is deep enough, the error is the missing id.
     with pytest.raises(ValueError, match=r"^\$: "):
         Model.from_json('{"unknown": ' + "[" * 100_000 + "]" * 100_000 + "}")
 
 
-def test_json_in_a_str_subclass_is_read_without_its_methods() -> None:
+def test_json_in_a_str_subclass_is_read_without_calling_its_methods() -> None:
     class Own(str):
         def encode(self, *_args: Any, **_kwargs: Any) -> bytes:
             return b"lie"
@@ -378,18 +379,18 @@ def test_json_in_a_str_subclass_is_read_without_its_methods() -> None:
 
 
 @pytest.mark.parametrize("wrong", [5, None, ["{}"]])
-def test_json_of_a_wrong_type(wrong: Any) -> None:
+def test_json_must_be_str_or_bytes(wrong: Any) -> None:
     for read in (Model, Backend, BackendView):
         with pytest.raises(TypeError, match="^text"):
             read.from_json(wrong)
 
 
-def test_nobody_finds_a_view_that_is_half_made(view: BackendView) -> None:
+def test_a_half_made_view_can_not_be_found(view: BackendView) -> None:
     class Mine(BackendView):
-        """The collector sees it, as it sees every subclass."""
+        """The garbage collector tracks views of subclasses."""
 
     class Odd(datetime):
-        """Its difference runs foreign code while a view is made."""
+        """Its subtraction runs foreign code while a view is made."""
 
         def astimezone(self, tz: Any = None) -> Any:
             assert tz is UTC

@@ -1,4 +1,4 @@
-"""Urls: which are accepted, and which are the same backend."""
+"""Urls: which are accepted, and which are equal."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("url", "other"), SAME)
-def test_urls_that_are_the_same(registry: Registry, url: str, other: str) -> None:
+def test_equal_urls_find_the_same_backend(registry: Registry, url: str, other: str) -> None:
     registry.add_backend(Backend("a", "a", other))
     assert registry.has_backend_url(url)
     assert registry.has_backend_url(other)
@@ -78,13 +78,13 @@ def test_urls_that_are_the_same(registry: Registry, url: str, other: str) -> Non
 
 
 @pytest.mark.parametrize(("url", "other"), DIFFERENT)
-def test_urls_that_differ(registry: Registry, url: str, other: str) -> None:
+def test_different_urls_do_not_find_the_backend(registry: Registry, url: str, other: str) -> None:
     registry.add_backend(Backend("a", "a", other))
     assert not registry.has_backend_url(url)
 
 
 @pytest.mark.parametrize("url", MALFORMED)
-def test_what_is_no_url_is_refused_and_found_nowhere(registry: Registry, url: str) -> None:
+def test_a_malformed_url_is_refused_and_never_found(registry: Registry, url: str) -> None:
     with pytest.raises(ValueError, match="^url must be"):
         Backend("a", "a", url)
     assert registry.has_backend_url(url) is False
@@ -93,7 +93,7 @@ def test_what_is_no_url_is_refused_and_found_nowhere(registry: Registry, url: st
 @pytest.mark.parametrize(
     "url", ["http://h", "https://gpu-1.lan:8000/v1", "http://[::1]:8000", "http://u@h/?"]
 )
-def test_a_normal_url_is_its_own_object_after_one_step(url: str) -> None:
+def test_a_normalized_url_is_returned_as_the_same_object(url: str) -> None:
     normal = normalize_url(url)
     assert normal is not None
     assert normalize_url(normal) is normal
@@ -109,7 +109,7 @@ PARTS = {
 
 
 @given(st.fixed_dictionaries(PARTS))
-def test_normalising_twice_is_normalising_once(parts: dict[str, str]) -> None:
+def test_normalizing_is_idempotent(parts: dict[str, str]) -> None:
     url = "{scheme}://{user}{host}{port}{rest}".format(**parts)
     normal = normalize_url(url)
     assert normal is not None
