@@ -61,7 +61,7 @@ def check_fields(made: object, checks: FieldChecks) -> None:
             object.__setattr__(made, name, exact)
 
 
-def exactly(cls: type[T], value: object, argument: str) -> T:
+def exact_instance(cls: type[T], value: object, argument: str) -> T:
     """An instance of exactly this class. An instance of a subclass is copied to one."""
     if type(value) is cls:
         return value

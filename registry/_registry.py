@@ -11,7 +11,7 @@ from typing import Self
 from registry import _checks
 from registry._autospec import AutospecMeta
 from registry._core import binding
-from registry._field_checks import exactly
+from registry._field_checks import exact_instance
 from registry._json import encode_views
 from registry._literals import BackendStatusValue
 from registry._url import normalize_url
@@ -82,7 +82,7 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
         holds its mDNS instance; `TypeError` if it is not a `Backend`. Expected O(models of the
         backend), amortized. Waits for other writers. Thread safety: atomic.
         """
-        backend = exactly(Backend, backend, "backend")
+        backend = exact_instance(Backend, backend, "backend")
         self._add(backend, _url_key(backend), _instance_of(backend))
         _warn_of_long_ids(backend.models, ())
 
@@ -142,7 +142,7 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
         In that case nothing changes. Raises `BackendNotFoundError`. O(models of the backend). Waits
         for other writers. Thread safety: atomic.
         """
-        added = exactly(Model, model, "model")
+        added = exact_instance(Model, model, "model")
 
         def with_model(backend: Backend) -> Backend | None:
             if any(model.id == added.id for model in backend.models):
@@ -225,11 +225,11 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
         """
         exact_id = _checks.exact_text(backend_id, "backend_id")
         while True:
-            current, registration = self._read(exact_id)
+            current, serial = self._read(exact_id)
             fresh = change(current)
             if fresh is None:
                 return False
-            if self._redefine(current, registration, fresh, _instance_of(fresh)):
+            if self._redefine(current, serial, fresh, _instance_of(fresh)):
                 _warn_of_long_ids(fresh.models, current.models)
                 return True
 

@@ -188,7 +188,7 @@ def check_models(value: object, argument: str) -> tuple[Model, ...]:
     for model in checked:
         if type(model) is not Model:
             exact = [
-                _field_checks.exactly(Model, given, f"{argument}[{index}]")
+                _field_checks.exact_instance(Model, given, f"{argument}[{index}]")
                 for index, given in enumerate(checked)
             ]
             return check_models(exact, argument)

@@ -241,11 +241,11 @@ class RegistryCore:
         Raises NoBackendAvailableError if no backend qualifies, with the reason for each, as of one
         instant; TypeError or ValueError for a bad argument.
 
-        Lock-free. After many attempts that other threads disturb, one pass over the backends
-        decides while it holds the writer lock: then the choice is the best that this pass saw, and
-        a refused backend was full when the pass read it. ROUND_ROBIN takes a lock that only
-        ROUND_ROBIN uses. For the cost see `Policy`; a long choice releases the GIL. Thread safety:
-        atomic.
+        Lock-free. If other threads disturb many attempts, a last attempt holds the writer lock and
+        decides after one pass over the backends. It chooses the best that this pass saw; if it
+        refuses, each backend that it calls full was full when the pass read it. ROUND_ROBIN takes
+        a lock that only ROUND_ROBIN uses. For the cost see `Policy`; a long choice releases the
+        GIL. Thread safety: atomic.
         """
     def select(
         self,

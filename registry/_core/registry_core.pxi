@@ -31,7 +31,8 @@ cdef class RegistryCore:
             return self.get_backend(exact_text(backend_id, "backend_id"))
         if not has_key(backend_id, &key):
             return None
-        cdef ViewBase found = empty_view(<PyTypeObject *>view_class)  # not allowed during a read
+        # Allocate first: nothing may be allocated during the read.
+        cdef ViewBase found = empty_view(<PyTypeObject *>view_class)
         cdef reg_kept *kept = NULL
         cdef reg_reader *reader = begin_read()
         cdef reg_status status = reg_get(self.reg, &key, &view)
@@ -242,11 +243,11 @@ cdef class RegistryCore:
         Raises NoBackendAvailableError if no backend qualifies, with the reason for each, as of one
         instant; TypeError or ValueError for a bad argument.
 
-        Lock-free. After many attempts that other threads disturb, one pass over the backends
-        decides while it holds the writer lock: then the choice is the best that this pass saw, and
-        a refused backend was full when the pass read it. ROUND_ROBIN takes a lock that only
-        ROUND_ROBIN uses. For the cost see `Policy`; a long choice releases the GIL. Thread safety:
-        atomic.
+        Lock-free. If other threads disturb many attempts, a last attempt holds the writer lock and
+        decides after one pass over the backends. It chooses the best that this pass saw; if it
+        refuses, each backend that it calls full was full when the pass read it. ROUND_ROBIN takes
+        a lock that only ROUND_ROBIN uses. For the cost see `Policy`; a long choice releases the
+        GIL. Thread safety: atomic.
         """
         return acquire_lease(self, model_id, policy, require, exclude, allow_unknown)
 
