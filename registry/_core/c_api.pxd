@@ -1,4 +1,4 @@
-"""The C core as the binding sees it: src_c/registry.h, and the few helpers of python.h."""
+"""Cython's declarations of the C core, src_c/registry.h, and of the helpers in python.h."""
 
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -99,7 +99,8 @@ cdef extern from "registry.h" nogil:
     reg_kept *reg_read_keep(reg_registry *reg, reg_reader *reader, size_t count) noexcept
     reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view) noexcept
     reg_status reg_get_all(reg_registry *reg, c_bool healthy_only, reg_views *views) noexcept
-    reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id, reg_views *views) noexcept
+    reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id,
+                                 reg_views *views) noexcept
     void reg_views_free(reg_views *views) noexcept
     void *reg_find_by_instance(reg_registry *reg, const reg_key *instance) noexcept
     reg_status reg_contains(reg_registry *reg, const reg_key *id) noexcept
@@ -118,9 +119,11 @@ cdef extern from "registry.h" nogil:
     uint32_t reg_model_count(reg_registry *reg) noexcept
 
     reg_status reg_increment_pending(reg_registry *reg, const reg_key *id, uint32_t *value) noexcept
-    reg_status reg_decrement_pending(reg_registry *reg, const reg_key *id, uint32_t *value, c_bool *at_zero) noexcept
+    reg_status reg_decrement_pending(reg_registry *reg, const reg_key *id, uint32_t *value,
+                                     c_bool *at_zero) noexcept
     reg_status reg_increment_total(reg_registry *reg, const reg_key *id, uint64_t *value) noexcept
-    reg_status reg_update_latency(reg_registry *reg, const reg_key *id, uint32_t sample, uint32_t *average) noexcept
+    reg_status reg_update_latency(reg_registry *reg, const reg_key *id, uint32_t sample,
+                                  uint32_t *average) noexcept
     reg_status reg_increment_pending_many(reg_registry *reg, reg_batch *batch) noexcept
     reg_status reg_decrement_pending_many(reg_registry *reg, reg_batch *batch) noexcept
     reg_status reg_update_latency_many(reg_registry *reg, reg_batch *batch) noexcept
@@ -171,30 +174,37 @@ cdef extern from "registry.h" nogil:
     ctypedef struct reg_lease:
         reg_record *record
 
-    reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease, reg_refusal *refusal) noexcept
-    reg_status reg_select(reg_registry *reg, reg_reader *reader, reg_request *request, void **definition,
-                          reg_refusal *refusal) noexcept
-    reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *candidates) noexcept
+    reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease,
+                           reg_refusal *refusal) noexcept
+    reg_status reg_select(reg_registry *reg, reg_reader *reader, reg_request *request,
+                          void **definition, reg_refusal *refusal) noexcept
+    reg_status reg_explain(reg_registry *reg, reg_request *request,
+                           reg_candidates *candidates) noexcept
     void reg_candidates_free(reg_candidates *candidates) noexcept
-    c_bool reg_lease_release(reg_lease *lease, const uint32_t *sample, c_bool failed, c_bool *at_zero) noexcept
+    c_bool reg_lease_release(reg_lease *lease, const uint32_t *sample, c_bool failed,
+                             c_bool *at_zero) noexcept
     c_bool reg_lease_is_active(const reg_lease *lease) noexcept
     void *reg_lease_definition(const reg_lease *lease) noexcept
     void reg_seed_random(uint64_t seed) noexcept
 
-    reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t count, reg_variant **variants,
-                               c_bool *is_taken, reg_garbage **garbage) noexcept
-    void reg_drop_models(reg_registry *reg, reg_variant **variants, size_t count, reg_garbage **garbage) noexcept
+    reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t count,
+                               reg_variant **variants, c_bool *is_taken,
+                               reg_garbage **garbage) noexcept
+    void reg_drop_models(reg_registry *reg, reg_variant **variants, size_t count,
+                         reg_garbage **garbage) noexcept
     void *reg_variant_object(const reg_variant *v) noexcept
     reg_status reg_add(reg_registry *reg, const reg_entry *entry, reg_garbage **garbage) noexcept
     reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_kept **kept,
                           reg_garbage **garbage) noexcept
-    reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t serial, const void *expected,
-                            reg_garbage **garbage) noexcept
-    reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now, void *error,
-                                 size_t error_bytes, reg_garbage **garbage) noexcept
+    reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t serial,
+                            const void *expected, reg_garbage **garbage) noexcept
+    reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health,
+                                 int64_t now, void *error, size_t error_bytes,
+                                 reg_garbage **garbage) noexcept
 
 
-cdef extern from "registry.h":  # these call back into Python: with the thread state attached
+# These call back into Python, so the thread state must be attached.
+cdef extern from "registry.h":
     ctypedef void (*reg_release)(void *object) noexcept
     void reg_free(reg_registry *reg, reg_release release) noexcept
     void reg_destroy(reg_garbage *garbage, reg_release release) noexcept
@@ -209,7 +219,8 @@ cdef extern from "python.h":
     void share_between_threads(object shared)
     void make_immortal(object shared)
     int key_of(object text, reg_key *key) except -1
-    int try_key_of "key_of"(PyObject *text, reg_key *key)  # the same, with the exception left for the caller to look at
+    # The same function, but the caller looks at the exception.
+    int try_key_of "key_of"(PyObject *text, reg_key *key)
     PyMemberDef *slot_of(object owner, str name) except NULL
     object slot_get(object owner, PyMemberDef *slot)
     void slot_fill(object owner, PyMemberDef *slot, PyObject *value)
