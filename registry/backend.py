@@ -198,7 +198,7 @@ def check_models(value: object, argument: str) -> tuple[Model, ...]:
             if model.id in seen:
                 raise ValueError(
                     f"{argument}[{index}].id must be unique in the list, "
-                    f"but {model.id!r} comes twice"
+                    f"but {model.id!r} appears twice"
                 )
             seen.add(model.id)
     return checked

@@ -94,7 +94,7 @@ class NoBackendAvailableError(RegistryError, LookupError):
 
     @property
     def unknown_model(self) -> bool:
-        """True if no backend lists the model, of whatever status."""
+        """True if no backend lists the model, whatever its status."""
         refusal = self._refusal
         return len(self._reasons if refusal is None else refusal) == 0
 

@@ -14,11 +14,10 @@ refuse_second_import()
 class Policy(StrEnum):
     """How `Registry.acquire` chooses among the backends that qualify for a request.
 
-    Ties go to the backend whose last choice is the longest ago, whatever its model, policy or
-    requirements were; a backend that was never chosen comes first. For a model with more than 16
-    backends, LEAST_PENDING resolves ties in rounds instead, each of which chooses every tied
-    backend once. Where one round ends and the next begins, it may choose the same backend twice in
-    a row.
+    Ties go to the backend that was chosen least recently, for any model, policy and requirements;
+    a backend that was never chosen comes first. For a model with more than 16 backends,
+    LEAST_PENDING resolves ties in rounds instead, each of which chooses every tied backend once.
+    Where one round ends and the next begins, it may choose the same backend twice in a row.
     """
 
     LEAST_PENDING = "least_pending"
