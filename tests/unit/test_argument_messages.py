@@ -74,7 +74,9 @@ def filled(registry: Registry) -> Registry:
 
 
 @pytest.mark.parametrize(("name", "argument"), [*methods(Registry)])
-def test_a_wrong_argument_of_a_method(filled: Registry, name: str, argument: str) -> None:
+def test_the_error_names_a_wrong_argument_of_a_method(
+    filled: Registry, name: str, argument: str
+) -> None:
     before = filled.to_json()
     with pytest.raises(TypeError, match=rf"^{argument} must be {EXPECTED}, not Wrong$"):
         call(filled, name, argument, Wrong())
@@ -85,7 +87,9 @@ def test_a_wrong_argument_of_a_method(filled: Registry, name: str, argument: str
     ("name", "argument"),
     [one for one in methods(Registry) if one[1] in ("ids", "samples", "exclude", "models")],
 )
-def test_a_wrong_item_of_an_iterable(filled: Registry, name: str, argument: str) -> None:
+def test_the_error_names_a_wrong_item_of_an_iterable(
+    filled: Registry, name: str, argument: str
+) -> None:
     with pytest.raises(TypeError, match=rf"^{argument}\[0\] must be {EXPECTED}, not Wrong$"):
         call(filled, name, argument, [Wrong()])
     for text in ("a", b"a"):
@@ -95,7 +99,7 @@ def test_a_wrong_item_of_an_iterable(filled: Registry, name: str, argument: str)
             call(filled, name, argument, text)
 
 
-def test_an_object_whose_iter_is_none(filled: Registry) -> None:
+def test_an_object_whose_iter_is_none_is_not_an_iterable(filled: Registry) -> None:
     class No:
         __iter__ = None
 
@@ -104,7 +108,7 @@ def test_an_object_whose_iter_is_none(filled: Registry) -> None:
 
 
 @pytest.mark.parametrize("argument", ["latency_ms", "failed"])
-def test_a_wrong_argument_of_a_lease(filled: Registry, argument: str) -> None:
+def test_the_error_names_a_wrong_argument_of_a_lease(filled: Registry, argument: str) -> None:
     assert ("release", argument) in [*methods(Lease)]
     lease = filled.acquire("m")
     with pytest.raises(TypeError, match=rf"^{argument} must be {EXPECTED}, not Wrong$"):
@@ -114,12 +118,12 @@ def test_a_wrong_argument_of_a_lease(filled: Registry, argument: str) -> None:
 
 
 @pytest.mark.parametrize("cls", [Model, Backend, BackendView])
-def test_a_wrong_document(cls: type[Any]) -> None:
+def test_the_error_names_a_wrong_document(cls: type[Any]) -> None:
     with pytest.raises(TypeError, match=rf"^text must be {EXPECTED}, not Wrong$"):
         cls.from_json(Wrong())
 
 
-def test_a_wrong_path() -> None:
+def test_the_error_names_a_wrong_path() -> None:
     for read in (load_fleet, Registry.from_fleet):
         with pytest.raises(TypeError, match=rf"^path must be {EXPECTED}, not Wrong$"):
             read(Wrong())  # type: ignore[arg-type]
@@ -136,7 +140,7 @@ def constructors() -> Iterator[tuple[Any, str]]:
 
 
 @pytest.mark.parametrize(("made", "field"), [*constructors()])
-def test_a_wrong_field_of_a_dataclass(made: Any, field: str) -> None:
+def test_the_error_names_a_wrong_field_of_a_dataclass(made: Any, field: str) -> None:
     given = {name: getattr(made, name) for name in inspect.signature(type(made)).parameters}
     with pytest.raises(TypeError, match=rf"^{field} must be {EXPECTED}, not Wrong$"):
         type(made)(**{**given, field: Wrong()})
