@@ -13,7 +13,7 @@ from benchmarks.latency import CLOCK
 from benchmarks.peers import OURS, PEERS, dashmap_native
 from benchmarks.report import sides_of
 from benchmarks.results import Result, Row
-from registry.cli.replay.plot import INK, check_extra, write
+from registry.cli.replay.plot import INK, check_matplotlib, write
 
 COLORS = ("#2f86d6", "#d9662b", "#2a9d63", "#c857a8", "#a8861c", "#8f76e0")
 SIDES = dict(
@@ -42,7 +42,7 @@ Draw = Callable[[Any, Sequence[Row]], None]
 
 def check() -> None:
     """InputError without matplotlib."""
-    check_extra("a plot")
+    check_matplotlib("a plot")
 
 
 def draw(result: Result, folder: Path) -> list[Path]:

@@ -1,31 +1,52 @@
-"""`python -m registry show`: a fleet's backends and models."""
+"""The command `show`: prints the backends and models of a fleet file."""
 
 from __future__ import annotations
 
+import argparse
 import json
 from typing import TYPE_CHECKING
 
-from registry._json import encode
+from registry import Backend, Model, load_fleet
 from registry._messages import printable
-from registry.backend import Backend, Model
 from registry.cli.table import Column, Kind, left_out, print_table
+from registry.cli.terminal import new_console
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-ROWS = 100
-IDS = 3
+ROWS = 100  # of each table
+IDS = 3  # backends named beside a model
 
+# A model, as each of its backends defines it.
 Places = list[tuple[Backend, Model]]
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options to its parser."""
+    parser.add_argument("--fleet", metavar="FILE.toml", required=True, help="the fleet file")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> tuple[str, int]:
+    """Returns the output and the exit status 0."""
+    fleet = load_fleet(arguments.fleet)
+    if arguments.json:
+        return as_json(fleet) + "\n", 0
+    console = new_console()
+    with console.capture() as tables:
+        print_tables(console, fleet)
+    return tables.get(), 0
+
+
 def as_json(fleet: list[Backend]) -> str:
-    """`{"backends": [...]}` with the definitions, as ASCII, so that any stdout can take it."""
-    return json.dumps(json.loads(encode({"backends": fleet})), indent=2)
+    """`{"backends": [...]}` with the definitions, in ASCII, which every encoding of stdout has."""
+    backends = [json.loads(backend.to_json()) for backend in fleet]
+    return json.dumps({"backends": backends}, indent=2)
 
 
 def print_tables(console: Console, fleet: list[Backend]) -> None:
-    """One table of the backends, one of the models with the backends that serve them; `ROWS` of each at most."""
+    """Prints a table of the backends, and one of the models with the backends that serve them."""
     serving: dict[str, Places] = {}
     for backend in fleet:
         for model in backend.models:
@@ -52,7 +73,7 @@ def _print_backends(console: Console, fleet: list[Backend]) -> None:
 
 
 def _numbers(fleet: list[Backend]) -> dict[str, list[str]]:
-    """The cells below each heading; a limit and a weight are shown if some backend sets them."""
+    """The columns of numbers. Limits and weights are shown only if a backend sets them."""
     numbers = {"priority": [f"{backend.priority:,}" for backend in fleet]}
     if any(backend.max_pending is not None for backend in fleet):
         limits = [backend.max_pending for backend in fleet]
@@ -83,22 +104,22 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _contexts(places: Places) -> str:
-    """The context length; where the backends differ, the range of it, on two lines."""
+    """The context length. If the backends differ, the range on two lines."""
     lengths = [model.context_length for _, model in places]
     return " to\n".join(f"{length:,}" for length in dict.fromkeys((min(lengths), max(lengths))))
 
 
 def _abilities(places: Places) -> str:
     """What the model can do on at least one of its backends."""
-    found = {
+    abilities = {
         "vision": any(model.supports_vision for _, model in places),
         "tools": any(model.supports_tools for _, model in places),
         "json": any(model.supports_json_mode for _, model in places),
     }
-    return " ".join(name for name, there in found.items() if there)
+    return " ".join(name for name, supported in abilities.items() if supported)
 
 
 def _ids(places: Places) -> str:
-    """The first of the backends, and how many more there are."""
+    """The first backends, and the number of the others."""
     first = ", ".join(printable(backend.id) for backend, _ in places[:IDS])
     return first if len(places) <= IDS else f"{first} +{len(places) - IDS:,}"

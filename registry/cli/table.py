@@ -1,7 +1,7 @@
-"""Tables in which numbers are always whole: names are shortened, and in a narrow terminal each row
-becomes a record of its own, a line per column, as psql's expanded display does.
+"""Tables that never cut a number. Where space is short, they shorten names and fold texts. In a
+narrow terminal, they print one line per column for each row, like psql's expanded display.
 
-`rich` is imported where it is used: it is the extra `cli`, and `--json` does without it.
+Functions import `rich` themselves: it comes with the extra `cli`, and `--json` works without it.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 Texts = Sequence[str]
 Rows = Sequence[Texts]
 
-GAP = 2  # cells that rich puts beside each column
+GAP = 2  # character cells that rich adds to each column
 ELLIPSIS = "…"
 
 
 class Kind(Enum):
-    """What happens to a cell where the table is too wide."""
+    """How a column becomes narrower when the table is too wide."""
 
     NAME = 1  # is shortened
     TEXT = 2  # is folded
-    NUMBER = 3  # stays as it is
+    NUMBER = 3  # keeps its width
 
 
-# Cells that a name or a text needs to be readable.
+# The least readable width of a name and of a text.
 LEAST = {Kind.NAME: 10, Kind.TEXT: 20}
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its heading and what is in it."""
+    """A column's heading, and the kind of its cells."""
 
     heading: str
     kind: Kind
@@ -54,7 +54,7 @@ def print_table(
     rows: Rows,
     caption: str | None = None,
 ) -> None:
-    """A table of these cells, at most as wide as the console."""
+    """Prints a table that is at most as wide as the console."""
     width = console.width
     widths = _fit(columns, rows, width - GAP * len(columns))
     table = _grid(columns, rows, widths) if widths else _records(columns, rows, width)
@@ -64,7 +64,7 @@ def print_table(
 
 
 def left_out(rows: int, limit: int, what: str) -> str:
-    """The line below a table that shows the first `limit` of its rows."""
+    """The line below a table that shows only its first `limit` rows."""
     return f"... and {rows - limit:,} more {what} (--json has all)"
 
 
@@ -99,7 +99,7 @@ def _records(columns: Columns, rows: Rows, width: int) -> Table:
 
 
 def _new_table() -> Table:
-    """Without vertical lines, so that more fits in."""
+    """An empty table without vertical lines, which would take space from the cells."""
     from rich import box
     from rich.table import Table
 
@@ -107,7 +107,7 @@ def _new_table() -> Table:
 
 
 def _fit(columns: Columns, rows: Rows, space: int) -> list[int] | None:
-    """A width for each column, None where names and texts would be too narrow to read."""
+    """A width for each column, or None if a name or a text would be too narrow to read."""
     cells = _by_column(columns, rows)
     wanted = [_width([column.heading, *mine]) for column, mine in zip(columns, cells, strict=True)]
     if sum(wanted) <= space:
@@ -117,7 +117,7 @@ def _fit(columns: Columns, rows: Rows, space: int) -> list[int] | None:
         for column, mine in zip(columns, cells, strict=True)
     ]
     space -= sum(widths)
-    # The narrowest first: what it does not need is left to the others.
+    # The narrowest column first: the others share the space that it does not need.
     words = sorted((i for i, width in enumerate(widths) if not width), key=wanted.__getitem__)
     for taken, i in enumerate(words):
         widths[i] = min(wanted[i], space // (len(words) - taken))
@@ -131,7 +131,7 @@ def _by_column(columns: Columns, rows: Rows) -> list[list[str]]:
 
 
 def _width(texts: Texts) -> int:
-    """Of the widest line."""
+    """The width of the widest line, in character cells."""
     from rich.cells import cell_len
 
     return max(cell_len(line) for text in texts for line in text.split("\n"))
@@ -143,7 +143,7 @@ def _wrapped(heading: str, width: int) -> str:
 
 
 def _shortened_cells(columns: Columns, rows: Rows, widths: Sequence[int]) -> list[list[str]]:
-    """The cells of each column, names shortened to its width."""
+    """The cells of each column, with names shortened to the column's width."""
     return [
         shortened(cells, width) if column.kind is Kind.NAME else cells
         for column, cells, width in zip(columns, _by_column(columns, rows), widths, strict=True)
@@ -151,25 +151,26 @@ def _shortened_cells(columns: Columns, rows: Rows, widths: Sequence[int]) -> lis
 
 
 def shortened(names: Texts, width: int) -> list[str]:
-    """The names in at most so many cells: their beginnings, or both ends where those are alike.
+    """Each name in at most `width` cells, still different from the others.
 
-    Names that are alike at both ends stay whole, to be folded.
+    A long name keeps its beginning. If two short forms are equal, they keep both ends of their
+    names. If those are equal too, the names stay whole, and the table folds them.
     """
     tail = (width - 1) // 2
     short = [_cut(name, width - 1, 0) if _width([name]) > width else name for name in names]
-    short = _told_apart(names, short, lambda name: _cut(name, width - 1 - tail, tail))
-    return _told_apart(names, short, str)
+    short = _replace_equal(names, short, lambda name: _cut(name, width - 1 - tail, tail))
+    return _replace_equal(names, short, str)
 
 
-def _told_apart(names: Texts, short: Texts, again: Callable[[str], str]) -> list[str]:
-    """The short forms; those that are alike are made again."""
+def _replace_equal(names: Texts, short: Texts, shorten: Callable[[str], str]) -> list[str]:
+    """The short forms, with `shorten(name)` in place of each that is not unique."""
     times = Counter(short)
     pairs = zip(names, short, strict=True)
-    return [again(name) if times[text] > 1 and text != name else text for name, text in pairs]
+    return [shorten(name) if times[text] > 1 and text != name else text for name, text in pairs]
 
 
 def _cut(name: str, head: int, tail: int) -> str:
-    """So many cells of both ends; a wide character that fits only by half is left out."""
+    """The first `head` and the last `tail` cells; a wide character is kept whole or left out."""
     first, last = name[:head], name[len(name) - tail :]
     while _width([first]) > head:
         first = first[:-1]

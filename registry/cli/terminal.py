@@ -1,6 +1,6 @@
-"""What the commands share of a terminal: a console, a progress bar, output that is written at once.
+"""The terminal that the commands share: a console, a progress bar, and writing to stdout.
 
-`rich` is imported where it is used: it is the extra `cli`, and `--json` does without it.
+Functions import `rich` themselves: it comes with the extra `cli`, and `--json` works without it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 
 class InputError(Exception):
-    """Something that the user gave and that cannot be used; the message names it, the place in it, and what was expected."""
+    """Unusable input. The message names the file or the option, the place, and what was
+    expected."""
 
 
 def new_console() -> Console:
-    """A console as wide as the terminal that takes ids as they are; `InputError` where `rich` is missing."""
+    """A console that prints ids unchanged, without `rich`'s markup. `InputError` without `rich`."""
     try:
         from rich.console import Console
     except ImportError:
@@ -32,7 +33,10 @@ def new_console() -> Console:
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function that takes how much of `total` is done; draws a bar if stderr is a terminal and `rich` is there."""
+    """Yields a function that takes the number done so far, out of `total`.
+
+    It draws a bar if stderr is a terminal and `rich` is installed, and does nothing otherwise.
+    """
     if sys.stderr is None or not sys.stderr.isatty():
         yield _show_nothing
         return
@@ -58,11 +62,11 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _show_nothing(_done: int) -> None:
-    """The bar where there is none."""
+    """Stands in for the progress bar."""
 
 
 def write(text: str) -> None:
-    """Writes to stdout, escaping what its encoding cannot express; a reader that has gone away is no error."""
+    """Writes to stdout, and escapes characters that its encoding lacks. A closed pipe is no error."""
     if sys.stdout is None:
         raise InputError("standard output is closed")
     encoding = sys.stdout.encoding or "utf-8"
@@ -70,7 +74,7 @@ def write(text: str) -> None:
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except OSError as error:
-        # What is still buffered must not raise again at exit.
+        # Send the rest of the buffer nowhere, or flushing it at exit would raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise OSError(error.errno, error.strerror, "standard output") from None

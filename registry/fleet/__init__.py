@@ -1,4 +1,4 @@
-"""Fleet files: the backends of a gateway, written down in TOML."""
+"""Fleets that are defined in files."""
 
 from registry.fleet.file import load_fleet
 

@@ -1,4 +1,10 @@
-"""Fleet files: TOML with one `[[backends]]` table for each backend."""
+"""Fleet files: TOML with one `[[backends]]` table for each backend.
+
+The package imports this module, so it takes the classes from their own modules instead of from
+`registry`. Three parts of the package's inside are used here, so that a fleet file is checked and
+reported like any other definition: the field types and metadata key of `registry.backend`, the
+place of an error from `registry._json`, and escaped text and typo hints from `registry._messages`.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +25,11 @@ from registry.errors import FleetFileError
 logger: logging.Logger = logging.getLogger("registry")
 
 
-# Where a table differs from `Backend`: in a key's name, in a type (`Backend` checks the rest, with
-# messages of its own), and in what may be missing.
+# The differences between a table and `Backend`: renamed keys, wider types (`Backend` itself
+# checks the values), defaults for keys that may be missing, and fields that a file cannot set.
 _RENAMED = {"backend_type": "type"}
 _TYPES: dict[str, Any] = {
-    # An Annotated alias is a value to pyright; to Python the union is fine.
+    # pyright takes an Annotated alias for a value; the union works at run time.
     "id": Text | None,  # pyright: ignore[reportOperatorIssue]
     "backend_type": str,
     "metadata": dict[str, Any],
@@ -38,7 +44,7 @@ def _key(field: Field[Any], kind: Any) -> tuple[Any, ...]:
     return (field.name, _TYPES.get(field.name, kind), *(() if default is MISSING else (default,)))
 
 
-# A `[[backends]]` table. A model is a table of `Model`'s fields, or its id alone.
+# A `[[backends]]` table.
 _HINTS = get_type_hints(Backend, include_extras=True)
 _BackendTable = msgspec.defstruct(
     "_BackendTable",
@@ -46,7 +52,7 @@ _BackendTable = msgspec.defstruct(
     rename=_RENAMED,
     kw_only=True,
 )
-# The part of a file that is about backends; all else is somebody else's.
+# The part of a file that is read. Other tables may belong to other programs.
 _FleetFile = msgspec.defstruct("_FleetFile", [("backends", list[_BackendTable], [])])  # type: ignore[valid-type]
 
 
@@ -55,22 +61,27 @@ BACKEND_KEYS = tuple(field.encode_name for field in msgspec.structs.fields(_Back
 MODEL_KEYS = tuple(field.name for field in fields(Model))
 
 
-# The dataclasses' messages begin with the field: `url must be ...`, `models[3].id must ...`, `metadata['a b'] must ...`.
+# The messages of `Backend` and `Model` begin with the field: `url must be ...`,
+# `models[3].id must ...`, `metadata['a b'] must ...`.
 _PROBLEM = re.compile(r"(\w+(?:\[.*?\])?(?:\.\w+)?) must (?:be )?(.*)", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
 
 
 def load_fleet(path: str | PathLike[str]) -> list[Backend]:
-    """The backends of a fleet file, in its order; [] if it has none.
+    """The backends of a fleet file, in the file's order; [] if there are none.
 
-    A `[[backends]]` table has `name` and `url`, and may have `type` (a `BackendType` value, default generic), `priority`,
-    `max_pending`, `weight`, `id` (default: the name), `metadata`, and `models`: `[[backends.models]]` tables
-    with `Model`'s fields, or plain ids.
-    Other tables are ignored; a key that is not known is logged as a warning and ignored, and so
-    is a table such as `[[backend]]` in a file without `[[backends]]`. Raises `FleetFileError`,
-    which names the file, the place and what was expected, and `OSError` (`FileNotFoundError`)
-    where the file can't be read.
-    O(size). Thread safety: atomic.
+    A `[[backends]]` table has the keys `name` and `url`. Optional keys are `type` (the value of a
+    `BackendType`, by default generic), `priority`, `max_pending`, `weight`, `id` (by default the
+    name), `metadata`, and `models`: a list of model ids, or `[[backends.models]]` tables with the
+    fields of `Model`.
+
+    Other tables are ignored. An unknown key is ignored with a warning in the log, and so is a
+    table such as `[[backend]]` in a file without `[[backends]]`.
+
+    Raises `FleetFileError`, which names the file, the place and what was expected, and `OSError`
+    (such as `FileNotFoundError`) if the file cannot be read.
+
+    O(size of the file). Thread safety: atomic.
     """
     if not isinstance(path, (str, bytes, PathLike)):
         raise TypeError(f"path must be a str or a path, not {type(path).__name__}")
@@ -97,9 +108,7 @@ def _parse(file: str) -> dict[str, Any]:
             raise FleetFileError(file, f"byte {error.start}", "expected UTF-8") from None
         except RecursionError:
             raise FleetFileError(file, "", "expected TOML that is not nested so deeply") from None
-        except (
-            ValueError
-        ) as error:  # a TOMLDecodeError, or Python's own for an integer of thousands of digits
+        except ValueError as error:  # a TOMLDecodeError, or int()'s for thousands of digits
             raise FleetFileError(file, "", f"expected TOML: {error}") from None
 
 
@@ -149,7 +158,8 @@ def _refuse_second(file: str, what: str, value: str, index: int, first: dict[str
 
 
 def _warn_of_misnamed_table(file: str, document: dict[str, Any]) -> None:
-    """`[[backend]]`, `[Backends]`, `[[backend_list]]`: without a warning, just an empty fleet."""
+    """Warns of `[[backend]]`, `[Backends]` or `[[backend_list]]`: without `[[backends]]`, the fleet
+    would be empty without a word."""
     tables = [key for key, value in document.items() if isinstance(value, dict | list)]
     typos = [key for key in tables if near(key, [TABLE])]
     misnamed = typos or [key for key in tables if "backend" in key.casefold()]

@@ -206,7 +206,7 @@ def test_a_trace_that_is_too_short_starts_over_behind_its_end() -> None:
 
 
 def test_models_are_drawn_alike_whatever_the_threads_and_popular_ones_more_often() -> None:
-    fleet = inputs.made_up_fleet()
+    fleet = inputs.synthetic_fleet()
     drawn = inputs.draw_models(fleet, 5000)
     assert drawn == inputs.draw_models(fleet, 5000)
     assert drawn[:100] == inputs.draw_models(fleet, 100)
@@ -291,7 +291,7 @@ def test_more_than_eight_requests_per_weight_share_the_speed(weight: int, tenth:
 def test_requests_that_nobody_takes_are_refused() -> None:
     registry = Registry()
     registry.add_backend(fleet_of("never checked")[0])
-    worker = worker_on(registry, inputs.made_up_trace(3))
+    worker = worker_on(registry, inputs.synthetic_trace(3))
     worker.run()
     assert (worker.record.rejected, worker.record.done) == (3, 0)
     assert outcome_of(registry, worker.record, 3).adds_up
@@ -299,7 +299,7 @@ def test_requests_that_nobody_takes_are_refused() -> None:
 
 @pytest.mark.parametrize("policy", Policy)
 def test_each_policy_gets_its_requests(policy: Policy) -> None:
-    outcome = engine.replay(fleet_of("a", "b"), inputs.made_up_trace(200), ["m"] * 200, 2, policy)
+    outcome = engine.replay(fleet_of("a", "b"), inputs.synthetic_trace(200), ["m"] * 200, 2, policy)
     assert (outcome.policy, outcome.adds_up, outcome.total) == (policy, True, 200)
     assert all(view.total_requests for view in outcome.views)
 
@@ -321,8 +321,8 @@ def test_the_policy_is_the_one_that_chooses(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_eight_threads_lose_nothing() -> None:
-    fleet = inputs.made_up_fleet()
-    requests = inputs.made_up_trace(4000)
+    fleet = inputs.synthetic_fleet()
+    requests = inputs.synthetic_trace(4000)
     models = inputs.draw_models(fleet, 4000)
     outcome = engine.replay(fleet, requests, models, threads=8)
     assert outcome.adds_up
@@ -338,7 +338,7 @@ def test_eight_threads_lose_nothing() -> None:
 
 
 def test_more_threads_than_requests() -> None:
-    outcome = engine.replay(fleet_of("a"), inputs.made_up_trace(3), ["m"] * 3, threads=8)
+    outcome = engine.replay(fleet_of("a"), inputs.synthetic_trace(3), ["m"] * 3, threads=8)
     assert (outcome.adds_up, outcome.total) == (True, 3)
 
 
@@ -413,7 +413,7 @@ def test_too_many_threads_for_the_system(
 
 def test_a_count_that_is_lost_is_noticed() -> None:
     registry = registry_of(*fleet_of("a"))
-    worker = worker_on(registry, inputs.made_up_trace(3))
+    worker = worker_on(registry, inputs.synthetic_trace(3))
     worker.run()
     assert outcome_of(registry, worker.record, 3).adds_up
     assert not outcome_of(registry, worker.record, 4).adds_up
@@ -452,7 +452,7 @@ def test_evenness_is_the_greatest_average_load_over_the_mean() -> None:
 
 def test_evenness_leaves_out_backends_that_no_request_could_go_to() -> None:
     idle = Backend("idle", "idle", "http://idle", models=[Model("other")])
-    outcome = engine.replay([*fleet_of("a"), idle], inputs.made_up_trace(20), ["m"] * 20, threads=1)
+    outcome = engine.replay([*fleet_of("a"), idle], inputs.synthetic_trace(20), ["m"] * 20, threads=1)
     assert (outcome.asked, outcome.evenness) == (frozenset({"a"}), 1.0)
 
 

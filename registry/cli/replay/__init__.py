@@ -1,1 +1,1 @@
-"""The main job as a command: a fleet under a request load from many threads, through the public API."""
+"""The command `replay`: many threads send the requests of a trace through a registry."""

@@ -1,16 +1,24 @@
 """The load: threads that send the requests of a trace through a registry, on simulated clocks.
 
-Each thread takes every N-th request. Its clock follows the arrivals; its open requests wait in a heap for their ends,
-and whatever has ended is finished before the next one starts. A window bounds how many a thread keeps open: when it is
-full, the next request waits until the earliest end, as in a gateway with bounded concurrency. Nothing sleeps, so an
-hour of trace takes seconds. The threads wait for each other now and then, so that what the registry counts as in flight
-is so at about the same simulated time; without that, the figures of one policy differ by half from run to run.
+With N threads, each thread takes every N-th request. Its clock follows the arrivals. A heap holds
+its open requests, and the thread finishes those that have ended before it starts the next one.
+A window limits the open requests of a thread: when it is full, the next request waits for the
+earliest end, as in a gateway with bounded concurrency. No thread sleeps, so an hour of trace
+takes seconds.
 
-A request's service time in seconds is (context tokens / 10 + generated tokens) / the backend's speed in generated
-tokens a second: reading a prompt is taken to be ten times as fast as generating. Speeds differ from backend to backend,
-40 to 120, and are the same for every policy. A backend of weight w serves 8 * w requests at that speed, and more share
-it: the time is multiplied by max(1, in flight / (8 * w)), where in flight is what the registry counts there as the
-request starts, itself included. What starts or ends later does not change it.
+The threads wait for each other every `PACE` requests, so that their clocks stay close and the
+registry's counts are of about one simulated time. Without these meetings, the figures of one
+policy differ by half from run to run.
+
+The service time of a request in seconds is
+
+    (context tokens / 10 + generated tokens) / speed * max(1, in flight / (8 * weight))
+
+where speed is the backend's generated tokens a second, from 40 to 120, the same for every policy.
+A backend reads a prompt ten times as fast as it generates. It serves 8 requests per unit of
+weight at full speed; more requests share that speed. In flight is the registry's count for the
+backend when the request starts, and includes the request. Later changes of the count do not
+change the service time.
 """
 
 from __future__ import annotations
@@ -23,24 +31,20 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from time import perf_counter
 
-from registry._core.binding import Lease
-from registry._registry import Registry
-from registry.backend import Backend, BackendStatus
+from registry import Backend, BackendStatus, Lease, NoBackendAvailableError, Policy, Registry
 from registry.cli.replay.inputs import SEED, Request
 from registry.cli.replay.outcome import Outcome, Record
 from registry.cli.terminal import InputError
-from registry.errors import NoBackendAvailableError
-from registry.selection import Policy
 
-WINDOW = 64
-SLOWEST, FASTEST = 40.0, 120.0
-AT_FULL_SPEED = 8  # requests per weight
-PACE = 32  # requests of each thread between two meetings
+WINDOW = 64  # open requests of a thread, at most
+SLOWEST, FASTEST = 40.0, 120.0  # generated tokens a second
+AT_FULL_SPEED = 8  # requests per unit of weight
+PACE = 32  # requests of a thread between two meetings
 
 
 @dataclass(slots=True)
 class Worker:
-    """One thread's part, and what it saw: of what changes, only the registry and the pace are shared."""
+    """One thread's requests and its record. Workers share the registry and the barrier `pace`."""
 
     registry: Registry
     policy: Policy
@@ -54,7 +58,7 @@ class Worker:
     stopped: bool = False
 
     def run(self) -> None:
-        """Sends all requests and finishes them, unless it is stopped from outside."""
+        """Sends all requests and finishes them, or returns early once `stopped` is set."""
         try:
             for number, (request, model_id) in enumerate(
                 zip(self.requests, self.models, strict=True)
@@ -73,20 +77,21 @@ class Worker:
             while self.open_requests:
                 self.finish_one()
         finally:
-            # Whoever ends first lets the others go on alone; they are as good as at their ends, or stopped.
+            # End the meetings, or the other threads would wait for this one. They are almost done
+            # too, or stopped.
             self.pace.abort()
             for _, _, lease, _ in self.open_requests:
                 lease.release(failed=True)
 
     def start(self, number: int, request: Request, model_id: str) -> None:
-        """Acquires a backend for the request; one that nobody may take is refused."""
+        """Acquires a backend for the request, or counts the request as refused."""
         try:
             lease = self.registry.acquire(model_id, policy=self.policy)
         except NoBackendAvailableError:
             self.record.rejected += 1
             return
         view = self.registry.get_backend(lease.backend.id)
-        assert view is not None  # nothing is removed here
+        assert view is not None  # a replay removes no backends
         in_flight = view.pending_requests
         seconds = (request.context_tokens / 10 + request.generated_tokens) / self.speeds[view.id]
         seconds *= max(1.0, in_flight / (AT_FULL_SPEED * view.weight))
@@ -95,7 +100,7 @@ class Worker:
         self.record.add(view.id, in_flight, self.clock, latency_ms)
 
     def finish_one(self) -> None:
-        """Ends the request that ends first."""
+        """Releases the request with the earliest end."""
         end, _, lease, latency_ms = heappop(self.open_requests)
         self.clock = max(self.clock, end)
         lease.release(latency_ms)
@@ -110,9 +115,11 @@ def replay(
     policy: Policy = Policy.LEAST_PENDING,
     progress: Callable[[int], None] = lambda _done: None,
 ) -> Outcome:
-    """Runs the load to its end; `progress` is called now and then, in this thread, with the requests done so far.
+    """Runs the load to its end.
 
-    An exception of a worker is raised here once all have ended. `InputError` if the system refuses so many threads.
+    Calls `progress` about 20 times a second, in this thread, with the number of finished requests.
+    Raises the first exception of a worker once all workers have ended, and `InputError` if the
+    system cannot start the threads.
     """
     registry = Registry()
     for backend in fleet:
@@ -165,7 +172,7 @@ def _run_all(workers: list[Worker], progress: Callable[[int], None]) -> None:
                 thread.join(0.05)
                 progress(sum(worker.record.done for worker in workers))
     finally:
-        # Also after Ctrl-C: nothing may still run in the registry while the interpreter shuts down.
+        # After Ctrl-C too, no thread may be inside the registry while the interpreter shuts down.
         _stop(workers)
         for thread in threads:
             if thread.ident is not None:

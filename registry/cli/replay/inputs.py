@@ -1,4 +1,4 @@
-"""What a replay runs on: a fleet (made up, a fleet file or a catalogue) and a trace (made up or a CSV file)."""
+"""The input of a replay: a fleet and a trace, each from a file or synthetic."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from os import PathLike
 
 import msgspec
 
+from registry import Backend, BackendType, Model
 from registry._json import decode
-from registry.backend import Backend, BackendType, Model
 from registry.cli.terminal import InputError
 
 SEED = 20231116
 COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
-# Ends the message about a file that as a whole is not what its option takes.
+# The end of the message about a file of another format than its option takes.
 FORMATS = "(--fleet takes TOML, --catalogue JSON, --trace CSV)"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request of a trace: its arrival in seconds after the first one's, and its tokens."""
+    """A request of a trace. Its arrival is in seconds since the first arrival."""
 
     arrival: float
     context_tokens: int
@@ -34,7 +34,7 @@ class Request:
 
 
 class _CatalogueEntry(msgspec.Struct):
-    """One entry of a model catalogue: what a provider offers under one key."""
+    """An entry of a model catalogue: a model of one provider."""
 
     provider: str
     max_input_tokens: float | None = None
@@ -44,8 +44,8 @@ class _CatalogueEntry(msgspec.Struct):
     supports_response_schema: bool | None = None
 
 
-def made_up_fleet() -> list[Backend]:
-    """Twelve backends that serve six models, the first model on all of them."""
+def synthetic_fleet() -> list[Backend]:
+    """Twelve backends with one to six models each. Every backend serves the first model."""
     names = ("llama3:70b", "llama3:8b", "qwen2.5:32b", "mistral:7b", "phi4:14b", "gemma3:27b")
     models = [
         Model(name, context_length=8192 << (index % 3), supports_tools=index % 2 == 0)
@@ -64,8 +64,9 @@ def made_up_fleet() -> list[Backend]:
     ]
 
 
-def made_up_trace(count: int = 20_000) -> list[Request]:
-    """Poisson arrivals, 20 a second, with token counts of long-tailed distributions; always the same."""
+def synthetic_trace(count: int = 20_000) -> list[Request]:
+    """Poisson arrivals at 20 a second, with log-normal token counts. Every call returns the same
+    trace."""
     rng = random.Random(SEED)
     arrival, requests = 0.0, []
     for _ in range(count):
@@ -78,9 +79,10 @@ def made_up_trace(count: int = 20_000) -> list[Request]:
 
 
 def read_catalogue(path: str | PathLike[str]) -> list[Backend]:
-    """The providers of a model catalogue as backends; the part of a key behind the last `/` is the model's id there.
+    """The providers of a model catalogue as backends.
 
-    Where one provider has a model id under several keys, the first one counts. `InputError` names the file and the entry.
+    A model's id is the part of its key after the last `/`. If several keys of a provider give the
+    same id, the first one counts. `InputError` names the file and the entry.
     """
     with open(path, "rb") as file:
         content = file.read().removeprefix(BOM_UTF8)
@@ -112,7 +114,7 @@ def _entry(path: str | PathLike[str], key: str, raw: msgspec.Raw) -> _CatalogueE
 
 
 def _without_root(error: ValueError) -> str:
-    """The message of `decode` without its `$`, which stands for the whole document."""
+    """The message of `decode`, without the `$` that stands for the whole document."""
     return str(error).removeprefix("$").removeprefix(".").removeprefix(": ")
 
 
@@ -139,9 +141,10 @@ def _host(provider: str) -> str:
 
 
 def read_trace(path: str | PathLike[str]) -> list[Request]:
-    """A trace with the columns TIMESTAMP, ContextTokens and GeneratedTokens, in the order of its arrivals.
+    """The requests of a CSV file, sorted by arrival.
 
-    Other columns and blank lines are ignored. `InputError` names the file and the line.
+    Its columns are TIMESTAMP (ISO 8601), ContextTokens and GeneratedTokens. Other columns and
+    blank lines are ignored. `InputError` names the file and the line.
     """
     rows = _rows(path, _read_text(path))
     columns = _columns(path, next(rows, ("", []))[1])
@@ -167,7 +170,7 @@ def _read_text(path: str | PathLike[str]) -> str:
 
 
 def _rows(path: str | PathLike[str], text: str) -> Iterator[tuple[str, list[str]]]:
-    """The rows of a CSV text, each with the file and the line that it begins on."""
+    """The rows of a CSV text, each with its place: the file and the row's first line."""
     rows = csv.reader(io.StringIO(text, newline=""))
     line = 1
     try:
@@ -204,14 +207,14 @@ def _seconds(place: str, timestamp: str) -> float:
     try:
         when = datetime.fromisoformat(timestamp)
     except ValueError:
-        raise InputError(
-            f"{place}: expected a TIMESTAMP such as 2023-11-16 18:15:46.68, not {_quoted(timestamp)}"
-        ) from None
+        example = "2023-11-16 18:15:46.68"
+        problem = f"expected a TIMESTAMP such as {example}, not {_quoted(timestamp)}"
+        raise InputError(f"{place}: {problem}") from None
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
 def _count(place: str, column: str, text: str) -> int:
-    # The length comes before int(): that refuses very long numbers with an error of its own.
+    # The length comes first: int() refuses very long numbers with a message of its own.
     if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) >= 2**32:
         raise InputError(
             f"{place}: expected a whole number from 0 to 2**32-1 as {column}, not {_quoted(text)}"
@@ -220,12 +223,14 @@ def _count(place: str, column: str, text: str) -> int:
 
 
 def _quoted(text: str) -> str:
-    """The text for a message: a quote that never ends can be as long as the file."""
+    """The text's beginning, quoted. An unclosed quotation mark can make a cell as long as the
+    file."""
     return repr(text if len(text) <= 60 else text[:60] + "...")
 
 
 def stretch(trace: list[Request], count: int | None) -> list[Request]:
-    """The first `count` requests of a trace, which starts over behind its end where it is shorter."""
+    """The first `count` requests, or all for None. A shorter trace starts over one second after
+    its last arrival."""
     if count is None or count <= len(trace):
         return trace[:count]
     length = trace[-1].arrival + 1.0
@@ -242,7 +247,10 @@ def stretch(trace: list[Request], count: int | None) -> list[Request]:
 
 
 def draw_models(fleet: list[Backend], count: int) -> list[str]:
-    """A model id for each request, with a fixed seed: the k-th most widely served model with weight 1/k (Zipf)."""
+    """A random model id for each request, always the same ones.
+
+    The probabilities follow Zipf's law: the model with the k-th most backends has weight 1/k.
+    """
     served: Counter[str] = Counter(model.id for backend in fleet for model in backend.models)
     ranked = sorted(served, key=lambda model_id: (-served[model_id], model_id))
     weights = [1.0 / rank for rank in range(1, len(ranked) + 1)]

@@ -1,4 +1,4 @@
-"""What a replay did, and the figures that policies are compared by."""
+"""The result of a replay, and the figures that compare policies."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from math import ceil
 
-from registry.backend import BackendView
-from registry.selection import Policy
+from registry import BackendView, Policy
 
 
 @dataclass(slots=True)
 class Record:
-    """What happened, of one worker or of all. Starts are in simulated seconds, latencies in simulated ms."""
+    """What one worker saw, or all of them. Starts are in simulated seconds, latencies and
+    `busy_ms` in simulated milliseconds."""
 
     done: int = 0
     rejected: int = 0
@@ -24,7 +24,7 @@ class Record:
     latencies: array[int] = field(default_factory=lambda: array("I"))
 
     def add(self, backend_id: str, in_flight: int, start: float, latency_ms: int) -> None:
-        """Notes a request that starts on a backend, with as many in flight there as it then sees."""
+        """Notes a request that starts on a backend. `in_flight` is the backend's count then."""
         if in_flight > self.most_in_flight[backend_id]:
             self.most_in_flight[backend_id] = in_flight
         self.busy_ms[backend_id] += latency_ms
@@ -32,7 +32,7 @@ class Record:
         self.latencies.append(latency_ms)
 
     def merge(self, other: Record) -> None:
-        """Takes in what another worker saw."""
+        """Adds another worker's record to this one."""
         self.done += other.done
         self.rejected += other.rejected
         self.most_in_flight |= other.most_in_flight
@@ -43,7 +43,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a replay did, and what the registry knows at its end. `asked` are the ids that list a requested model."""
+    """The result of a replay. `views` are the backends at its end; `asked` are the ids of the
+    backends that serve a requested model."""
 
     policy: Policy
     views: list[BackendView]
@@ -55,7 +56,7 @@ class Outcome:
 
     @property
     def left_in_flight(self) -> int:
-        """Requests that the registry still counts: 0 if no count was lost."""
+        """Requests that the registry still counts as in flight; 0 if its counts are right."""
         return sum(view.pending_requests for view in self.views)
 
     @property
@@ -65,7 +66,7 @@ class Outcome:
 
     @property
     def adds_up(self) -> bool:
-        """Whether every request was counted exactly once, and nothing is left in flight."""
+        """Whether the registry counted every request exactly once, and none is left in flight."""
         record = self.record
         return (
             self.left_in_flight == 0
@@ -75,27 +76,28 @@ class Outcome:
 
     @property
     def gil(self) -> bool:
-        """Whether this interpreter ran with the GIL."""
+        """Whether the GIL was enabled."""
         return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
     @property
     def requests_per_second(self) -> float:
-        """Requests finished per second of real time."""
+        """Finished requests per second of real time."""
         return self.record.done / self.seconds
 
     @property
     def most_in_flight(self) -> int:
-        """The most in flight on any backend."""
+        """The most requests in flight on any one backend."""
         return max(self.record.most_in_flight.values(), default=0)
 
     @property
     def evenness(self) -> float | None:
-        """The greatest of the backends' time averages of in flight / weight, divided by their mean: 1 is even.
+        """How evenly the load was spread: 1 is perfectly even. None if nothing was served.
 
-        The average and not the peak, which one unlucky instant decides. Backends that list no requested model stay out
-        of it. None where nothing was served.
+        A backend's load is its time average of in flight / weight. Evenness is the greatest load
+        divided by the mean load, over the backends that serve a requested model. Averages say more
+        than peaks, which depend on a single moment.
         """
-        # The time that the averages are taken over is the same for all, and cancels out.
+        # Every average is over the same span of time, so the span cancels out.
         loads = [
             self.record.busy_ms[view.id] / view.weight
             for view in self.views
@@ -105,7 +107,7 @@ class Outcome:
         return max(loads) * len(loads) / total if total else None
 
     def percentiles(self, *percents: int) -> list[int | None]:
-        """For each: the least latency in simulated ms that so many percent of all do not exceed (nearest rank)."""
+        """Percentiles of the latency in simulated milliseconds, by the nearest-rank method."""
         latencies = sorted(self.record.latencies)
         return [
             latencies[ceil(len(latencies) * p / 100) - 1] if latencies else None for p in percents

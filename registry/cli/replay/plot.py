@@ -1,6 +1,6 @@
-"""In flight over simulated time, as an SVG with a line per policy.
+"""A plot of the requests in flight over simulated time: an SVG with one line per policy.
 
-matplotlib is imported where it is used: it is the extra `plot`.
+Functions import matplotlib themselves: it comes with the extra `plot`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from io import BytesIO
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
+from registry import Policy
 from registry.cli.replay.outcome import Outcome
 from registry.cli.terminal import InputError
-from registry.selection import Policy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-POINTS = 120
-# All of medium lightness, to be read on white and on black.
+POINTS = 120  # of each line
+# Colors of medium lightness, which are readable on white and on black.
 INK = "#808890"
 STYLES = {
     Policy.LEAST_PENDING: ("#2f86d6", "-"),
@@ -34,7 +34,7 @@ STYLES = {
 
 
 def check_path(path: str) -> None:
-    """`OSError` where nothing can be written there; leaves no file behind."""
+    """Raises `OSError` if the file cannot be written. Leaves the directory as it was."""
     is_new = not os.path.lexists(path)
     with open(path, "ab"):
         pass
@@ -42,8 +42,8 @@ def check_path(path: str) -> None:
         os.remove(path)
 
 
-def check_extra(what: str) -> None:
-    """`InputError` without matplotlib; `what` is what it is for."""
+def check_matplotlib(what: str) -> None:
+    """Raises `InputError` without matplotlib. `what` names what needs it."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
@@ -51,7 +51,7 @@ def check_extra(what: str) -> None:
 
 
 def draw(path: str, outcomes: Sequence[Outcome]) -> None:
-    """Writes the picture; equal outcomes give equal bytes."""
+    """Writes the plot. Equal outcomes give equal bytes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.5), layout="constrained")
@@ -75,7 +75,7 @@ def draw(path: str, outcomes: Sequence[Outcome]) -> None:
 
 
 def write(path: str, figure: Figure) -> None:
-    """As an SVG to be read on white and on black: the frame in `INK`, no background. `OSError` with the path."""
+    """Writes a transparent SVG with its frame in `INK`. `OSError` names the path."""
     from matplotlib import rc_context
 
     for axes in figure.axes:
@@ -97,8 +97,12 @@ def write(path: str, figure: Figure) -> None:
 
 
 def averages(outcome: Outcome) -> tuple[list[float], list[float]]:
-    """The time from the first start to the last end in `POINTS` equal parts: their middles, and the average in flight
-    over all backends in each. Empty where nothing was served."""
+    """The points of a line: times, and the average number in flight around each.
+
+    The time from the first start to the last end is divided into `POINTS` equal intervals. Each
+    point is the middle of an interval and the average over it, of all backends together. Empty
+    if nothing was served.
+    """
     record = outcome.record
     starts = sorted(record.starts)
     ends = sorted(
@@ -109,8 +113,8 @@ def averages(outcome: Outcome) -> tuple[list[float], list[float]]:
         return [], []
     started, ended = ([0.0, *accumulate(times)] for times in (starts, ends))
 
-    def served(until: float) -> float:
-        """Seconds in flight up to this time, added up over all requests."""
+    def time_in_flight(until: float) -> float:
+        """Seconds that all requests together were in flight up to this time."""
         before, over = bisect_right(starts, until), bisect_right(ends, until)
         return (until * before - started[before]) - (until * over - ended[over])
 
@@ -118,5 +122,8 @@ def averages(outcome: Outcome) -> tuple[list[float], list[float]]:
     edges = [starts[0] + step * number for number in range(POINTS + 1)]
     return (
         [edge + step / 2 for edge in edges[:-1]],
-        [(served(right) - served(left)) / step for left, right in pairwise(edges)],
+        [
+            (time_in_flight(right) - time_in_flight(left)) / step
+            for left, right in pairwise(edges)
+        ],
     )

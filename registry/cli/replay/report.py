@@ -1,4 +1,4 @@
-"""What a replay shows at its end: tables and the check, or one JSON document."""
+"""The output of a replay: tables and the check of its counts, or one JSON document."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 ROWS = 40
-OPERATIONS_PER_REQUEST = (
-    2  # acquire and release; the look at the count between them is the replay's own
-)
+OPERATIONS_PER_REQUEST = 2  # acquire and release; the replay's own get_backend is not counted
 PERCENTS = (50, 95, 99)
 FIGURES = ("models", "requests", "most in flight", "avg latency (ms)")
 COMPARED = ("requests/s", "most in\nflight", "evenness", *(f"p{percent}" for percent in PERCENTS))
 EVENNESS = (
-    "Evenness: the greatest of the backends' time averages of in flight / weight, divided by their mean; 1.00 is even. "
-    "Latency: p50, p95 and p99 in simulated ms."
+    "evenness: the greatest load of a backend divided by the mean load (load: time average of "
+    "in flight / weight); 1.00 is even. p50, p95, p99: latency in simulated ms."
 )
 
 
 def verdict(outcome: Outcome) -> str:
-    """The check in one line."""
+    """The result of the check, in one line."""
     refused = f"{outcome.record.rejected:,} refused"
     if outcome.adds_up:
         return f"OK: 0 left in flight; totals add up to {outcome.total:,} requests" + (
@@ -40,7 +38,7 @@ def verdict(outcome: Outcome) -> str:
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
-    """The backends with the most requests, the figures of the policy, and the check."""
+    """Prints the backends with the most requests, the policy's figures, and the check."""
     columns = [Column("backend", Kind.NAME), *_number_columns(FIGURES)]
     views = sorted(outcome.views, key=lambda view: -view.total_requests)
     rows = []
@@ -58,15 +56,15 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     )
     rate = outcome.requests_per_second
     console.print(
-        f"{rate:,.0f} requests/s, {rate * OPERATIONS_PER_REQUEST:,.0f} registry operations/s: {_setting(outcome)}, "
-        f"{outcome.seconds:.2f} s",
+        f"{rate:,.0f} requests/s, {rate * OPERATIONS_PER_REQUEST:,.0f} registry operations/s: "
+        f"{_setting(outcome)}, {outcome.seconds:.2f} s",
         soft_wrap=True,
     )
     console.print(verdict(outcome), soft_wrap=True)
 
 
 def print_comparison(console: Console, outcomes: Sequence[Outcome]) -> None:
-    """One row per policy, and the checks."""
+    """Prints one row per policy, and the checks."""
     title = f"{outcomes[0].requests:,} requests by each policy: {_setting(outcomes[0])}"
     columns = [Column("policy", Kind.NAME), *_number_columns(COMPARED)]
     rows = []
@@ -96,11 +94,12 @@ def _evenness(outcome: Outcome) -> str:
 
 
 def _setting(outcome: Outcome) -> str:
-    return f"{outcome.threads} thread{'' if outcome.threads == 1 else 's'}, GIL {'on' if outcome.gil else 'off'}"
+    threads = "thread" if outcome.threads == 1 else "threads"
+    return f"{outcome.threads} {threads}, GIL {'on' if outcome.gil else 'off'}"
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    """The same, as part of a JSON document."""
+    """The figures of one policy, for a JSON document."""
     rate, evenness = outcome.requests_per_second, outcome.evenness
     return {
         "policy": outcome.policy.value,
@@ -136,6 +135,6 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def document(outcomes: Sequence[Outcome], several: bool) -> str:
-    """One JSON document: of the only outcome, or, if `several` were asked for, with each under `policies`."""
+    """One JSON document: the only outcome, or, if `several`, a list of them under `policies`."""
     parts = [as_json(outcome) for outcome in outcomes]
     return json.dumps({"policies": parts} if several else parts[0], indent=2)
