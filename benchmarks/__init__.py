@@ -1,1 +1,4 @@
-"""The benchmark suite: every claim measured beside what people use today. `python -m benchmarks --help`."""
+"""The benchmark suite: the registry measured side by side with other designs.
+
+`python -m benchmarks --help` lists its commands.
+"""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: runs the suite, and reads what it has written."""
+"""`python -m benchmarks`: runs the suite, and shows and compares its results."""
 
 from __future__ import annotations
 
@@ -18,43 +18,45 @@ from registry.cli.terminal import InputError
 
 
 def parser() -> argparse.ArgumentParser:
-    """One subcommand for each thing to do."""
+    """The parser, with one subcommand for each task."""
     top = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("run", help="measure, show, and write results/*.json and the plots")
+    one = commands.add_parser("run", help="measure, show the tables, write a result and its plots")
     one.add_argument("sections", nargs="*", choices=[[], *SECTIONS, GOALS], help="default: all")
     one.add_argument("--suite", choices=list(BUDGETS), default="quick")
     one.add_argument("--output", type=Path, help="default: results/TIME-INTERPRETER.json")
-    one = commands.add_parser("show", help="the tables of a result")
+    one = commands.add_parser("show", help="print the tables of a result")
     one.add_argument("result", type=Path)
-    one = commands.add_parser("plot", help="the pictures of a result, beside it or in a folder")
+    one = commands.add_parser("plot", help="draw the plots of a result")
     one.add_argument("result", type=Path)
-    one.add_argument("--folder", type=Path)
+    one.add_argument("--folder", type=Path, help="default: the result's path without .json")
     one = commands.add_parser(
-        "compare", help="what changed between two results; exit status 1 on a regression"
+        "compare", help="print what changed between two results; exit status 1 on a regression"
     )
     one.add_argument("before", type=Path)
     one.add_argument("after", type=Path)
     one = commands.add_parser(
-        "side-by-side", help="the same on two interpreters, with a GIL and without, say"
+        "side-by-side", help="compare two interpreters, such as one with the GIL and one without"
     )
     one.add_argument("first", type=Path)
     one.add_argument("second", type=Path)
     one = commands.add_parser(
-        "readme", help="put the plots and tables of the committed results into the Markdown files"
+        "readme", help="write the tables of the committed results into the Markdown files"
     )
-    one.add_argument("--check", action="store_true", help="only say whether they are up to date")
+    one.add_argument(
+        "--check", action="store_true", help="only check that the files are up to date"
+    )
     return top
 
 
 def default_output(result: Result) -> Path:
-    """Named so that a listing is in order."""
+    """A path with the time and the interpreter, so that a listing is in order of time."""
     interpreter = result.machine.interpreter.replace("CPython ", "python")
     return ROOT / "results" / f"{result.when[:19].replace(':', '')}-{interpreter}.json"
 
 
 def measure(given: argparse.Namespace, console: Console) -> int:
-    """The suite; what it writes is looked at before the minutes that it takes."""
+    """Runs the suite. Checks first that it can write its output, because it takes minutes."""
     if given.output is not None:
         given.output.parent.mkdir(parents=True, exist_ok=True)
         check_path(str(given.output))
@@ -70,14 +72,14 @@ def measure(given: argparse.Namespace, console: Console) -> int:
 
 
 def changed(given: argparse.Namespace, console: Console) -> int:
-    """1 on a regression."""
+    """Prints what changed. The exit status is 1 on a regression."""
     before, after = load(given.before), load(given.after)
     if (before.machine.processor, before.machine.interpreter) != (
         after.machine.processor,
         after.machine.interpreter,
     ):
         console.print(
-            f"not the same machine and interpreter: {before.machine} / {after.machine}",
+            f"different machines or interpreters: {before.machine} / {after.machine}",
             style="yellow",
         )
     changes = compare.compare(before, after)
@@ -88,7 +90,7 @@ def changed(given: argparse.Namespace, console: Console) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status."""
+    """Runs one command and returns its exit status."""
     given = parser().parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 200)
     try:

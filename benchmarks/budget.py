@@ -1,4 +1,4 @@
-"""How much is measured, and the steps that a run consists of."""
+"""How much a run measures, and the steps that it consists of."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from benchmarks.results import Row
 
 @dataclass(frozen=True)
 class Budget:
-    """What a suite may spend."""
+    """The sizes and times of a suite. A side is one design that is measured beside the others."""
 
     rounds: int
-    seconds: float  # a side's in one round
+    seconds: float  # for each side in one round
     sizes: tuple[int, ...] = SIZES
     threads: int = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    large: int = 100_000  # the fleet whose memory is measured
-    samples: int = 100_000  # of latency, a side's in one round, or fewer:
-    patience: float = 2.0  # seconds for them
+    large: int = 100_000  # backends of the largest fleet in the goals and the memory section
+    samples: int = 100_000  # latencies of each side in one round, at most
+    patience: float = 2.0  # seconds after which a round takes no more of them
 
     def thread_counts(self) -> list[int]:
-        """1, 2, ... and in doublings above 8."""
+        """1 to 8, the powers of two above 8, and `threads` itself."""
         counts = {
             count for count in range(1, self.threads + 1) if count <= 8 or count & (count - 1) == 0
         }
@@ -34,7 +34,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Step:
-    """A part that a progress bar counts."""
+    """A part of a run; the progress bar counts them."""
 
     name: str
     run: Callable[[], list[Row]]

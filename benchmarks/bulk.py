@@ -1,4 +1,8 @@
-"""What releasing the GIL costs and gains: counts one by one, which keep it, against batches, which give it up once."""
+"""Single counts against batches.
+
+A single count keeps the GIL. A batch releases it once, which costs time and lets other threads
+run.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +24,26 @@ MANY = "increment_pending_many"
 
 
 def steps(budget: Budget) -> Iterator[Step]:
-    """By number of threads."""
+    """One step for each number of threads."""
     for threads in budget.thread_counts():
         yield Step(f"single and bulk, {threads} threads", partial(measure, threads, budget))
 
 
 def measure(threads: int, budget: Budget) -> list[Row]:
-    """The single call and every batch, interleaved; operations a second of all threads, on backends of their own."""
+    """Operations a second of all threads together, for the single call and each length of batch.
+
+    No two threads count on the same backend.
+    """
     registry, ids = filled(FLEET)
-    lots = [ids[index::threads] for index in range(threads)]
+    parts = [ids[index::threads] for index in range(threads)]
     kinds = {0: "for id in batch:\n    registry.increment_pending(id)"}
     kinds |= dict.fromkeys(BATCHES, "registry.increment_pending_many(batch)")
     sides = []
     for batch, statement in kinds.items():
         length = batch or max(BATCHES)
         loops = [
-            loop(statement, {"registry": registry, "batch": (lot * length)[:length]})
-            for lot in lots
+            loop(statement, {"registry": registry, "batch": (part * length)[:length]})
+            for part in parts
         ]
         count = calibrated(loops[0], 5 * budget.seconds)
         sides.append(partial(rate, length, [work(run, count) for run in loops]))
@@ -55,5 +62,5 @@ def measure(threads: int, budget: Budget) -> list[Row]:
 
 
 def rate(length: int, works: list[object]) -> float:
-    """Registry operations a second."""
+    """Registry operations a second, with `length` of them in each batch."""
     return length * throughput(works)  # type: ignore[arg-type]

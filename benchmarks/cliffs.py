@@ -1,8 +1,9 @@
-"""Writes that must take about as long as others of their kind, whatever was there before them.
+"""Cliffs: writes that could suddenly take much longer than usual.
 
-* `rolling_restart`: every backend is removed and added again, and each write is timed by itself.
-* `in_child`: status updates while many views of two registries are kept, and after they are gone.
-  Each round has a process of its own, so that what views leave behind can't slow other rows.
+* `rolling_restart`: removes every backend and adds it again, and times each write by itself.
+* `in_child`: updates the status while many views of two registries are alive, and after they
+  are gone. Each round has a process of its own, so that leftovers of the views cannot slow down
+  other measurements.
 """
 
 from __future__ import annotations
@@ -31,32 +32,33 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class Restart:
-    """Nanoseconds of the writes of one rolling restart."""
+    """The median and the slowest write of a rolling restart, in nanoseconds."""
 
     median: float
     worst: float
 
 
 def rolling_restart() -> Restart:
-    """Backends that share their models go and come back, one after the other."""
+    """Removes and adds again one backend after the other. All of them serve the same models."""
     shared = tuple(Model(f"model-{number}") for number in range(MODELS))
     fleet = [backend(number, shared) for number in range(FLEET)]
     registry = Registry()
     for one in fleet:
         registry.add_backend(one)
-    taken = []
+    times = []
     for one in fleet:
         started = perf_counter()
         registry.remove_backend(one.id)
         removed = perf_counter()
         registry.add_backend(one)
-        taken += [removed - started, perf_counter() - removed]
-    return Restart(median(taken) * 1e9, max(taken) * 1e9)
+        times += [removed - started, perf_counter() - removed]
+    return Restart(median(times) * 1e9, max(times) * 1e9)
 
 
 @dataclass(frozen=True)
 class Updates:
-    """Nanoseconds of an `update_status`: no views yet, views kept, and all of them gone again."""
+    """Nanoseconds of an `update_status`: before there are views, while the views are alive, and
+    after all of them are gone."""
 
     before: float
     kept: float
@@ -64,7 +66,7 @@ class Updates:
 
 
 def updates(views: int) -> Updates:
-    """Views of two registries in turn, all made by one thread."""
+    """Measures with views that one thread makes, alternating between two registries."""
     registry, ids = filled(FLEET)
     other, _ = filled(FLEET)
     before = update(registry, ids)
@@ -75,23 +77,23 @@ def updates(views: int) -> Updates:
 
 
 def read(registry: Registry, other: Registry, ids: list[str]) -> Iterator[BackendView | None]:
-    """A view of the one, then one of the other, without end."""
+    """Endless views, alternating between the two registries."""
     for backend_id in cycle(ids):
         yield registry.get_backend(backend_id)
         yield other.get_backend(backend_id)
 
 
 def update(registry: Registry, ids: list[str]) -> float:
-    """Nanoseconds a write, the median of some tries; each write has a text of its own."""
+    """Nanoseconds of a write, as the median of several tries. Each write has another text."""
     texts = iter([f"no answer after {number} ms" for number in range(TRIES * WRITES)])
     names = {"registry": registry, "ids": cycle(ids), "texts": texts}
     run = loop("registry.update_status(next(ids), 'unhealthy', next(texts))", names)
-    one_try = nanoseconds(run, WRITES)
-    return median(one_try() for _ in range(TRIES))
+    measure = nanoseconds(run, WRITES)
+    return median(measure() for _ in range(TRIES))
 
 
 def in_child() -> Updates:
-    """What a fresh process measures."""
+    """Measures in a new process."""
     command = [sys.executable, "-m", "benchmarks.cliffs", str(VIEWS)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return Updates(*json.loads(done.stdout))

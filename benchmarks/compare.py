@@ -1,8 +1,9 @@
 """What changed between two results.
 
-Peers and builtins have not changed: the median of their rows says how much the machine has, section by section, and ours are
-corrected by it. A row of ours has changed if its median moved by more than a tenth, and the middle halves of its rounds lie
-apart.
+The other designs and the builtins are the same in both results, so the change of their rows is
+the machine's drift. Each section corrects our rows by the median drift of its other rows. Then a
+row of ours has changed if its median moved by more than a tenth and the interquartile ranges of
+its rounds do not overlap.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ class Change:
 
     before: Row
     after: Row
-    worse: float  # how many times as slow (or large), drift taken off; below 1 is better
-    verdict: str  # empty: noise
+    worse: float  # slowdown (or growth) as a ratio, without drift; below 1 is better
+    verdict: str  # empty if the change is noise
 
 
 def drift(section: str, before: dict[object, Row], after: dict[object, Row]) -> float:
-    """How many times as slow the machine has become."""
+    """The slowdown of the machine, as a ratio."""
     changes = [
         slowdown(row, after[key])
         for key, row in before.items()
@@ -40,13 +41,13 @@ def drift(section: str, before: dict[object, Row], after: dict[object, Row]) -> 
 
 
 def slowdown(before: Row, after: Row) -> float:
-    """Of the medians; above 1 is worse."""
+    """The slowdown of the median, as a ratio; above 1 is worse."""
     ratio = after.figure.median / before.figure.median
     return 1 / ratio if before.unit == PER_SECOND else ratio
 
 
 def middle(row: Row) -> tuple[float, float]:
-    """The inner half of the rounds."""
+    """The interquartile range of the rounds."""
     if len(row.values) < 2:
         return row.values[0], row.values[0]
     low, _, high = quantiles(row.values, n=4, method="inclusive")
@@ -54,7 +55,7 @@ def middle(row: Row) -> tuple[float, float]:
 
 
 def verdict(before: Row, after: Row, drifted: float) -> str:
-    """Of a row whose machine has become so many times as slow."""
+    """The verdict on a row, given the machine's drift."""
     worse = slowdown(before, after) / drifted
     scale = 1 / drifted if before.unit == PER_SECOND else drifted
     (low, high), (new_low, new_high) = middle(before), middle(after)
@@ -65,7 +66,7 @@ def verdict(before: Row, after: Row, drifted: float) -> str:
 
 
 def compare(before: Result, after: Result) -> list[Change]:
-    """Ours, in the order of the first."""
+    """The changes of our rows, in the order of the first result."""
     old: dict[object, Row] = {row.key: row for row in before.rows}
     new: dict[object, Row] = {row.key: row for row in after.rows}
     drifts = {section: drift(section, old, new) for section in {row.section for row in before.rows}}
@@ -79,10 +80,10 @@ def compare(before: Result, after: Result) -> list[Change]:
 
 
 def table_of(changes: list[Change]) -> Table:
-    """Those that are not noise."""
-    told = [change for change in changes if change.verdict]
-    table = Table("operation", "", "before", "after", "times as slow, drift taken off", "")
-    for change in told:
+    """A table of the changes that are not noise."""
+    changed = [change for change in changes if change.verdict]
+    table = Table("operation", "", "before", "after", "slowdown without drift", "")
+    for change in changed:
         row = change.before
         where = ", ".join(f"{name} {value}" for name, value in row.parameters.items())
         cells = (human(each.figure.median, each.unit) for each in (row, change.after))
@@ -90,6 +91,6 @@ def table_of(changes: list[Change]) -> Table:
             f"{row.section}: {row.operation}", where, *cells, f"{change.worse:.2f}", change.verdict
         )
     table.caption = (
-        f"{len(changes) - len(told)} of {len(changes)} rows are the same, noise considered"
+        f"{len(changes) - len(changed)} of {len(changes)} rows changed no more than noise"
     )
     return table

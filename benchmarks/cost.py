@@ -1,6 +1,7 @@
-"""What each operation costs in one thread, by the size of the fleet.
+"""The cost of each operation in one thread, for several sizes of fleet.
 
-Nanoseconds for what its name says (in bulk, for one id), the empty loop subtracted.
+The unit is nanoseconds for each operation; bulk calls are divided by their number of ids. The
+cost of the empty loop is subtracted.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from benchmarks.peers import Peer, dashmap_native, installed
 from benchmarks.results import Row
 
 SECTION = "cost"
-REFERENCE = "hash(id)"  # the builtin's cost, which goals refer to
+REFERENCE = "hash(id)"  # the builtin that goals compare with
 
 
 def steps(budget: Budget) -> Iterator[Step]:
-    """Size by size: the fleets of one size are kept together."""
+    """Steps in order of size, because `fleets` keeps only the fleets of one size."""
     for size in budget.sizes:
         for operation in OPERATIONS:
             if size in operation.sizes or size not in (10, 1000, 100_000):
@@ -33,18 +34,18 @@ def steps(budget: Budget) -> Iterator[Step]:
 
 @lru_cache(maxsize=1)
 def fleets(size: int) -> dict[Peer, tuple[Any, list[str]]]:
-    """Of every side that can have so many backends."""
+    """A fleet of this size for every side that supports it."""
     made = {peer: peer.filled(size) for peer in installed() if size <= peer.largest}
     gc.collect()
-    gc.freeze()  # or each collection would walk through all of them
+    gc.freeze()  # otherwise each collection would visit all of them
     return made
 
 
 def measure(operation: Operation, size: int, budget: Budget) -> list[Row]:
-    """All sides that have it, interleaved with the empty loop."""
+    """Measures every side that has the operation, interleaved with the empty loop."""
     sides: dict[str, Timed] = {}
     for peer, (registry, ids) in fleets(size).items():
-        if operation.is_had_by(registry):
+        if operation.is_supported_by(registry):
             run = loop(operation.statement, operation.names(registry, ids))
             sides[peer.name] = nanoseconds(run, calibrated(run, budget.seconds))
     if operation.native and not dashmap_native.missing():
@@ -56,12 +57,13 @@ def measure(operation: Operation, size: int, budget: Budget) -> list[Row]:
     for side, values in zip(sides, measured, strict=True):
         loops = [0.0] * budget.rounds if side == dashmap_native.NAME else nothing
         net = [
-            (value - alone) / operation.calls for value, alone in zip(values, loops, strict=True)
+            (value - overhead) / operation.calls
+            for value, overhead in zip(values, loops, strict=True)
         ]
         rows.append(Row(SECTION, operation.name, side, "ns", net, {"backends": size}))
     return rows
 
 
 def enough(cost: Callable[[int], float], seconds: float) -> int:
-    """How many calls a program of its own makes in so many seconds."""
+    """How many calls the native program makes in this time."""
     return max(1, round(seconds * 1e9 / cost(10)))

@@ -1,4 +1,4 @@
-"""The fleets that are measured: healthy backends with ten models each, in a registry of ours or of a peer."""
+"""The fleets that the suite measures: healthy backends with ten models each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODELS = tuple(Model(f"model-{number}") for number in range(10))
 
 
 def backend(number: int, models: tuple[Model, ...] = MODELS) -> Backend:
-    """A backend as fleets have them; ids are made at run time, so no two are one object."""
+    """A typical backend. Each call makes a new id object, as ids from requests are."""
     return Backend(
         f"backend-{number}",
         f"backend-{number}",
@@ -23,7 +23,7 @@ def backend(number: int, models: tuple[Model, ...] = MODELS) -> Backend:
 
 
 def filled(size: int, make: Callable[[], Any] = Registry) -> tuple[Any, list[str]]:
-    """A registry of so many healthy backends that share ten models, and their ids."""
+    """A registry with `size` healthy backends that share ten models, and the backends' ids."""
     registry, ids = make(), [f"backend-{number}" for number in range(size)]
     for number, backend_id in enumerate(ids):
         registry.add_backend(backend(number))
@@ -32,7 +32,10 @@ def filled(size: int, make: Callable[[], Any] = Registry) -> tuple[Any, list[str
 
 
 def busy(size: int) -> Registry:
-    """The same with one request in flight on every backend: LEAST_PENDING can't stop early at one that is idle."""
+    """A filled registry with one request in flight on every backend.
+
+    No backend is idle, so LEAST_PENDING has to compare all of them.
+    """
     registry: Registry
     registry, ids = filled(size)
     registry.increment_pending_many(ids)
@@ -40,7 +43,7 @@ def busy(size: int) -> Registry:
 
 
 def full(size: int) -> Registry:
-    """The same where nobody may take a second request."""
+    """A busy registry in which every backend is at its limit of one request."""
     registry, ids = Registry(), [f"backend-{number}" for number in range(size)]
     for number, backend_id in enumerate(ids):
         registry.add_backend(replace(backend(number), max_pending=1))
@@ -50,7 +53,10 @@ def full(size: int) -> Registry:
 
 
 def changes(registry: Any, number: int) -> Iterator[None]:
-    """What writers do: each step adds, updates or removes a backend of one's own, which the model queries have to see."""
+    """The work of a writer: each step adds, updates or removes one of its own backends.
+
+    The backends serve the fleet's models, so queries by model have to see each change.
+    """
     for extra in cycle([backend(number + index) for index in range(16)]):
         registry.add_backend(extra)
         yield

@@ -1,6 +1,8 @@
-"""Each row of the contract's 'Sizes and speeds', and of what choosing may cost, in one run.
+"""The project's goals for speed and memory, measured in one run.
 
-Loops are timed with the loop included, on plain calls as users write them. A peer's rows say so where it is not installed.
+Unlike in the cost section, times include the loop around the call. A goal that compares with
+another design says so if that design is not installed. "The plan's" design is the one that this
+project was first planned with: two DashMaps in Rust (`peers/dashmap`).
 """
 
 from __future__ import annotations
@@ -39,14 +41,14 @@ TWO = "registry.acquire(model, policy=Policy.POWER_OF_TWO).release()"
 
 @dataclass(frozen=True)
 class Group:
-    """Goals whose sides are measured interleaved."""
+    """Goals that are measured together, with their sides interleaved."""
 
     name: str
     measure: Callable[[Budget], list[Goal]]
 
 
 def groups() -> Iterator[Group]:
-    """All that this interpreter and this machine can measure."""
+    """The groups that this interpreter and this machine can measure."""
     yield Group("counts and queries", single_thread)
     yield Group("choices", choosing)
     if not gil_is_on():
@@ -56,42 +58,43 @@ def groups() -> Iterator[Group]:
     yield Group("growth", churn)
     yield Group("memory", bytes_per_backend)
     yield Group("cliffs", without_cliffs)
-    yield Group("beside LiteLLM", against_litellm)  # last: what it imports is in nobody else's way
+    yield Group("beside LiteLLM", against_litellm)  # last, because its imports slow down the rest
 
 
 def at_most(what: str, limit: float, measured: Figure) -> Goal:
-    """Met where the median is no more."""
+    """Met if the median is at most the limit."""
     return Goal(what, f"<= {limit:,}", measured, measured.median <= limit)
 
 
 def at_most_at_best(what: str, limit: float, measured: Figure) -> Goal:
-    """Met where the best round is no more: of a worst call, a busy machine takes part in most."""
+    """Met if the best round is at most the limit. Use it for worst calls, most of which are slow
+    because the machine is busy."""
     return Goal(f"{what}, best round", f"<= {limit:,}", measured, measured.low <= limit)
 
 
 def at_least(what: str, limit: float, measured: Figure) -> Goal:
-    """Met where the median is no less."""
+    """Met if the median is at least the limit."""
     return Goal(what, f">= {limit:,}", measured, measured.median >= limit)
 
 
 def looped(statement: str, registry: Any, backend_id: str = "backend-500") -> Callable[[int], None]:
-    """The statement in a loop, as in a function of a user's."""
+    """The statement in a loop."""
     return loop(statement, {"registry": registry, "id": backend_id, "model": "model-3"})
 
 
 def timed(statement: str, registry: Any, budget: Budget, backend_id: str = "backend-500") -> Timed:
-    """Nanoseconds a call."""
+    """Measures nanoseconds per call."""
     run = looped(statement, registry, backend_id)
     return nanoseconds(run, calibrated(run, budget.seconds))
 
 
 def microseconds(values: Sequence[float]) -> Figure:
-    """Of nanoseconds."""
+    """The figure in microseconds of values in nanoseconds."""
     return figure([value / 1000 for value in values])
 
 
 def single_thread(budget: Budget) -> list[Goal]:
-    """Counts against a hash, and reads."""
+    """Counting compared with a hash, and the time of reads."""
     registry, _ = filled(1000)
     statements = (HASH, INCREMENT, "registry.get_backend(id)", QUERY)
     sides = [timed(statement, registry, budget) for statement in statements]
@@ -105,7 +108,7 @@ def single_thread(budget: Budget) -> list[Goal]:
 
 
 def choosing(budget: Budget) -> list[Goal]:
-    """Choices in one thread, from few and from many, one idle and none."""
+    """Choosing in one thread among few and many candidates, idle and busy."""
     small, large = filled(10)[0], filled(budget.large)[0]
     hashed, idle, loaded, idle_many, loaded_many, two_small, two_large = interleaved(
         budget.rounds,
@@ -129,7 +132,7 @@ def choosing(budget: Budget) -> list[Goal]:
 def two_threads(
     one: Callable[[int], None], other: Callable[[int], None], budget: Budget
 ) -> tuple[Timed, Timed]:
-    """Operations a second of the first alone, and of both at once."""
+    """Measures operations a second of the first loop alone, and of both loops at once."""
     count = calibrated(one, 5 * budget.seconds)
     return partial(throughput, [work(one, count)]), partial(
         throughput, [work(one, count), work(other, count)]
@@ -137,7 +140,7 @@ def two_threads(
 
 
 def scaling(budget: Budget) -> list[Goal]:
-    """Two threads that count against one."""
+    """Counting in two threads compared with one."""
     registry, ids = filled(1000)
     rows = []
     for what, keys, least in (
@@ -151,7 +154,7 @@ def scaling(budget: Budget) -> list[Goal]:
 
 
 def choosing_scaling(budget: Budget) -> list[Goal]:
-    """Two threads that choose among the same ten backends against one."""
+    """Choosing among the same ten backends in two threads compared with one."""
     registry, _ = filled(10)
     rows = []
     for policy, statement, least in (("LEAST_PENDING", ACQUIRE, 1), ("POWER_OF_TWO", TWO, 1.3)):
@@ -168,7 +171,7 @@ def choosing_scaling(budget: Budget) -> list[Goal]:
 
 
 def against_the_plan(budget: Budget) -> list[Goal]:
-    """The plan's design in Rust, native."""
+    """Compares with the first plan's design in Rust, run as a native program."""
     what = "get_backends_for_model, times faster than the plan's"
     if dashmap_native.missing():
         return [Goal(what, ">= 6", dashmap_native.missing(), None)]
@@ -195,7 +198,11 @@ def against_the_plan(budget: Budget) -> list[Goal]:
 
 
 def churn(budget: Budget) -> list[Goal]:
-    """What a removal and an addition cost in a large fleet against a small one, beside a dict's growth by cache misses."""
+    """Removing and adding in a large fleet compared with a small one.
+
+    A dict's operations get slower with its size too, because of cache misses. The goal compares
+    the two slowdowns.
+    """
     sizes = (1000, budget.large)
     ours = [growth.registry_side(size) for size in sizes]
     plain = [growth.dict_side(size) for size in sizes]
@@ -210,7 +217,7 @@ def churn(budget: Budget) -> list[Goal]:
 
 
 def bytes_per_backend(budget: Budget) -> list[Goal]:
-    """Resident memory of a fleet."""
+    """The resident memory of a fleet."""
     rows = []
     for kind, most in (("shared", 1200), ("own", 2000)):
         measured = figure(
@@ -222,12 +229,12 @@ def bytes_per_backend(budget: Budget) -> list[Goal]:
 
 
 def without_cliffs(budget: Budget) -> list[Goal]:
-    """Calls that must not take much longer than others that do the same work."""
+    """Calls that must not take much longer than others that do the same work; see `cliffs`."""
     return [*restarting(budget), *beside_views(budget), refusing(budget)]
 
 
 def restarting(budget: Budget) -> list[Goal]:
-    """Writes of one rolling restart against each other."""
+    """The slowest write of a rolling restart compared with the median."""
     restarts = [cliffs.rolling_restart() for _ in range(3 * budget.rounds)]
     worst = figure([each.worst / each.median for each in restarts])
     usual = microseconds([each.median for each in restarts])
@@ -239,7 +246,7 @@ def restarting(budget: Budget) -> list[Goal]:
 
 
 def beside_views(budget: Budget) -> list[Goal]:
-    """Status updates while views are kept, and after they are gone, against those before."""
+    """Status updates while views are alive, and after they are gone, compared with before."""
     measured = [cliffs.in_child() for _ in range(budget.rounds)]
     before, kept, gone = zip(*map(astuple, measured), strict=True)
     what = f"update_status, {cliffs.VIEWS:,} views of two registries"
@@ -250,19 +257,22 @@ def beside_views(budget: Budget) -> list[Goal]:
 
 
 def refusing(budget: Budget) -> Goal:
-    """All candidates are looked at: nobody may take the request, or the least busy one does."""
+    """A refusal compared with a choice, where both have to examine all candidates."""
     sides = timed(REFUSED, full(1000), budget), timed(ACQUIRE, busy(1000), budget)
     refused, chosen = interleaved(budget.rounds, *sides)
     return at_most("refusal / acquire and release, 1,000 candidates", 5, ratios(refused, chosen))
 
 
 def litellm() -> Peer:
-    """The peer of that name."""
+    """LiteLLM's entry in `PEERS`."""
     return next(peer for peer in PEERS if peer.name == "LiteLLM")
 
 
 def against_litellm(budget: Budget) -> list[Goal]:
-    """Its Router only chooses, and takes as long whatever is in flight; ours counts, too."""
+    """Compares with LiteLLM's Router, which only chooses: our side counts the request too.
+
+    The Router's time does not depend on the requests in flight, so it is measured once.
+    """
     peer = litellm()
     rows = []
     for size, least in ((10, 300), (1000, 2000)):

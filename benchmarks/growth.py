@@ -1,6 +1,7 @@
-"""What removing a backend and adding it again costs as the fleet grows.
+"""The cost of removing a backend and adding it again, as the fleet grows.
 
-It is done all over the fleet, to others each time, so that caches miss. A plain dict's `pop` and assignment stand beside it.
+Each round takes other backends at random, so that caches miss. A plain dict's `pop` and
+assignment are measured for comparison.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ CHANGES = 1000
 
 
 def steps(budget: Budget) -> Iterator[Step]:
-    """Size by size."""
+    """One step for each size."""
     for size in budget.sizes:
         yield Step(f"remove and add among {size:,}", partial(measure, size, budget))
 
 
 def measure(size: int, budget: Budget) -> list[Row]:
-    """All sides, interleaved."""
+    """Measures all sides, interleaved."""
     sides = {DICT: dict_side(size)}
     for peer in installed():
         if size <= peer.largest and hasattr(peer.filled(1)[0], "remove_backend"):
@@ -49,12 +50,12 @@ def measure(size: int, budget: Budget) -> list[Row]:
 
 
 def registry_side(size: int, peer: Peer = OURS) -> Timed:
-    """Nanoseconds a backend, in a fleet of this size."""
+    """Measures nanoseconds per backend in a fleet of this size."""
     return partial(change_registry, peer.filled(size)[0], definitions(size), random.Random(size))
 
 
 def dict_side(size: int) -> Timed:
-    """Nanoseconds a key."""
+    """Measures nanoseconds per key in a dict of this size."""
     return partial(
         change_dict,
         {one.id: one for one in definitions(size)},
@@ -65,12 +66,12 @@ def dict_side(size: int) -> Timed:
 
 @lru_cache(maxsize=2)
 def definitions(size: int) -> list[Backend]:
-    """What is removed and added again."""
+    """The backends that are removed and added again."""
     return [backend(number) for number in range(size)]
 
 
 def change_registry(registry: Any, given: list[Backend], rng: random.Random) -> float:
-    """Nanoseconds a backend."""
+    """Removes and adds random backends; returns nanoseconds per backend."""
     chosen = rng.sample(given, min(len(given), CHANGES))
     started = perf_counter()
     for one in chosen:
@@ -83,7 +84,7 @@ def change_registry(registry: Any, given: list[Backend], rng: random.Random) -> 
 
 
 def change_dict(table: dict[str, Backend], given: list[Backend], rng: random.Random) -> float:
-    """Nanoseconds a key."""
+    """Pops and assigns random keys; returns nanoseconds per key."""
     chosen = rng.sample(given, min(len(given), CHANGES))
     started = perf_counter()
     for one in chosen:

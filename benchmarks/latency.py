@@ -1,6 +1,7 @@
-"""How long a single read takes while another thread adds, updates and removes backends without a pause, and while nobody does.
+"""The latency of single calls, with and without a thread that writes all the time.
 
-Each call is timed by itself, reading the clock included; the row "clock" is that alone.
+The writer adds, updates and removes backends. Each call is timed by itself, so its time includes
+the cost of reading the clock; the side "clock" measures that cost alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from benchmarks.results import Row
 
 SECTION = "latency"
 FLEET = 1000
-BATCH = 100  # calls between two looks at how long it has taken
+BATCH = 100  # calls between two checks of the time limit
 QUANTILES = (
     0.0,
     0.01,
@@ -47,7 +48,7 @@ CLOCK = "clock"
 
 
 def steps(budget: Budget) -> Iterator[Step]:
-    """Read by read, with a busy writer and with none."""
+    """Two steps for each operation: with a busy writer and with none."""
     for name in READS:
         for writer in ("busy", "none"):
             yield Step(
@@ -58,7 +59,7 @@ def steps(budget: Budget) -> Iterator[Step]:
 
 @contextmanager
 def writing(registry: Any, number: int) -> Iterator[None]:
-    """Another thread changes the fleet all the while."""
+    """Changes the fleet in another thread until the block ends."""
     stop = threading.Event()
     changing = changes(registry, number)
 
@@ -78,24 +79,24 @@ def writing(registry: Any, number: int) -> Iterator[None]:
 
 
 def sampler(statement: str, names: dict[str, Any]) -> Any:
-    """Puts the nanoseconds of each call into a list."""
+    """A list, and a loop that appends the nanoseconds of each call to it."""
     timed = f"_started = _clock(); {statement}; _keep(_clock() - _started)"
     samples: list[int] = []
     return samples, loop(timed, names | {"_clock": perf_counter_ns, "_keep": samples.append})
 
 
 def at_quantiles(samples: list[int]) -> list[float]:
-    """Nanoseconds, for each of `QUANTILES`."""
+    """The samples at `QUANTILES`."""
     ordered = sorted(samples)
     return [float(ordered[round((len(ordered) - 1) * quantile)]) for quantile in QUANTILES]
 
 
 def measure(name: str, is_busy: bool, budget: Budget) -> list[Row]:
-    """All sides, interleaved."""
+    """Measures all sides, interleaved."""
     operation = BY_NAME[name]
     sides: dict[str, Any] = {}
     for peer in installed():
-        if peer.largest >= FLEET and operation.is_had_by((fleet := peer.filled(FLEET))[0]):
+        if peer.largest >= FLEET and operation.is_supported_by((fleet := peer.filled(FLEET))[0]):
             sides[peer.name] = partial(
                 sampled, operation.statement, operation.names(*fleet), fleet, is_busy, budget
             )
@@ -120,7 +121,7 @@ def sampled(
     is_busy: bool,
     budget: Budget,
 ) -> list[float]:
-    """One round."""
+    """One round of a side: its latencies in nanoseconds, at `QUANTILES`."""
     samples, run = sampler(statement, names)
     with writing(fleet[0], len(fleet[1])) if is_busy else nullcontext():
         until = perf_counter() + budget.patience

@@ -1,4 +1,4 @@
-"""How things are measured here: interleaved rounds, medians with their range, ratios pair by pair."""
+"""Measuring: interleaved rounds, medians with their range, and ratios round by round."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Timed = Callable[[], float]
 
 @dataclass(frozen=True)
 class Figure:
-    """A median with its range."""
+    """A median with the range of its values."""
 
     median: float
     low: float
@@ -24,22 +24,22 @@ class Figure:
 
 
 def figure(values: Sequence[float]) -> Figure:
-    """The median of several measurements, with the least and the greatest."""
+    """The median and the range of several measurements."""
     return Figure(median(values), min(values), max(values))
 
 
 def quotients(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Ours over theirs, pair by pair."""
+    """Ours divided by theirs, round by round."""
     return [a / b for a, b in zip(ours, theirs, strict=True)]
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Figure:
-    """Ours over theirs, pair by pair: a machine that drifts hits both sides of a pair."""
+    """The figure of `quotients`. A drift of the machine changes both sides of a round alike."""
     return figure(quotients(ours, theirs))
 
 
 def interleaved(rounds: int, *sides: Timed) -> list[list[float]]:
-    """Each side's results of `rounds` rounds, measured A B A B ..."""
+    """The results of each side, measured in the order A B A B ..."""
     results: list[list[float]] = [[] for _ in sides]
     for _ in range(rounds):
         for side, result in zip(sides, results, strict=True):
@@ -48,10 +48,11 @@ def interleaved(rounds: int, *sides: Timed) -> list[list[float]]:
 
 
 def throughput(works: Sequence[Callable[[], int]]) -> float:
-    """Operations a second of all works at once, each in its own thread; a work returns how many it did.
+    """Operations a second of all works together, each in its own thread.
 
-    From the first thread's start to the last one's end, on the threads' own clocks: with every core at work, a thread that only
-    waits can be late by more than a round takes.
+    A work returns the number of its operations. The time is from the first start to the last end,
+    as the working threads read the clock. The calling thread cannot measure it: with all cores
+    busy, it may wake up later than a round takes.
     """
     barrier = threading.Barrier(len(works))
     done: list[tuple[int, float, float]] = [(0, 0.0, 0.0)] * len(works)
@@ -72,7 +73,10 @@ def throughput(works: Sequence[Callable[[], int]]) -> float:
 
 
 def calibrated(run: Callable[[int], object], seconds: float) -> int:
-    """How often it can be done in so many seconds, once at least, by the quicker of two tries: pauses are the machine's."""
+    """How many calls fit into this time, at least 1.
+
+    Counts the faster of two tries, because the other one may have been interrupted.
+    """
     count = 1
     while True:
         taken = min(taken_by(run, count), taken_by(run, count))
@@ -82,14 +86,14 @@ def calibrated(run: Callable[[int], object], seconds: float) -> int:
 
 
 def taken_by(run: Callable[[int], object], count: int) -> float:
-    """Seconds."""
+    """The seconds that `run(count)` takes."""
     started = perf_counter()
     run(count)
     return perf_counter() - started
 
 
 def nanoseconds(run: Callable[[int], object], count: int) -> Timed:
-    """Of one call, the loop included."""
+    """Measures nanoseconds per call, including the loop."""
 
     def measured() -> float:
         return taken_by(run, count) / count * 1e9
@@ -98,7 +102,7 @@ def nanoseconds(run: Callable[[int], object], count: int) -> Timed:
 
 
 def work(run: Callable[[int], object], count: int) -> Callable[[], int]:
-    """What `throughput` takes."""
+    """A work for `throughput`."""
 
     def done() -> int:
         run(count)

@@ -1,4 +1,7 @@
-"""Bytes of resident memory for each backend with ten models, each side in a process of its own. The caller keeps nothing."""
+"""The resident memory of a backend with ten models.
+
+Each side runs in a new process. The process keeps no references to the definitions that it adds.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +26,20 @@ KINDS = {"shared": "Model objects shared", "own": "equal Models of its own"}
 
 
 def steps(budget: Budget) -> Iterator[Step]:
-    """With shared models and without."""
+    """A step with shared models, and one with models of each backend's own."""
     for kind, what in KINDS.items():
         yield Step(f"{OPERATION}, {what}", partial(measure, kind, budget.large))
 
 
 def measure(kind: str, size: int) -> list[Row]:
-    """All sides."""
+    """Measures all sides, interleaved."""
     sides: dict[str, Callable[[], float]] = {
         peer.name: partial(in_child, peer.name, kind, size)
         for peer in installed()
         if hasattr(peer.filled(1)[0], "add_backend")
     }
     if kind == "own" and not dashmap_native.missing():
-        sides[dashmap_native.NAME] = partial(dashmap_native.memory, size)  # a String owns its bytes
+        sides[dashmap_native.NAME] = partial(dashmap_native.memory, size)  # it copies all strings
     measured = interleaved(RUNS, *sides.values())
     parameters: dict[str, int | float | str] = {"backends": size, "models": KINDS[kind]}
     return [
@@ -46,7 +49,7 @@ def measure(kind: str, size: int) -> list[Row]:
 
 
 def in_child(side: str, kind: str, size: int) -> float:
-    """What a fresh process measures."""
+    """Bytes per backend, measured in a new process."""
     command = [sys.executable, "-m", "benchmarks.memory", side, kind, str(size)]
     return float(
         subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -54,12 +57,12 @@ def in_child(side: str, kind: str, size: int) -> float:
 
 
 def resident() -> int:
-    """Bytes of this process in memory."""
+    """Bytes of resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def main(side: str, kind: str, size: str) -> None:
-    """Prints bytes a backend."""
+    """Prints bytes per backend."""
     peer = next(peer for peer in (OURS, *PEERS) if peer.name == side)
     registry, _ = peer.filled(0)
     before = resident()

@@ -1,7 +1,8 @@
-"""The one table of measured operations; everything else in this folder reads it.
+"""The table of measured operations; all sections of the suite use it.
 
-An operation is a statement as users write it, over the names that `names` gives. It leaves the registry as it was, or changes
-only its counters. A peer takes part in those whose methods it has, and its answers are ours: tests/test_benchmarks.py asks.
+An operation is a statement as users write it, with the variables that `names` returns. It leaves
+the registry as it was, or changes only counters. A peer is measured on the operations whose
+methods it has. tests/unit/test_bench_operations.py checks that its answers equal ours.
 """
 
 from __future__ import annotations
@@ -24,31 +25,32 @@ Names = dict[str, Any]
 
 @dataclass(frozen=True)
 class Operation:
-    """One row."""
+    """One row of the table."""
 
     name: str
     statement: str
-    setup: str = ""  # statements that add names
-    answer: str = ""  # what to compare between peers; empty: the statement's value
-    calls: int = 1  # how often one statement does what the name says: in bulk, once for each id
+    setup: str = ""  # statements that define more variables
+    answer: str = ""  # the expression that peers must agree on; by default the statement
+    calls: int = 1  # operations in one statement: for bulk calls, the number of ids
     sizes: tuple[int, ...] = SIZES
-    native: str = ""  # the peer's in Rust
-    has_counterparts: bool = True
+    native: str = ""  # its name in the Rust program; empty if it has no such operation
+    has_counterparts: bool = True  # False if only our registry has this operation
 
     @property
     def needs(self) -> frozenset[str]:
-        """The methods that a registry must have."""
+        """The methods that a registry must have for this operation."""
         text = f"{self.setup} {self.statement}"
         special = {"__contains__"} if "in registry" in text else set()
         return frozenset(re.findall(r"\bregistry\.(\w+)", text)) | special
 
-    def is_had_by(self, registry: object) -> bool:
-        """Whether this registry has all that it takes."""
-        takes_part = self.has_counterparts or isinstance(registry, Registry)
-        return takes_part and all(hasattr(registry, name) for name in self.needs)
+    def is_supported_by(self, registry: object) -> bool:
+        """Whether this registry can do the operation."""
+        has_counterpart = self.has_counterparts or isinstance(registry, Registry)
+        return has_counterpart and all(hasattr(registry, name) for name in self.needs)
 
     def names(self, registry: Any, ids: list[str]) -> Names:
-        """What the statement is over: one id in the middle of the fleet, a model that all serve, a backend to add."""
+        """The statement's variables, such as an id in the middle of the fleet, a model that all
+        backends serve, and a backend to add."""
         given: Names = {
             "registry": registry,
             "ids": ids,
@@ -57,27 +59,35 @@ class Operation:
             "model": "model-3",
             "extra": backend(len(ids)),
         }
-        exec(self.setup, KNOWN, given)
+        exec(self.setup, GLOBALS, given)
         return given
 
-    def asked(self, registry: Any, ids: list[str]) -> object:
-        """The answer, as something that can be compared."""
-        return shown(eval(self.answer or self.statement, KNOWN | self.names(registry, ids)))
+    def ask(self, registry: Any, ids: list[str]) -> object:
+        """The registry's answer, in a form that can be compared with another registry's."""
+        answer = eval(self.answer or self.statement, GLOBALS | self.names(registry, ids))
+        return comparable(answer)
 
 
 def loop(statement: str, names: Names) -> Callable[[int], None]:
-    """Does it so often; the names are local variables, as in a function of a user's."""
+    """A function that runs the statement as often as its argument says.
+
+    The names are local variables there, as they would be in a user's function.
+    """
     given = ", ".join(f"{name}={name}" for name in names)
     body = statement.replace("\n", "\n        ")
-    code = f"def loop(_count, *, _repeat=_repeat, {given}):\n    for _ in _repeat(None, _count):\n        {body}\n"
-    space: Names = {**KNOWN, **names, "_repeat": repeat}
+    code = (
+        f"def loop(_count, *, _repeat=_repeat, {given}):\n"
+        f"    for _ in _repeat(None, _count):\n"
+        f"        {body}\n"
+    )
+    space: Names = {**GLOBALS, **names, "_repeat": repeat}
     exec(code, space)
-    made: Callable[[int], None] = space["loop"]
-    return made
+    function: Callable[[int], None] = space["loop"]
+    return function
 
 
-def shown(value: Any) -> object:
-    """Equal where two registries tell the same: views by what identifies them and what is counted."""
+def comparable(value: Any) -> object:
+    """The value with each view as a list of its id, status and counters."""
     if hasattr(value, "pending_requests"):
         return [
             value.id,
@@ -86,10 +96,10 @@ def shown(value: Any) -> object:
             value.total_requests,
             value.avg_latency_ms,
         ]
-    return [shown(item) for item in value] if isinstance(value, list | tuple) else value
+    return [comparable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-KNOWN: Names = {
+GLOBALS: Names = {
     "MODELS": MODELS,
     "HEALTHY": BackendStatus.HEALTHY,
     "Model": Model,
@@ -97,25 +107,25 @@ KNOWN: Names = {
     "Policy": Policy,
     "cycle": cycle,
     "loads": loads,
-    "shown": shown,
+    "comparable": comparable,
 }
 
 
 def query(name: str, call: str, native: str = "") -> Operation:
-    """Views of many; their order is nobody's promise."""
-    return Operation(name, call, answer=f"sorted(shown({call}))", native=native)
+    """A query that returns views. Not every design promises an order of them."""
+    return Operation(name, call, answer=f"sorted(comparable({call}))", native=native)
 
 
 def choice(policy: Policy) -> Operation:
-    """A request begins and ends; without a latency, so that the clock is read twice."""
+    """A request's acquire and release. The release gets no latency, so both read the clock."""
     if policy is Policy.LEAST_PENDING:
         name, call = "acquire and release", "registry.acquire(model)"
     else:
         name = f"acquire and release, {policy.name}"
         call = f"registry.acquire(model, policy=Policy.{policy.name})"
     answer = f"[(lease := {call}).backend.id in ids, lease.release(), lease.release()]"
-    is_usual = policy is Policy.LEAST_PENDING
-    return Operation(name, f"{call}.release()", answer=answer, has_counterparts=is_usual)
+    is_default = policy is Policy.LEAST_PENDING
+    return Operation(name, f"{call}.release()", answer=answer, has_counterparts=is_default)
 
 
 OPERATIONS = (
@@ -150,7 +160,8 @@ OPERATIONS = (
     Operation(
         "increment_pending_many and decrement_pending_many",
         "registry.increment_pending_many(many); registry.decrement_pending_many(many)",
-        answer="[sum(registry.increment_pending_many(ids)), sum(registry.decrement_pending_many(ids))]",
+        answer="[sum(registry.increment_pending_many(ids)),"
+        " sum(registry.decrement_pending_many(ids))]",
         calls=BULK,
     ),
     Operation(
@@ -164,7 +175,8 @@ OPERATIONS = (
         "update_models",
         "registry.update_models(id, next(lists))",
         setup="lists = cycle([MODELS[:9], MODELS])",
-        answer="[registry.update_models(id, MODELS[:9]), len(registry.get_backends_for_model('model-9')),"
+        answer="[registry.update_models(id, MODELS[:9]),"
+        " len(registry.get_backends_for_model('model-9')),"
         " registry.update_models(id, MODELS), len(registry.get_backends_for_model('model-9'))]",
     ),
     Operation(

@@ -1,6 +1,7 @@
-"""The pictures: throughput over threads, cost over fleet size, and the distribution of read latency under writes.
+"""The plots: throughput by threads, cost by fleet size, and the latency of reads during writes.
 
-matplotlib is imported where it is used: it is the extra `plot`. Colours are of medium lightness, for white pages and black ones.
+Functions import matplotlib themselves: it comes with the extra `plot`. The colors have a medium
+lightness, so they are readable on white and on black.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SIDES = dict(
     zip((OURS.name, *(peer.name for peer in PEERS), dashmap_native.NAME), COLORS, strict=True)
 ) | {CLOCK: INK}
 THROUGHPUT = (
-    ("increment_pending", "distinct", 0, "increment_pending, a backend for each thread"),
+    ("increment_pending", "distinct", 0, "increment_pending, one backend per thread"),
     ("increment_pending", "same", 0, "increment_pending, one backend"),
     ("get_backend", "same", 0, "get_backend, one backend"),
     ("get_backend", "same", 1, "get_backend, 1 % writes"),
@@ -41,12 +42,15 @@ Draw = Callable[[Any, Sequence[Row]], None]
 
 
 def check() -> None:
-    """InputError without matplotlib."""
+    """Raises InputError without matplotlib."""
     check_matplotlib("a plot")
 
 
 def draw(result: Result, folder: Path) -> list[Path]:
-    """Writes those that the result has rows for; InputError without matplotlib."""
+    """Writes the plots that the result has rows for, and returns their paths.
+
+    InputError without matplotlib.
+    """
     check()
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -59,7 +63,7 @@ def draw(result: Result, folder: Path) -> list[Path]:
 
 
 def figure_of(panels: int, columns: int) -> tuple[Any, list[Any]]:
-    """An empty picture with so many axes."""
+    """An empty figure and its axes."""
     from matplotlib.figure import Figure
 
     lines = -(-panels // columns)
@@ -70,7 +74,7 @@ def figure_of(panels: int, columns: int) -> tuple[Any, list[Any]]:
 def line(
     axes: Any, side: str, rows: Sequence[Row], across: Callable[[Row], float], scale: float
 ) -> None:
-    """A side's medians, with their range as a shade."""
+    """Draws a side's medians as a line and their range as a shaded band."""
     rows = sorted(rows, key=across)
     places = [across(row) for row in rows]
     figures = [row.figure for row in rows]
@@ -93,7 +97,8 @@ def line(
 
 
 def plain_numbers(axis: Any) -> None:
-    """Of a logarithmic axis; 2 and 5 of a decade are told where there are few decades."""
+    """Labels a logarithmic axis with plain numbers. If it has few decades, 2 and 5 get labels
+    too."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axis.get_view_interval()
@@ -104,7 +109,7 @@ def plain_numbers(axis: Any) -> None:
 
 
 def legend(figure: Any, axes: Sequence[Any], columns: int) -> None:
-    """One for all."""
+    """Draws one legend for all axes."""
     handles: dict[str, Any] = {}
     for one in axes:
         handles |= dict(zip(*reversed(one.get_legend_handles_labels()), strict=True))
@@ -120,7 +125,7 @@ def legend(figure: Any, axes: Sequence[Any], columns: int) -> None:
 
 
 def throughput(result: Result) -> Any:
-    """Millions a second over threads, logarithmic: what lies above is faster, what rises scales."""
+    """Throughput by number of threads, on a logarithmic axis. A rising line scales."""
     figure, panels = figure_of(len(THROUGHPUT), 3)
     for axes, (operation, where, writes, title) in zip(panels, THROUGHPUT, strict=True):
         rows = result.find("throughput", operation, where=where, writes=writes)
@@ -139,13 +144,13 @@ def throughput(result: Result) -> Any:
     for axes in panels[-3:]:
         axes.set_xlabel("threads")
     for axes in panels[::3]:
-        axes.set_ylabel("million a second")
+        axes.set_ylabel("million operations/s")
     legend(figure, panels, 6)
     return figure
 
 
 def cost(result: Result) -> Any:
-    """Microseconds over backends, both logarithmic: what lies below is faster, what is level does not mind the fleet."""
+    """Cost by fleet size, on logarithmic axes. A level line does not depend on the size."""
     figure, panels = figure_of(len(COST), 3)
     for axes, operation in zip(panels, COST, strict=True):
         rows = result.find("cost", operation)
@@ -160,13 +165,13 @@ def cost(result: Result) -> Any:
     for axes in panels[-3:]:
         axes.set_xlabel("backends")
     for axes in panels[::3]:
-        axes.set_ylabel("µs")
+        axes.set_ylabel("µs per operation")
     legend(figure, panels, 6)
     return figure
 
 
 def latency(result: Result) -> Any:
-    """Microseconds over percentiles, drawn so that the tail has room."""
+    """Latency by percentile, on an axis that stretches the tail."""
     figure, panels = figure_of(len(LATENCY), 2)
     for axes, operation in zip(panels, LATENCY, strict=True):
         rows = [
@@ -181,13 +186,13 @@ def latency(result: Result) -> Any:
         axes.set_xticks([2, 10, 100, 1000, 10_000], ["p50", "p90", "p99", "p99.9", "p99.99"])
         axes.xaxis.minorticks_off()
         plain_numbers(axes.yaxis)
-        axes.set_title(f"{operation}, another thread writes", fontsize=9)
+        axes.set_title(f"{operation} while another thread writes", fontsize=9)
         axes.set_xlabel("percentile")
-    panels[0].set_ylabel("µs")
+    panels[0].set_ylabel("µs per call")
     legend(figure, panels, 3)
     return figure
 
 
 def rarity(row: Row) -> float:
-    """One read in so many is slower."""
+    """The n for which one call in n is slower than the row's quantile."""
     return 1 / (1 - float(row.parameters["quantile"]))

@@ -1,4 +1,4 @@
-"""A result as tables: for the terminal, and as Markdown for the README."""
+"""The tables of a result. `benchmarks.readme` turns them into Markdown."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SCALES = {
     "bytes": ((1e6, "MB"), (1e3, "kB"), (1, "B")),
     PER_SECOND: ((1e6, "M/s"), (1e3, "k/s"), (1, "/s")),
 }
-WIDE = 1000  # columns that every table fits into
+WIDE = 1000  # a width in characters that every table fits into
 SHOWN_QUANTILES = {0.5: "p50", 0.99: "p99", 0.999: "p99.9", 1.0: "max"}
 
 
 def human(value: float, unit: str) -> str:
-    """Three digits, and the unit that suits them."""
+    """The value in three digits, with a suitable unit."""
     scale, name = next((pair for pair in SCALES[unit] if abs(value) >= pair[0]), SCALES[unit][-1])
     scaled = value / scale
     digits = 0 if abs(scaled) >= 100 else 1 if abs(scaled) >= 10 else 2
@@ -31,24 +31,28 @@ def human(value: float, unit: str) -> str:
 
 
 def spread(row: Row) -> str:
-    """The median, with least and greatest."""
+    """The median and the range of a row."""
     figure = row.figure
-    return f"{human(figure.median, row.unit)} ({human(figure.low, row.unit)} to {human(figure.high, row.unit)})"
+    middle, low, high = (human(each, row.unit) for each in (figure.median, figure.low, figure.high))
+    return f"{middle} ({low} to {high})"
 
 
 def advantage(ours: Row, theirs: Row) -> Figure:
-    """How many times as fast (or as small) ours is, round by round."""
+    """Our advantage as a ratio, round by round; above 1 ours is faster, or smaller."""
     pair = (ours.values, theirs.values) if ours.unit == PER_SECOND else (theirs.values, ours.values)
     return ratios(*pair)
 
 
 def sides_of(rows: Iterable[Row]) -> list[str]:
-    """Ours first, then in their order."""
+    """The names of the sides: ours first, then the others in order of appearance."""
     return sorted(dict.fromkeys(row.side for row in rows), key=lambda side: side != OURS.name)
 
 
 def beside(rows: Sequence[Row], title: str, first: Sequence[str]) -> Table:
-    """A row for each operation with its parameters, a column for each side: the median, and ours how many times better."""
+    """A table with a line for each operation and its parameters, and a column for each side.
+
+    A cell has the median and, beside the other designs, our advantage as a ratio.
+    """
     sides = sides_of(rows)
     table = Table(title=title, title_justify="left")
     for name in first:
@@ -64,12 +68,12 @@ def beside(rows: Sequence[Row], title: str, first: Sequence[str]) -> Table:
 
 
 def label(part: object) -> str:
-    """A parameter."""
+    """A parameter as text."""
     return f"{part:,}" if isinstance(part, int) else str(part)
 
 
 def cell(group: dict[str, Row], side: str) -> str:
-    """What a side has in a row of all sides."""
+    """The cell of a side, given the rows of all sides."""
     row, ours = group.get(side), group.get(OURS.name)
     if row is None:
         return ""
@@ -79,12 +83,12 @@ def cell(group: dict[str, Row], side: str) -> str:
 
 
 def times(ratio: float) -> str:
-    """A ratio in two digits or three."""
+    """A ratio in at least two digits."""
     return f"{ratio:,.0f}x" if ratio >= 10 else f"{ratio:.1f}x" if ratio >= 1 else f"{ratio:.2f}x"
 
 
 def quantile_table(rows: Sequence[Row]) -> Table:
-    """Latency of single reads."""
+    """The table of latencies."""
     table = Table(
         "read", "writer", "side", *SHOWN_QUANTILES.values(), title="Latency", title_justify="left"
     )
@@ -98,7 +102,7 @@ def quantile_table(rows: Sequence[Row]) -> Table:
 
 
 def goal_table(result: Result) -> Table:
-    """The contract's rows."""
+    """The table of goals."""
     table = Table("what", "goal", "measured", "", title="Goals", title_justify="left")
     for goal in result.goals:
         table.add_row(goal.what, goal.goal, str(goal.measured), VERDICTS[goal.met])
@@ -115,7 +119,7 @@ TITLES = {
 
 
 def tables(result: Result) -> Iterator[Table]:
-    """Of every section; a number with an x says how many times better ours is than what it stands behind."""
+    """The tables of all sections. A number with an x is our advantage over the value before it."""
     for section, (title, first) in TITLES.items():
         if rows := [row for row in result.find(section) if row.operation != REFERENCE]:
             yield beside(rows, title, first)
@@ -126,7 +130,7 @@ def tables(result: Result) -> Iterator[Table]:
 
 
 def show(result: Result, console: Console) -> None:
-    """Everything that it holds."""
+    """Prints the machine, the peers and all tables."""
     console.print(str(result.machine), highlight=False)
     for peer, what in result.peers.items():
         console.print(f"{peer}: {what}", highlight=False)
@@ -136,7 +140,10 @@ def show(result: Result, console: Console) -> None:
 
 
 def print_whole(console: Console, *tables: Table) -> None:
-    """Names are folded; a terminal that is too narrow for the numbers gets longer lines."""
+    """Prints the tables with all their numbers.
+
+    Names are folded. If the terminal is too narrow for the numbers, lines get longer than it.
+    """
     for table in tables:
         for column in table.columns:
             column.overflow = "fold"
@@ -147,7 +154,10 @@ def print_whole(console: Console, *tables: Table) -> None:
 
 
 def side_by_side(one: Result, other: Result) -> Table:
-    """Ours on two interpreters: single costs at 1,000 backends, and throughput; above 1x the second is better."""
+    """Our registry on two interpreters: costs with 1,000 backends, throughput and bulk counts.
+
+    A ratio above 1x means that the second interpreter is better.
+    """
     names = (one.machine.interpreter, other.machine.interpreter)
     table = Table(
         "operation", "", *names, "second / first", title="Side by side", title_justify="left"

@@ -1,4 +1,4 @@
-"""What one run of the suite has measured, as it is kept in results/*.json."""
+"""The result of one run of the suite, as results/*.json has it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ import msgspec
 from benchmarks.measure import Figure, figure
 
 ROOT = Path(__file__).resolve().parents[1]
-PER_SECOND = "1/s"  # the only unit of which more is better
+PER_SECOND = "1/s"  # the only unit in which more is better
 
 Parameters = dict[str, int | float | str]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One operation of one side under these parameters, measured once a round."""
+    """One operation of one side with certain parameters, measured once in each round."""
 
     section: str
     operation: str
@@ -36,28 +36,28 @@ class Row:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Equal for the same row of another run."""
+        """The identity of the row; the same row of another run has an equal key."""
         return self.section, self.operation, self.side, *sorted(self.parameters.items())
 
     @property
     def figure(self) -> Figure:
-        """Median and range."""
+        """The median and the range of the rounds."""
         return figure(self.values)
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A row of the contract, or of the acquire issue, and what was measured."""
+    """A goal, and what was measured for it."""
 
     what: str
     goal: str
-    measured: Figure | str  # a str says why it was not
-    met: bool | None  # None: no goal of its own
+    measured: Figure | str  # a str is the reason why it was not measured
+    met: bool | None  # None if it was not measured, or is only there for comparison
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it ran."""
+    """The machine, the interpreter and the build of a run."""
 
     processor: str
     cores: int
@@ -69,24 +69,27 @@ class Machine:
 
     def __str__(self) -> str:
         gil = "on" if self.gil else "off"
-        return f"{self.processor}, {self.cores} cores; {self.interpreter}, GIL {gil}; {self.compiler}; {self.commit}"
+        return (
+            f"{self.processor}, {self.cores} cores; {self.interpreter}, GIL {gil}; "
+            f"{self.compiler}; {self.commit}"
+        )
 
 
 @dataclass(frozen=True)
 class Result:
-    """One run."""
+    """The result of one run."""
 
     when: str
     suite: str  # quick or full
     machine: Machine
-    peers: Mapping[str, str]  # versions, or why a peer is missing
+    peers: Mapping[str, str]  # the version of each peer, or why it is missing
     rows: list[Row]
     goals: list[Goal] = field(default_factory=list)
 
     def find(
         self, section: str, operation: str = "", side: str = "", **parameters: int | float | str
     ) -> list[Row]:
-        """The rows that agree with all that is given."""
+        """The rows that match all arguments."""
         return [
             row
             for row in self.rows
@@ -98,7 +101,7 @@ class Result:
 
 
 def save(result: Result, path: Path) -> None:
-    """As JSON with a line for each row; five digits of a measurement are enough."""
+    """Writes the result as JSON, one line for each row, with five digits of each measurement."""
     path.parent.mkdir(parents=True, exist_ok=True)
     head = msgspec.to_builtins(result)
     rows = [
@@ -111,7 +114,7 @@ def save(result: Result, path: Path) -> None:
 
 
 def load(path: Path) -> Result:
-    """ValueError with the file's name unless it is a result."""
+    """Reads a result. ValueError names the file if it is not one."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Result)
     except msgspec.DecodeError as error:
@@ -119,18 +122,18 @@ def load(path: Path) -> Result:
 
 
 def now() -> str:
-    """The time of a run."""
+    """The current time in UTC, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def gil_is_on() -> bool:
-    """Whether threads take turns."""
+    """Whether the GIL is enabled."""
     return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
 
 def machine() -> Machine:
-    """This one."""
-    described = said("git", "describe", "--always", "--dirty", "--exclude=*")
+    """This machine."""
+    commit = first_line("git", "describe", "--always", "--dirty", "--exclude=*")
     free_threaded = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
     return Machine(
         processor=processor() or platform.machine(),
@@ -140,14 +143,14 @@ def machine() -> Machine:
         system=f"{platform.system()} {platform.release()}",
         interpreter=f"CPython {platform.python_version()}{free_threaded}",
         gil=gil_is_on(),
-        compiler=said((sysconfig.get_config_var("CC") or "cc").split()[0], "--version")
+        compiler=first_line((sysconfig.get_config_var("CC") or "cc").split()[0], "--version")
         or platform.python_compiler(),
-        commit=described or "no commit",
+        commit=commit or "no commit",
     )
 
 
 def processor() -> str:
-    """Its name; empty: unknown."""
+    """The processor's name, or "" if it is unknown."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []
     return next(
@@ -155,8 +158,8 @@ def processor() -> str:
     )
 
 
-def said(*command: str) -> str:
-    """The first line of what a command prints; empty: it can't be run."""
+def first_line(*command: str) -> str:
+    """The first line of a command's output, or "" if the command fails."""
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""One run of the suite: every step behind a progress bar, into one result."""
+"""One run of the suite."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GOALS = "goals"
 def run(
     suite: str, sections: Sequence[str], console: Console, budget: Budget | None = None
 ) -> Result:
-    """All sections, or those named."""
+    """Measures all sections, or the named ones, and shows a progress bar."""
     budget = budget or BUDGETS[suite]
     wanted = sections or [*SECTIONS, GOALS]
     steps = [Step("the builtin hash", lambda: reference(budget))]
@@ -33,7 +33,7 @@ def run(
     ]
     groups = list(goals.groups()) if GOALS in wanted else []
     rows: list[Row] = []
-    told: list[Goal] = []
+    measured: list[Goal] = []
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
@@ -48,24 +48,25 @@ def run(
             progress.advance(task)
         for group in groups:
             progress.update(task, description=f"goals: {group.name}")
-            told += group.measure(budget)
+            measured += group.measure(budget)
             progress.advance(task)
-    return Result(now(), suite, machine(), versions(), rows, told)
+    return Result(now(), suite, machine(), versions(), rows, measured)
 
 
 def reference(budget: Budget) -> list[Row]:
-    """What others are compared to: it says how fast the interpreter is here."""
+    """Measures the builtin hash, which shows how fast the interpreter and the machine are."""
     count = round(budget.seconds * 1e8)
     empty, hashed = (
         nanoseconds(loop(statement, {"id": "backend-5"}), count)
         for statement in ("pass", cost.REFERENCE)
     )
     nothing, measured = interleaved(budget.rounds, empty, hashed)
-    net = [value - alone for value, alone in zip(measured, nothing, strict=True)]
+    net = [value - overhead for value, overhead in zip(measured, nothing, strict=True)]
     return [Row(cost.SECTION, cost.REFERENCE, "builtin", "ns", net)]
 
 
 def versions() -> dict[str, str]:
-    """Of each peer, or why it is missing."""
-    told = {peer.name: peer.missing() or peer.release() or "in this tree" for peer in PEERS}
-    return told | {dashmap_native.NAME: dashmap_native.missing() or "in this tree, with DashMap 6"}
+    """The version of each peer, or why it is missing."""
+    native = dashmap_native.missing() or "in this tree, with DashMap 6"
+    found = {peer.name: peer.missing() or peer.release() or "in this tree" for peer in PEERS}
+    return found | {dashmap_native.NAME: native}

@@ -1,4 +1,5 @@
-"""The table under pytest-benchmark: `pytest benchmarks --benchmark-only`, with its own `--benchmark-compare` and histogram."""
+"""The table of operations under pytest-benchmark, which has its own `--benchmark-compare` and
+`--benchmark-histogram`. Run it by `pytest benchmarks --benchmark-only`."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ ROWS = sorted(
 
 @lru_cache(maxsize=1)
 def fleet(size: int) -> tuple[Any, list[str]]:
-    """The fleet of one size, kept while rows of that size follow each other."""
+    """The fleet of this size. Rows are sorted by size, so the last fleet is enough to keep."""
     return filled(size)
 
 

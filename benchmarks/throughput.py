@@ -1,4 +1,7 @@
-"""Operations a second of all threads together: on one backend and on several, read-only and with writers among the readers."""
+"""Operations a second of all threads together.
+
+The threads use one backend or one each. In some loads, a share of their operations are writes.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +19,20 @@ from benchmarks.results import PER_SECOND, Row
 
 SECTION = "throughput"
 FLEET = 1000
-STEP = 7  # between the backends of two threads
+STEP = 7  # from the backend of one thread to that of the next
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 
 
 @dataclass(frozen=True)
 class Load:
-    """What each thread does."""
+    """The work of each thread."""
 
     operation: Operation
-    place: str  # one backend for all (and one model), or one for each
-    writes: int = 0  # percent of the operations that add, update or remove a backend
+    place: str  # "same": one backend and model for all threads; "distinct": one for each
+    writes: int = 0  # percentage of operations that add, update or remove a backend
 
     def statement(self) -> str:
-        """A hundred operations where some are writes, else one."""
+        """A hundred operations if some are writes, otherwise one."""
         if not self.writes:
             return self.operation.statement
         reads = f"for _ in _repeat(None, {100 - self.writes}):\n    {self.operation.statement}"
@@ -37,7 +40,7 @@ class Load:
 
     @property
     def calls(self) -> int:
-        """Registry operations of one statement."""
+        """The number of registry operations in one statement."""
         return 100 if self.writes else self.operation.calls
 
 
@@ -57,7 +60,7 @@ LOADS = (
 
 
 def steps(budget: Budget) -> Iterator[Step]:
-    """Load by load."""
+    """One step for each load."""
     for load in LOADS:
         mix = f", {load.writes} % writes" if load.writes else ""
         yield Step(
@@ -66,7 +69,7 @@ def steps(budget: Budget) -> Iterator[Step]:
 
 
 def works(load: Load, registry: Any, ids: list[str], threads: int) -> list[Any]:
-    """One loop for each thread."""
+    """A loop for each thread."""
     made = []
     for index in range(threads):
         other = STEP * index if load.place == "distinct" else 0
@@ -79,7 +82,7 @@ def works(load: Load, registry: Any, ids: list[str], threads: int) -> list[Any]:
 
 
 def measure(load: Load, budget: Budget) -> list[Row]:
-    """All sides with all numbers of threads, interleaved."""
+    """Measures all sides with all numbers of threads, interleaved."""
     sides: dict[tuple[str, int], Timed] = {}
     for peer in installed():
         if peer.largest >= FLEET:
@@ -99,9 +102,9 @@ def measure(load: Load, budget: Budget) -> list[Row]:
 
 
 def in_python(load: Load, peer: Peer, budget: Budget) -> dict[tuple[str, int], Timed]:
-    """A side for each number of threads; none where the peer lacks the operation."""
+    """A side for each number of threads, or none if the peer lacks the operation."""
     registry, ids = peer.filled(FLEET)
-    if not load.operation.is_had_by(registry):
+    if not load.operation.is_supported_by(registry):
         return {}
     made = works(load, registry, ids, max(budget.thread_counts()))
     count = calibrated(made[0], 5 * budget.seconds)
@@ -113,7 +116,7 @@ def in_python(load: Load, peer: Peer, budget: Budget) -> dict[tuple[str, int], T
 
 
 def native(load: Load, budget: Budget) -> dict[tuple[str, int], Timed]:
-    """The same of the program in Rust."""
+    """A side of the Rust program for each number of threads."""
     run = partial(dashmap_native.throughput, load.operation.native, load.place)
     count = max(100, round(5 * budget.seconds * run(1, load.writes, 100)))
     return {

@@ -1,6 +1,6 @@
-"""What people use today, each with the methods of ours that it has a counterpart of.
+"""The peers: other designs of a registry, each with those of our methods that it can support.
 
-A peer that is not installed is named, with the reason, wherever its rows are missing.
+A result names the peers that are missing, and why.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ LARGEST = 100_000
 
 @dataclass(frozen=True)
 class Peer:
-    """One design that can be called from Python."""
+    """A design that Python can call."""
 
     name: str
-    package: str  # on PyPI; empty: it needs none
-    module: str  # of this package; has `filled`, as benchmarks.fleet has
-    largest: int = LARGEST  # the fleet that it can be measured with in reasonable time
+    package: str  # on PyPI; empty if it needs none
+    module: str  # of this package, with a function `filled` like benchmarks.fleet; empty for ours
+    largest: int = LARGEST  # the largest fleet that it can build in reasonable time
 
     def missing(self) -> str:
-        """Why it can't be measured; empty: it can."""
+        """Why it cannot be measured, or "" if it can."""
         if not self.package:
             return ""
         try:
             version(self.package)
-            self.at_home()
+            self.load()
         except PackageNotFoundError:
             return f"not installed (pip install {self.package})"
         except ImportError as error:
-            return f"can't be imported: {error}"
+            return f"cannot be imported: {error}"
         return ""
 
     def release(self) -> str:
-        """Its version; empty: it is in this tree."""
+        """The version of its package, or "" if it needs none."""
         return version(self.package) if self.package else ""
 
     def filled(self, size: int) -> tuple[Any, list[str]]:
-        """A registry of this design with so many backends."""
-        made: tuple[Any, list[str]] = self.at_home().filled(size)
-        return made
+        """A registry of this design with `size` backends, and the backends' ids."""
+        registry_and_ids: tuple[Any, list[str]] = self.load().filled(size)
+        return registry_and_ids
 
-    def at_home(self) -> ModuleType:
-        """Its module. What its packages warn of is theirs."""
+    def load(self) -> ModuleType:
+        """Imports its module. Ignores warnings, which come from other packages."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return import_module(
@@ -67,5 +67,5 @@ PEERS = (
 
 @cache
 def installed() -> tuple[Peer, ...]:
-    """Ours first, then the peers that can be measured."""
+    """Our registry, then the peers that can be measured."""
     return OURS, *(peer for peer in PEERS if not peer.missing())

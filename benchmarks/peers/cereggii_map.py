@@ -1,4 +1,4 @@
-"""cereggii (PyPI): `AtomicDict` and `AtomicInt64`, made for free-threaded Python."""
+"""cereggii (PyPI): a registry on its types `AtomicDict` and `AtomicInt64`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.peers.records import Record, RecordRegistry
 
 
 class CereggiiRegistry(RecordRegistry):
-    """The usual registry over these."""
+    """`RecordRegistry` on cereggii's types."""
 
     counter = AtomicInt64
 

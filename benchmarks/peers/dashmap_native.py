@@ -1,6 +1,7 @@
-"""The original plan's design in Rust (DashMap), run native: the hardest comparison there is, for nothing of it is Python.
+"""The design that this project was first planned with: two DashMaps in Rust.
 
-`benchmarks/peers/dashmap/build` makes the program; src/main.rs tells its commands.
+It runs as a native program without any Python, which makes it the hardest comparison.
+`benchmarks/peers/dashmap/build` builds the program; src/main.rs describes its commands.
 """
 
 from __future__ import annotations
@@ -15,41 +16,41 @@ PROGRAM = Path(__file__).parent / "dashmap" / "target" / "release" / "dashmap-pe
 
 
 def missing() -> str:
-    """Why it can't be measured; empty: it can."""
-    return "" if PROGRAM.exists() else "not built (benchmarks/peers/dashmap/build, wants cargo)"
+    """Why it cannot be measured, or "" if it can."""
+    return "" if PROGRAM.exists() else "not built (benchmarks/peers/dashmap/build, needs cargo)"
 
 
-def said(*arguments: object) -> str:
-    """What the program prints."""
+def run(*arguments: object) -> str:
+    """Runs the program and returns its output."""
     command = [str(PROGRAM), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def answer(name: str, size: int) -> object:
-    """As `Operation.asked`."""
-    return json.loads(said("answer", name, size))
+    """The answer of an operation, as `Operation.ask` returns it."""
+    return json.loads(run("answer", name, size))
 
 
 def cost(name: str, size: int, count: int) -> float:
-    """Nanoseconds a call."""
-    return float(said("cost", name, size, count))
+    """Nanoseconds per call."""
+    return float(run("cost", name, size, count))
 
 
 def throughput(name: str, place: str, threads: int, writes: int, count: int) -> float:
-    """Operations a second of all threads; each does `count`, `writes` percent of them changes."""
-    return float(said("throughput", name, place, threads, writes, count))
+    """Operations a second of all threads. Each does `count` of them, `writes` percent as writes."""
+    return float(run("throughput", name, place, threads, writes, count))
 
 
 def latency(name: str, count: int, quantiles: Sequence[float]) -> list[float]:
-    """Nanoseconds of a call at these quantiles while another thread writes."""
-    return [float(value) for value in json.loads(said("latency", name, count, *quantiles))]
+    """Quantiles of the nanoseconds of a call while another thread writes."""
+    return [float(value) for value in json.loads(run("latency", name, count, *quantiles))]
 
 
 def churn(size: int, count: int) -> float:
-    """Nanoseconds of a removal and an addition."""
-    return float(said("churn", size, count))
+    """Nanoseconds per removal and addition of a backend."""
+    return float(run("churn", size, count))
 
 
 def memory(size: int) -> float:
-    """Bytes a backend."""
-    return float(said("memory", size))
+    """Bytes per backend."""
+    return float(run("memory", size))

@@ -1,4 +1,4 @@
-"""ft_utils (PyPI): `ConcurrentDict` and `AtomicInt64`, made for free-threaded Python."""
+"""ft_utils (PyPI): a registry on its types `ConcurrentDict` and `AtomicInt64`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if not hasattr(ConcurrentDict, "get"):
 
 
 class FtUtilsRegistry(RecordRegistry):
-    """The usual registry over these."""
+    """`RecordRegistry` on the types of ft_utils."""
 
     counter = AtomicInt64
 

@@ -1,6 +1,7 @@
-"""LiteLLM (PyPI): its `Router`, one model name on many deployments, strategy least-busy, without a network.
+"""LiteLLM (PyPI): its `Router` with the strategy least-busy, without a network.
 
-It only chooses: its counterpart is `select`, and what it takes does not depend on what is in flight.
+All deployments have one model name. The Router only chooses, so it is measured beside `select`.
+Its time does not depend on the number of requests in flight.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from typing import NamedTuple
 from benchmarks.fleet import backend
 from registry import Backend
 
-os.environ.setdefault(
-    "LITELLM_LOCAL_MODEL_COST_MAP", "True"
-)  # else the import fetches one, and tries again behind
+# Without it, the import downloads a list of prices, and retries in the background.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 # Only `make peers` installs it.
 from litellm import Router  # pyright: ignore[reportMissingImports]
@@ -30,13 +30,13 @@ def deployment(backend: Backend) -> dict[str, object]:
 
 
 class Chosen(NamedTuple):
-    """What a selection says."""
+    """The result of a selection."""
 
     id: str
 
 
 class LiteLLMRouter:
-    """Its least-busy strategy over these backends."""
+    """A Router over these backends."""
 
     def __init__(self, backends: Iterable[Backend]) -> None:
         deployments = [deployment(one) for one in backends]
@@ -53,6 +53,6 @@ class LiteLLMRouter:
 
 
 def filled(size: int) -> tuple[LiteLLMRouter, list[str]]:
-    """So many deployments."""
+    """A Router with `size` deployments, and their ids."""
     backends = [backend(number) for number in range(size)]
     return LiteLLMRouter(backends), [one.id for one in backends]

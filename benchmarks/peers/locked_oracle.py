@@ -1,6 +1,7 @@
-"""The contract on plain dicts (tests/support/oracle.py) behind one `threading.Lock`: what most gateways in Python have today.
+"""Plain dicts behind one `threading.Lock`, as many Python gateways have them.
 
-Its queries by model, URL and instance scan the fleet.
+The methods are those of tests/support/oracle.py, the executable contract. Queries by model, URL
+and mDNS instance scan the fleet.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from benchmarks.peers.records import View
 from registry import Backend, BackendStatus
 
 METHODS = """
-    add_backend remove_backend get_backend get_all_backends get_healthy_backends get_backends_for_model backend_count model_count
-    update_status update_models add_model remove_model increment_pending decrement_pending increment_total_requests update_latency
-    increment_pending_many decrement_pending_many update_latency_many has_backend_url find_by_mdns_instance set_mdns_instance
+    add_backend remove_backend get_backend get_all_backends get_healthy_backends
+    get_backends_for_model backend_count model_count update_status update_models add_model
+    remove_model increment_pending decrement_pending increment_total_requests update_latency
+    increment_pending_many decrement_pending_many update_latency_many has_backend_url
+    find_by_mdns_instance set_mdns_instance
 """
 
 
@@ -32,20 +35,16 @@ class Lease:
     """A request in flight."""
 
     def __init__(self, registry: LockedOracle, entry: Entry) -> None:
-        self.registry, self.entry, self.started, self.released = (
-            registry,
-            entry,
-            monotonic_ns(),
-            False,
-        )
+        self.registry, self.entry = registry, entry
+        self.started, self.released = monotonic_ns(), False
 
     @property
     def backend(self) -> Backend:
-        """Where it goes."""
+        """The chosen backend."""
         return self.entry.backend
 
     def release(self) -> bool:
-        """Whether this was the first release."""
+        """Ends the request; returns whether this was the first release."""
         with self.registry.lock:
             first, self.released = not self.released, True
             if first:
@@ -56,7 +55,7 @@ class Lease:
 
 
 class Oracle(OracleRegistry):
-    """With the views of the other peers: the contract's own are made by C code, and are slow to make from Python."""
+    """The oracle with the peers' views: ours are slow to construct from Python."""
 
     @staticmethod
     def _view(entry: Entry) -> View:  # type: ignore[override]  # stands in for a BackendView
@@ -65,7 +64,7 @@ class Oracle(OracleRegistry):
 
 
 class LockedOracle:
-    """The lock, and what it guards."""
+    """An oracle and the lock that guards it."""
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -76,7 +75,7 @@ class LockedOracle:
             return backend_id in self.oracle
 
     def acquire(self, model_id: str) -> Lease:
-        """The healthy one with the fewest requests in flight, chosen and counted under the lock."""
+        """Chooses the healthy backend with the fewest requests in flight per weight."""
         with self.lock:
             serving = [
                 entry
@@ -90,7 +89,7 @@ class LockedOracle:
 
 
 def locked(name: str) -> Callable[..., Any]:
-    """The oracle's method under the lock."""
+    """A method that holds the lock while it calls the oracle's."""
     method = getattr(OracleRegistry, name)
 
     def call(self: LockedOracle, *arguments: Any) -> Any:

@@ -1,8 +1,9 @@
-"""The registry that a gateway's author would write over someone's concurrent map and atomic integer.
+"""A registry as the author of a gateway would write it, on a concurrent map and atomic integers.
 
-Ids lead to records with atomic counters; a model leads to a map of those that serve it. Writers take one lock. A view is a
-named tuple, the cheapest that keeps what it shows. Queries and choices go through a map that changes meanwhile: they are of no
-one instant.
+A map leads from ids to records with atomic counters, and a map for each model holds the records
+that serve it. Writers take one lock. A view is a named tuple, the cheapest immutable copy.
+Queries and choices iterate over maps that other threads change meanwhile, so their result may
+mix several states of the fleet.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from registry import Backend, BackendNotFoundError, BackendStatus, DuplicateBack
 
 
 class View(NamedTuple):
-    """A backend at about one time."""
+    """A copy of a record. Its fields are read one by one."""
 
     backend: Backend
     status: BackendStatus
@@ -28,12 +29,12 @@ class View(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Of the definition."""
+        """The id of the definition."""
         return self.backend.id
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """Of the definition."""
+        """The models of the definition."""
         return self.backend.models
 
 
@@ -47,14 +48,11 @@ class Record:
         self.status = BackendStatus.UNKNOWN
         self.checked = datetime.now(UTC)
         self.error: str | None = None
-        self.pending, self.total, self.average = (
-            counter(0),
-            counter(0),
-            counter(-1),
-        )  # -1: no sample
+        self.pending, self.total = counter(0), counter(0)
+        self.average = counter(-1)  # no sample yet
 
     def view(self) -> View:
-        """A copy of what it holds."""
+        """A copy of the record."""
         average = max(0, self.average.get())
         return View(
             self.backend,
@@ -77,11 +75,11 @@ class Lease:
 
     @property
     def backend(self) -> Backend:
-        """Where it goes."""
+        """The chosen backend."""
         return self.record.backend
 
     def release(self) -> bool:
-        """Whether this was the first release."""
+        """Ends the request; returns whether this was the first release."""
         first, self.released = not self.released, True
         if first:
             self.registry.add(self.record.pending, -1)
@@ -90,7 +88,7 @@ class Lease:
 
 
 class RecordRegistry:
-    """Subclasses give the map, the counter, and how a counter is added to."""
+    """The registry without its types: subclasses define the map and the counter."""
 
     counter: Callable[[int], Any]
 
@@ -100,24 +98,24 @@ class RecordRegistry:
         self.writers = threading.Lock()
 
     def map(self) -> Any:
-        """An empty one."""
+        """An empty map."""
         raise NotImplementedError
 
     def add(self, counter: Any, amount: int) -> int:
-        """The new value; the amount is 1 or -1."""
+        """Adds 1 or -1 to a counter and returns its new value."""
         raise NotImplementedError
 
     def values(self, given: Any) -> Iterable[Record]:
-        """What is in a map."""
+        """The values of a map."""
         raise NotImplementedError
 
     def serving(self, model_id: str) -> Iterable[Record]:
-        """The registrations with this model."""
+        """The records of the backends that serve this model."""
         given = self.models.get(model_id)
         return () if given is None else self.values(given)
 
     def record(self, backend_id: str) -> Record:
-        """The registration of an id."""
+        """The record of an id."""
         record: Record | None = self.records.get(backend_id)
         if record is None:
             raise BackendNotFoundError(backend_id)
@@ -183,6 +181,6 @@ class RecordRegistry:
 
 
 def least_pending(records: Iterable[Record]) -> Record:
-    """The healthy one with the fewest requests in flight."""
+    """The healthy record with the fewest requests in flight."""
     healthy = (record for record in records if record.status is BackendStatus.HEALTHY)
     return min(healthy, key=lambda record: record.pending.get())

@@ -66,7 +66,7 @@ def _show_nothing(_done: int) -> None:
 
 
 def write(text: str) -> None:
-    """Writes to stdout, and escapes characters that its encoding lacks. A closed pipe is no error."""
+    """Writes to stdout, escaping characters that its encoding lacks. A closed pipe is no error."""
     if sys.stdout is None:
         raise InputError("standard output is closed")
     encoding = sys.stdout.encoding or "utf-8"

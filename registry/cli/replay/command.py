@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--policy",
         choices=[*(policy.value for policy in Policy), ALL],
         default=Policy.LEAST_PENDING.value,
-        help=f"how to choose backends (default {Policy.LEAST_PENDING}); {ALL} compares the policies",
+        help=f"how to choose backends (default {Policy.LEAST_PENDING}); {ALL} compares them all",
     )
     parser.add_argument(
         "--threads",

@@ -122,8 +122,5 @@ def averages(outcome: Outcome) -> tuple[list[float], list[float]]:
     edges = [starts[0] + step * number for number in range(POINTS + 1)]
     return (
         [edge + step / 2 for edge in edges[:-1]],
-        [
-            (time_in_flight(right) - time_in_flight(left)) / step
-            for left, right in pairwise(edges)
-        ],
+        [(time_in_flight(right) - time_in_flight(left)) / step for left, right in pairwise(edges)],
     )

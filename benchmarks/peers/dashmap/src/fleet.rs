@@ -1,4 +1,4 @@
-//! The same fleets as benchmarks/fleet.py makes.
+//! The same fleets as in benchmarks/fleet.py.
 
 use crate::registry::{Backend, Model, Registry, Status};
 use std::collections::HashMap;
@@ -46,7 +46,7 @@ pub fn filled(size: usize) -> Registry {
     registry
 }
 
-/// Two keys in one shard of the map, or in two.
+/// Two keys that share a shard of the map, or two keys in different shards.
 pub fn pair(registry: &Registry, same_shard: bool) -> Vec<String> {
     let shard = registry.shard(&id(0));
     let second = (1..1000)
@@ -56,7 +56,7 @@ pub fn pair(registry: &Registry, same_shard: bool) -> Vec<String> {
     vec![id(0), second]
 }
 
-/// What writers do, as in fleet.py: one step adds, updates or removes a backend.
+/// A step of a writer, as in fleet.py: adds, updates or removes a backend.
 pub fn change(registry: &Registry, first: usize, step: usize) {
     let number = first + step / 3 % 16;
     match step % 3 {

@@ -1,12 +1,18 @@
-//! The original plan's design as a benchmark peer, run native: one measurement for each call of the program.
+//! The registry on DashMap as a benchmark peer. Each run of the program makes one measurement.
 //!
-//!     dashmap-peer answer NAME SIZE                             what the operation answers, as JSON
-//!     dashmap-peer cost NAME SIZE COUNT                         nanoseconds an operation, one thread
-//!     dashmap-peer throughput NAME WHERE THREADS WRITES COUNT   operations a second of all threads together; COUNT of each; WRITES percent
-//!                                                               of them are changes; WHERE: same, distinct, one-shard, two-shards
-//!     dashmap-peer latency NAME COUNT QUANTILE...               nanoseconds of a call while another thread writes, at these quantiles
-//!     dashmap-peer churn SIZE COUNT                             nanoseconds of a removal and an addition, of backends all over the fleet
-//!     dashmap-peer memory SIZE                                  bytes a backend
+//!     dashmap-peer answer NAME SIZE
+//!         The answer of the operation, as JSON.
+//!     dashmap-peer cost NAME SIZE COUNT
+//!         Nanoseconds per operation in one thread.
+//!     dashmap-peer throughput NAME WHERE THREADS WRITES COUNT
+//!         Operations a second of all threads together. Each thread does COUNT operations, WRITES
+//!         percent of them as writes. WHERE is same, distinct, one-shard or two-shards.
+//!     dashmap-peer latency NAME COUNT QUANTILE...
+//!         Quantiles of the nanoseconds of a call while another thread writes.
+//!     dashmap-peer churn SIZE COUNT
+//!         Nanoseconds per removal and addition of a backend, all over the fleet.
+//!     dashmap-peer memory SIZE
+//!         Bytes per backend.
 
 mod fleet;
 mod registry;
@@ -73,16 +79,17 @@ fn answer(name: &str, size: usize) -> String {
         }
         "total" => registry.increment_total_requests(&key).unwrap().to_string(),
         "latency" => registry.update_latency(&key, 150).unwrap().to_string(),
-        "status" => registry.update_status(&key, Status::Healthy).then_some("null").unwrap().to_string(),
+        "status" => {
+            registry.update_status(&key, Status::Healthy).then_some("null").unwrap().to_string()
+        }
         "add-and-remove" => {
             let extra = id(size);
             registry.add_backend(backend(size));
-            let (found, with) =
-                (registry.get_backend(&extra).unwrap().id, registry.get_backends_for_model(MODEL).len());
+            let found = registry.get_backend(&extra).unwrap().id;
+            let with = registry.get_backends_for_model(MODEL).len();
             let removed = registry.remove_backend(&extra).unwrap().id;
-            let (gone, without) =
-                (registry.get_backend(&extra).is_none(), registry.get_backends_for_model(MODEL).len());
-            assert!(gone);
+            assert!(registry.get_backend(&extra).is_none());
+            let without = registry.get_backends_for_model(MODEL).len();
             format!("[null, \"{found}\", {with}, \"{removed}\", null, {without}]")
         }
         _ => panic!("unknown operation {name}"),
@@ -98,8 +105,8 @@ fn cost(name: &str, size: usize, count: usize) -> f64 {
     started.elapsed().as_nanos() as f64 / count as f64
 }
 
-/// From the first thread's start to the last one's end, on their own clocks: a thread that only waits can be late by more than a
-/// run takes.
+/// The time is from the first start to the last end, as the working threads read the clock: the
+/// main thread may wake up later than a run takes.
 fn throughput(name: &str, place: &str, threads: usize, writes: usize, count: usize) -> f64 {
     let registry = Arc::new(filled(FLEET));
     let keys: Vec<String> = match place {
@@ -159,14 +166,15 @@ fn latency(name: &str, count: usize, quantiles: &[f64]) -> Vec<u64> {
     stop.store(true, Relaxed);
     writer.join().unwrap();
     samples.sort_unstable();
-    quantiles.iter().map(|quantile| samples[((count - 1) as f64 * quantile).round() as usize]).collect()
+    let index = |quantile: &f64| ((count - 1) as f64 * quantile).round() as usize;
+    quantiles.iter().map(|quantile| samples[index(quantile)]).collect()
 }
 
 fn churn(size: usize, count: usize) -> f64 {
     let registry = filled(size);
     let started = Instant::now();
     for turn in 0..count {
-        let number = turn.wrapping_mul(7919) % size; // a prime's multiples: all over the fleet
+        let number = turn.wrapping_mul(7919) % size; // multiples of a prime, all over the fleet
         registry.remove_backend(&id(number));
         registry.add_backend(backend(number));
     }
@@ -185,9 +193,12 @@ fn main() {
     match text(0) {
         "answer" => println!("{}", answer(text(1), number(2))),
         "cost" => println!("{}", cost(text(1), number(2), number(3))),
-        "throughput" => println!("{}", throughput(text(1), text(2), number(3), number(4), number(5))),
+        "throughput" => {
+            println!("{}", throughput(text(1), text(2), number(3), number(4), number(5)))
+        }
         "latency" => {
-            let quantiles: Vec<f64> = arguments[3..].iter().map(|text| text.parse().unwrap()).collect();
+            let quantiles: Vec<f64> =
+                arguments[3..].iter().map(|text| text.parse().unwrap()).collect();
             println!("{:?}", latency(text(1), number(2), &quantiles));
         }
         "churn" => println!("{}", churn(number(1), number(2))),

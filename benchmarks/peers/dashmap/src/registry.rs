@@ -1,6 +1,6 @@
-//! The original plan's registry: two DashMaps, sequentially consistent atomics, a clone for each result.
+//! A registry with two DashMaps and sequentially consistent atomics, which clones each result.
 
-// What a view clones is there to be cloned; nothing here reads it.
+// Views clone fields that this program never reads.
 #![allow(dead_code)]
 
 use dashmap::DashMap;
@@ -138,18 +138,21 @@ impl Registry {
 
     pub fn decrement_pending(&self, id: &str) -> Option<u32> {
         let step = |count: u32| Some(count.saturating_sub(1));
-        self.backends.get(id).map(|b| b.pending_requests.fetch_update(SeqCst, SeqCst, step).unwrap().saturating_sub(1))
+        self.backends.get(id).map(|b| {
+            b.pending_requests.fetch_update(SeqCst, SeqCst, step).unwrap().saturating_sub(1)
+        })
     }
 
     pub fn increment_total_requests(&self, id: &str) -> Option<u64> {
         self.backends.get(id).map(|b| b.total_requests.fetch_add(1, SeqCst) + 1)
     }
 
-    /// 0 is no sample; the average's new value.
+    /// Returns the new average. An average of 0 means that there was no sample.
     pub fn update_latency(&self, id: &str, sample: u32) -> Option<u32> {
         let next = |average: u32| if average == 0 { sample } else { (sample + 4 * average) / 5 };
-        self.backends
-            .get(id)
-            .map(|b| next(b.avg_latency_ms.fetch_update(SeqCst, SeqCst, |average| Some(next(average))).unwrap()))
+        self.backends.get(id).map(|b| {
+            let update = |average| Some(next(average));
+            next(b.avg_latency_ms.fetch_update(SeqCst, SeqCst, update).unwrap())
+        })
     }
 }

@@ -1,4 +1,4 @@
-"""The benchmark suite's cliffs: each side does what its row says."""
+"""The benchmark suite's cliffs: each side measures what its goal says."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TWO_ROUNDS = Budget(rounds=2, seconds=1e-5)
 
 
 class Clock:
-    """What moves on by what is done alone: a removal takes 1 s, an addition 3 s, the fifth 60 s."""
+    """A clock that only the registry's writes advance."""
 
     now = 0.0
 
@@ -29,6 +29,7 @@ class Clock:
 
 
 def test_each_write_of_a_rolling_restart_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A removal takes 1 s and an addition 3 s; one addition takes 60 s."""
     clock, calls = Clock(), []
 
     class Spy(Registry):
@@ -52,7 +53,7 @@ def test_each_write_of_a_rolling_restart_is_timed(monkeypatch: pytest.MonkeyPatc
     assert calls[20:] == [call for one in ids for call in (("remove", one, 0), ("add", one, 7))]
 
 
-def test_views_are_of_two_registries_in_turn() -> None:
+def test_views_alternate_between_two_registries() -> None:
     (one, ids), (other, _) = filled(3), filled(3)
     one.increment_pending_many(ids)
     reads = cliffs.read(one, other, ids)
@@ -62,9 +63,9 @@ def test_views_are_of_two_registries_in_turn() -> None:
     assert [view.pending_requests for view in views if view] == [1, 0] * 4
 
 
-def test_views_are_kept_for_the_second_measurement_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views_are_alive_in_the_second_measurement_only(monkeypatch: pytest.MonkeyPatch) -> None:
     class View:
-        """Something that can be watched."""
+        """An object that supports weak references."""
 
     made: list[weakref.ref[View]] = []
     alive: list[int] = []
@@ -94,13 +95,13 @@ def test_every_update_has_another_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert errors == {f"no answer after {number} ms" for number in range(50)}
 
 
-def test_updates_are_measured_in_a_process_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_updates_are_measured_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cliffs, "VIEWS", 20)
     measured = cliffs.in_child()
     assert min(measured.before, measured.kept, measured.gone) > 0
 
 
-def test_nobody_of_a_full_fleet_takes_a_request() -> None:
+def test_a_full_fleet_refuses_requests() -> None:
     registry = full(12)
     with pytest.raises(NoBackendAvailableError) as caught:
         registry.acquire("model-3")
@@ -116,17 +117,19 @@ def test_nobody_of_a_full_fleet_takes_a_request() -> None:
         (Restart(1e5, 21e5), Updates(1.0, 2.1, 1.6), [False, None, False, False]),
     ],
 )
-def test_a_cliff_is_told(
+def test_goals_find_a_cliff(
     monkeypatch: pytest.MonkeyPatch, restart: Restart, updates: Updates, met: list[bool | None]
 ) -> None:
     monkeypatch.setattr(cliffs, "rolling_restart", lambda: restart)
     monkeypatch.setattr(cliffs, "in_child", lambda: updates)
-    told = [*goals.restarting(TWO_ROUNDS), *goals.beside_views(TWO_ROUNDS)]
-    assert [goal.met for goal in told] == met
-    assert told[1].measured == figure([100.0])
+    measured = [*goals.restarting(TWO_ROUNDS), *goals.beside_views(TWO_ROUNDS)]
+    assert [goal.met for goal in measured] == met
+    assert measured[1].measured == figure([100.0])
 
 
 @pytest.mark.parametrize(("refused", "met"), [(5.0, True), (5.1, False)])
-def test_a_slow_refusal_is_told(monkeypatch: pytest.MonkeyPatch, refused: float, met: bool) -> None:
+def test_goals_find_a_slow_refusal(
+    monkeypatch: pytest.MonkeyPatch, refused: float, met: bool
+) -> None:
     monkeypatch.setattr(goals, "interleaved", lambda *_given: [[refused], [1.0]])
     assert goals.refusing(TWO_ROUNDS).met is met

@@ -1,0 +1,131 @@
+"""The benchmark suite's table of operations and its peers: every side gives our answers."""
+
+from __future__ import annotations
+
+import re
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmarks.fleet import busy, changes, filled
+from benchmarks.operations import BULK, OPERATIONS, SIZES, Operation, loop
+from benchmarks.peers import OURS, Peer, dashmap_native, installed
+from registry import Policy, Registry
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the peers' packages
+
+SMALL = 12
+NATIVE = [operation for operation in OPERATIONS if operation.native]
+
+
+@pytest.mark.parametrize("peer", installed(), ids=lambda peer: peer.name)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_every_peer_gives_our_answer(operation: Operation, peer: Peer) -> None:
+    registry, ids = peer.filled(SMALL)
+    if operation.is_supported_by(registry):
+        assert operation.ask(registry, ids) == operation.ask(*filled(SMALL))
+    else:
+        assert peer is not OURS
+
+
+@pytest.mark.parametrize("operation", NATIVE, ids=lambda operation: operation.name)
+def test_the_rust_program_gives_our_answer(operation: Operation) -> None:
+    if dashmap_native.missing():
+        pytest.skip(dashmap_native.missing())
+    assert dashmap_native.answer(operation.native, SMALL) == operation.ask(*filled(SMALL))
+
+
+def test_a_wrong_answer_is_found() -> None:
+    class Forgetful(Registry):
+        def get_backends_for_model(self, model_id: str, /) -> Any:
+            return super().get_backends_for_model(model_id)[1:]
+
+    query = next(one for one in OPERATIONS if one.name == "get_backends_for_model")
+    assert query.ask(*filled(SMALL, Forgetful)) != query.ask(*filled(SMALL))
+
+
+def test_every_peer_supports_the_basic_operations() -> None:
+    supported = {
+        peer.name: [one.name for one in OPERATIONS if one.is_supported_by(peer.filled(SMALL)[0])]
+        for peer in installed()
+    }
+    assert supported.pop("registry") == [operation.name for operation in OPERATIONS]
+    assert len(supported.pop("dict + Lock")) > 20
+    assert supported.pop("LiteLLM", ["select"]) == ["select"]
+    basic = {"get_backend", "get_backends_for_model", "increment_pending", "acquire and release"}
+    for name, operations in supported.items():
+        assert basic <= set(operations), name
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_an_operation_changes_nothing_but_counters(operation: Operation) -> None:
+    registry, ids = filled(SMALL)
+    loop(operation.statement, operation.names(registry, ids))(4)
+    assert list(registry) == ids
+    assert registry.model_count() == 10
+    counted = sum(view.pending_requests for view in registry.get_all_backends())
+    assert counted == (4 if operation.name == "increment_pending" else 0)
+
+
+def test_the_table_has_every_method_of_a_registry() -> None:
+    public = {name for name in dir(Registry) if not name.startswith("_")} - {"from_fleet"}
+    assert public <= set().union(*(operation.needs for operation in OPERATIONS))
+
+
+def test_the_table_has_every_policy() -> None:
+    rows = {one.name: one for one in OPERATIONS if one.name.startswith("acquire")}
+    others = (policy.name for policy in Policy if policy is not Policy.LEAST_PENDING)
+    assert set(rows) == {
+        "acquire and release",
+        *(f"acquire and release, {name}" for name in others),
+    }
+    assert all(operation.sizes == SIZES for operation in rows.values())
+
+
+def test_an_operation_needs_the_methods_that_it_calls() -> None:
+    operation = Operation("x", "registry.a(id); registry.b(id)", setup="registry.c()")
+    assert operation.needs == {"a", "b", "c"}
+    assert Operation("x", "id in registry").needs == {"__contains__"}
+
+
+def test_a_bulk_call_has_a_thousand_ids() -> None:
+    assert BULK == 1000
+    assert len(OPERATIONS[0].names(*filled(SMALL))["many"]) == BULK
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "message"),
+    [
+        ("no-such-package", "locked_oracle", r"not installed \(pip install no-such-package\)"),
+        ("pytest", "no_such_module", "cannot be imported"),
+        ("", "locked_oracle", "^$"),
+    ],
+)
+def test_a_missing_peer_gives_the_reason(package: str, module: str, message: str) -> None:
+    assert re.search(message, Peer("x", package, module).missing())
+
+
+def test_an_old_ft_utils_counts_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a compiler, pip installs 0.1, because 0.2 has no wheels."""
+    old = SimpleNamespace(AtomicInt64=object, ConcurrentDict=object)
+    monkeypatch.setitem(sys.modules, "ft_utils.concurrency", old)
+    monkeypatch.setitem(sys.modules, "ft_utils", SimpleNamespace(concurrency=old))
+    monkeypatch.delitem(sys.modules, "benchmarks.peers.ft_utils_map", raising=False)
+    assert "ft_utils>=0.2" in Peer("ft_utils", "pytest", "ft_utils_map").missing()
+
+
+def test_a_writer_adds_updates_and_removes() -> None:
+    registry, ids = filled(SMALL)
+    steps = changes(registry, SMALL)
+    sizes = []
+    for _ in range(6):
+        next(steps)
+        sizes.append(len(registry))
+    assert sizes == [SMALL + 1, SMALL + 1, SMALL] * 2
+    assert list(registry) == ids
+
+
+def test_a_busy_fleet_has_no_idle_backend() -> None:
+    assert [view.pending_requests for view in busy(SMALL).get_all_backends()] == [1] * SMALL
