@@ -1,0 +1,30 @@
+"""Input files for tests of the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+FLEET = """\
+[[backends]]
+name = "a"
+url = "http://a"
+models = ["m", "n"]
+[[backends]]
+name = "b"
+url = "http://b"
+models = ["m"]
+"""
+HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\r\n"
+TRACE = f"{HEADER}2023-11-16 18:15:46.6805900,374,44\r\n2023-11-16 18:15:50,396,109\r\n\r\n"
+
+
+def enter_folder_with_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Makes a folder with a fleet, a trace and a catalogue the working directory."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "100")
+    (folder / "fleet.toml").write_text(FLEET)
+    (folder / "trace.csv").write_text("\ufeff" + TRACE, encoding="utf-8")
+    (folder / "cat.json").write_text('{"x/m": {"provider": "P One"}, "m": {"provider": "q"}}')
+    return folder
