@@ -237,3 +237,14 @@ def test_an_interrupt_is_status_130(monkeypatch: pytest.MonkeyPatch, files: Path
 
     monkeypatch.setattr(engine, "replay", interrupt)
     assert main(["replay", "--json"]) == 130
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x", "1.5", "1_0", "9" * 5000])
+def test_a_count_is_a_whole_number_from_one_up(
+    capsys: pytest.CaptureFixture[str], number: str
+) -> None:
+    for option in ("--threads", "--requests"):
+        with pytest.raises(SystemExit) as caught:
+            main(["replay", f"{option}={number}"])
+        assert caught.value.code == 2
+        assert f"argument {option}: expected a whole number from 1 up" in capsys.readouterr().err

@@ -1,10 +1,9 @@
-"""The replay's parts: what it reads, how the load behaves, and what it works out."""
+"""The replay itself: its load on simulated clocks, its threads, and the figures of its result."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,19 +14,16 @@ from registry.cli.replay import engine, inputs, plot
 from registry.cli.replay.inputs import Request
 from registry.cli.replay.outcome import Outcome, Record
 
-HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
-ROW = "2023-11-16 18:15:46.6805900,374,44\n"
-
 
 def fleet_of(*ids: str) -> list[Backend]:
-    """Backends that all serve the model `m`."""
+    """Backends that serve the model `m`."""
     return [
         Backend(name, name, f"http://host-{n}", models=[Model("m")]) for n, name in enumerate(ids)
     ]
 
 
 def worker_on(registry: Registry, requests: list[Request], speed: float = 10.0) -> engine.Worker:
-    """A worker whose backends all generate `speed` tokens a second."""
+    """A worker whose backends generate `speed` tokens a second."""
     speeds, models = dict.fromkeys(registry, speed), ["m"] * len(requests)
     return engine.Worker(
         registry, Policy.LEAST_PENDING, speeds, requests, models, threading.Barrier(1)
@@ -35,7 +31,7 @@ def worker_on(registry: Registry, requests: list[Request], speed: float = 10.0) 
 
 
 def registry_of(*backends: Backend) -> Registry:
-    """A registry in which all of these are healthy."""
+    """A registry with these backends, all healthy."""
     registry = Registry()
     for backend in backends:
         registry.add_backend(backend)
@@ -46,201 +42,16 @@ def registry_of(*backends: Backend) -> Registry:
 def outcome_of(
     registry: Registry, record: Record, requests: int = 0, asked: frozenset[str] = frozenset()
 ) -> Outcome:
-    """What one thread reports after one second."""
+    """The outcome of one thread that ran for one second."""
     return Outcome(
         Policy.LEAST_PENDING, registry.get_all_backends(), asked, record, requests, 1, 1.0
     )
 
 
-@pytest.mark.parametrize(
-    "second",
-    [
-        "2023-11-16 18:15:50.1805900",
-        "2023-11-16 18:15:50.18059",
-        "2023-11-16T18:15:50.18059",
-        "2023-11-16T18:15:50.180590Z",
-        "2023-11-16 20:15:50.180590+02:00",
-        '" 2023-11-16 18:15:50.180590 "',
-    ],
-)
-def test_a_timestamp_may_have_any_iso_form(tmp_path: Path, second: str) -> None:
-    (tmp_path / "t.csv").write_text(f"{HEADER}{second},5,6\n{ROW}")
-    first, last = inputs.read_trace(tmp_path / "t.csv")
-    assert (first, last.context_tokens, last.generated_tokens) == (Request(0.0, 374, 44), 5, 6)
-    assert last.arrival == pytest.approx(3.5, abs=1e-4)
-
-
-def test_a_timestamp_without_fraction(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text(f"{HEADER}2023-11-16 18:15:50,1,2\n2023-11-16 18:15:52,1,2\n")
-    assert [request.arrival for request in inputs.read_trace(tmp_path / "t.csv")] == [0.0, 2.0]
-
-
-@pytest.mark.parametrize("blank", ["\n", "  \n", ",,\n", "\r\n\r\n"])
-def test_blank_lines_of_a_trace_are_ignored(tmp_path: Path, blank: str) -> None:
-    (tmp_path / "t.csv").write_bytes(f"{HEADER}{ROW}{blank}{ROW}{blank}".encode())
-    assert inputs.read_trace(tmp_path / "t.csv") == [Request(0.0, 374, 44)] * 2
-
-
-def test_other_columns_in_another_order_are_fine(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text(
-        "GeneratedTokens,user,TIMESTAMP , ContextTokens\n7,someone,2024-05-10 00:00:00+00:00,8\n"
-    )
-    assert inputs.read_trace(tmp_path / "t.csv") == [Request(0.0, 8, 7)]
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (HEADER + ROW * 5000 + "\xff\n", ":5002: expected CSV in UTF-8: invalid start byte"),
-        (
-            f"{HEADER}{ROW}2023-11-16 18:15:46,{'9' * 5000},1\n",
-            ":3: expected a whole number from 0 to 2**32-1 as ContextTokens",
-        ),
-        (
-            f"{HEADER}2023-11-16 18:15:46,1,{2**32}\n",
-            ":2: expected a whole number from 0 to 2**32-1 as GeneratedTokens",
-        ),
-        (f"{HEADER}2023-11-16 18:15:46,1.5,1\n", ":2: expected a whole number"),
-        (f"{HEADER}2023-11-16 18:15:46,1,-2\n", ":2: expected a whole number"),
-        (f'{HEADER}{ROW}"{ROW * 3000}', ":3: expected 3 columns, found 1"),
-        (f'{HEADER}{ROW}"{ROW * 3000}",1,2\n', ":3: expected a TIMESTAMP"),
-        (f'{HEADER}{ROW}"{ROW * 6000}', ":3: expected CSV: field larger than field limit"),
-        ("", ":1: expected the columns"),
-        (
-            "TIMESTAMP,ContextTokens\n" + ROW,
-            ":1: expected the columns TIMESTAMP,ContextTokens,GeneratedTokens; missing: GeneratedTokens",
-        ),
-        (HEADER + "\n\n", ": expected at least one request below the header"),
-    ],
-)
-def test_a_malformed_trace_is_one_short_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, problem: str
-) -> None:
-    (tmp_path / "t.csv").write_bytes(content.encode("latin-1"))
-    assert main(["replay", "--trace", str(tmp_path / "t.csv")]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"registry: {tmp_path / 't.csv'}:")
-    assert problem in error
-    assert (error.count("\n"), len(error) < len(str(tmp_path)) + 250) == (1, True)
-
-
-EXPECTED = "expected a model catalogue in JSON"
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (
-            b'{"x/": {"provider": "p"}}',
-            "'x/': expected a key that ends in a model id, and a provider",
-        ),
-        (b'{"x/m": {"mode": "chat"}}', "'x/m': Object missing required field `provider`"),
-        (
-            b'{"x/m": {"provider": "p", "max_input_tokens": "8192"}}',
-            "'x/m': max_input_tokens: Expected `float | null`, got `str`",
-        ),
-        (
-            b'{"a": {"provider": "p"}, "x/m": {"provider": 1}}',
-            "'x/m': provider: Expected `str`, got `int`",
-        ),
-        (
-            b'{"x/m": {"provider": ""}}',
-            "'x/m': expected a key that ends in a model id, and a provider",
-        ),
-        (b'{"x/m": {"provider": "\xff"}}', f"{EXPECTED}: not UTF-8: invalid start byte at byte 22"),
-        (b'{"x/\xff": {"provider": "p"}}', f"{EXPECTED}: not UTF-8"),
-        (b"[1]", f"{EXPECTED}: Expected `object`, got `array` {inputs.FORMATS}"),
-        (b'{"x/m": []}', "'x/m': Expected `object`, got `array`"),
-        (b"{}", "expected a backend with a model, found none"),
-        (b"", f"{EXPECTED}: Input data was truncated"),
-    ],
-)
-def test_a_malformed_catalogue_names_the_entry(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, problem: str
-) -> None:
-    (tmp_path / "c.json").write_bytes(content)
-    assert main(["replay", "--catalogue", str(tmp_path / "c.json"), "--json"]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith(f"registry: {tmp_path / 'c.json'}: {problem}")
-    assert captured.err.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("tokens", "expected"),
-    [("null", 4096), ("8192.0", 8192), ("1e300", 2**32 - 1), ("-5", 4096), ("131072", 131072)],
-)
-def test_odd_windows_of_a_catalogue_are_made_to_fit(
-    tmp_path: Path, tokens: str, expected: int
-) -> None:
-    (tmp_path / "c.json").write_bytes(
-        b'\xef\xbb\xbf{"x/m": {"provider": "p", "max_input_tokens": %s}}' % tokens.encode()
-    )
-    (backend,) = inputs.read_catalogue(tmp_path / "c.json")
-    assert backend.models[0].context_length == expected
-
-
-def test_a_catalogue_gives_a_backend_per_provider(tmp_path: Path) -> None:
-    (tmp_path / "c.json").write_text(
-        """{"x/m": {"provider": "P One", "max_input_tokens": 8192.0, "supports_vision": true},
-            "x/y/m": {"provider": "P One", "max_input_tokens": 1},
-            "m": {"provider": "q", "max_output_tokens": null, "supports_function_calling": true}}"""
-    )
-    one, two = inputs.read_catalogue(tmp_path / "c.json")
-    assert (one.id, one.url, two.id) == ("P One", "https://p-one.example", "q")
-    assert one.models == (Model("m", context_length=8192, supports_vision=True),)
-    assert two.models == (Model("m", supports_tools=True),)
-
-
-def test_a_trace_that_is_too_short_starts_over_behind_its_end() -> None:
-    trace = [Request(0.0, 1, 1), Request(3.0, 2, 2)]
-    assert inputs.stretch(trace, None) == trace
-    assert inputs.stretch(trace, 1) == trace[:1]
-    assert [(request.arrival, request.context_tokens) for request in inputs.stretch(trace, 5)] == [
-        (0.0, 1),
-        (3.0, 2),
-        (4.0, 1),
-        (7.0, 2),
-        (8.0, 1),
-    ]
-
-
-def test_models_are_drawn_alike_whatever_the_threads_and_popular_ones_more_often() -> None:
-    fleet = inputs.synthetic_fleet()
-    drawn = inputs.draw_models(fleet, 5000)
-    assert drawn == inputs.draw_models(fleet, 5000)
-    assert drawn[:100] == inputs.draw_models(fleet, 100)
-    counts = [drawn.count(model.id) for model in fleet[5].models]
-    assert counts[0] == max(counts) > 2 * min(counts)
-
-
-@pytest.mark.parametrize("option", ["--fleet", "--catalogue", "--trace"])
-def test_an_empty_file_name_is_not_the_default(
-    capsys: pytest.CaptureFixture[str], option: str
-) -> None:
-    assert main(["replay", option, ""]) == 2
-    assert "No such file" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("number", ["0", "-1", "x", "1.5", "1_0", "9" * 5000])
-def test_a_count_is_a_whole_number_from_one_up(
-    capsys: pytest.CaptureFixture[str], number: str
-) -> None:
-    for option in ("--threads", "--requests"):
-        with pytest.raises(SystemExit) as caught:
-            main(["replay", f"{option}={number}"])
-        assert caught.value.code == 2
-        assert f"argument {option}: expected a whole number from 1 up" in capsys.readouterr().err
-
-
-def test_overlapping_requests_are_in_flight_together_until_they_end() -> None:
+def test_overlapping_requests_are_in_flight_together() -> None:
     registry = registry_of(*fleet_of("a"))
-    seconds_of_ten = 100
-    requests = [
-        Request(0.0, 0, seconds_of_ten),
-        Request(5.0, 0, seconds_of_ten),
-        Request(12.0, 0, seconds_of_ten),
-    ]
+    # At 10 tokens a second, each request takes 10 seconds.
+    requests = [Request(arrival, 0, 100) for arrival in (0.0, 5.0, 12.0)]
     worker = worker_on(registry, requests)
     worker.run()
     view = registry.get_backend("a")
@@ -288,7 +99,7 @@ def test_more_than_eight_requests_per_weight_share_the_speed(weight: int, tenth:
     assert worker.clock == tenth / 1000
 
 
-def test_requests_that_nobody_takes_are_refused() -> None:
+def test_requests_without_a_healthy_backend_are_refused() -> None:
     registry = Registry()
     registry.add_backend(fleet_of("never checked")[0])
     worker = worker_on(registry, inputs.synthetic_trace(3))
@@ -298,13 +109,13 @@ def test_requests_that_nobody_takes_are_refused() -> None:
 
 
 @pytest.mark.parametrize("policy", Policy)
-def test_each_policy_gets_its_requests(policy: Policy) -> None:
+def test_each_policy_uses_all_backends(policy: Policy) -> None:
     outcome = engine.replay(fleet_of("a", "b"), inputs.synthetic_trace(200), ["m"] * 200, 2, policy)
     assert (outcome.policy, outcome.adds_up, outcome.total) == (policy, True, 200)
     assert all(view.total_requests for view in outcome.views)
 
 
-def test_the_policy_is_the_one_that_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_policy_is_passed_to_acquire(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     class Refusing(Registry):
@@ -320,7 +131,7 @@ def test_the_policy_is_the_one_that_chooses(monkeypatch: pytest.MonkeyPatch) -> 
     assert asked == [("m", {"policy": Policy.SMART})]
 
 
-def test_eight_threads_lose_nothing() -> None:
+def test_eight_threads_lose_no_count() -> None:
     fleet = inputs.synthetic_fleet()
     requests = inputs.synthetic_trace(4000)
     models = inputs.draw_models(fleet, 4000)
@@ -337,13 +148,13 @@ def test_eight_threads_lose_nothing() -> None:
     }
 
 
-def test_more_threads_than_requests() -> None:
+def test_there_may_be_more_threads_than_requests() -> None:
     outcome = engine.replay(fleet_of("a"), inputs.synthetic_trace(3), ["m"] * 3, threads=8)
     assert (outcome.adds_up, outcome.total) == (True, 3)
 
 
 class Long:
-    """Requests or models that a test must not come to the end of."""
+    """A sequence that no test may exhaust."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -386,11 +197,11 @@ def test_a_thread_that_fails_stops_the_others(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ZeroDivisionError):
         engine.replay(fleet_of("a"), requests, models, 3)
     assert requests.exhausted == models.exhausted == 0
-    # Every lease was released, none collected: a ResourceWarning would fail the test.
+    # The workers released every lease: collecting an open one warns, which would fail the test.
     assert registry.get_all_backends()[0].pending_requests == 0
 
 
-def test_too_many_threads_for_the_system(
+def test_threads_that_cannot_be_started_are_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started: list[threading.Thread] = []
@@ -411,7 +222,7 @@ def test_too_many_threads_for_the_system(
     assert not any(thread.is_alive() for thread in started)
 
 
-def test_a_count_that_is_lost_is_noticed() -> None:
+def test_a_lost_count_is_found() -> None:
     registry = registry_of(*fleet_of("a"))
     worker = worker_on(registry, inputs.synthetic_trace(3))
     worker.run()
@@ -445,18 +256,20 @@ def test_evenness_is_the_greatest_average_load_over_the_mean() -> None:
     assert outcome_of(registry, record, asked=asked).evenness == 2.0
     for _ in range(3):
         record.add("w3", 7, 1.0, 1000)
-    # 2 seconds on the light one, 3 on the one that can take three times as much: 2 and 1 of 1.5.
+    # w1 was busy for 2 s with weight 1, w3 for 3 s with weight 3: loads of 2 and 1, mean 1.5.
     assert outcome_of(registry, record, asked=asked).evenness == pytest.approx(2 / 1.5)
     assert outcome_of(registry, record, asked=asked).most_in_flight == 7
 
 
-def test_evenness_leaves_out_backends_that_no_request_could_go_to() -> None:
+def test_evenness_ignores_backends_without_a_requested_model() -> None:
     idle = Backend("idle", "idle", "http://idle", models=[Model("other")])
-    outcome = engine.replay([*fleet_of("a"), idle], inputs.synthetic_trace(20), ["m"] * 20, threads=1)
+    outcome = engine.replay(
+        [*fleet_of("a"), idle], inputs.synthetic_trace(20), ["m"] * 20, threads=1
+    )
     assert (outcome.asked, outcome.evenness) == (frozenset({"a"}), 1.0)
 
 
-def test_what_the_workers_saw_is_added_up() -> None:
+def test_the_records_of_workers_are_merged() -> None:
     one, other = Record(done=1), Record(done=2, rejected=1)
     one.add("a", 3, 0.0, 10)
     other.add("a", 2, 1.0, 20)
@@ -471,7 +284,7 @@ def test_what_the_workers_saw_is_added_up() -> None:
     assert (list(one.starts), list(one.latencies)) == ([0.0, 1.0, 2.0], [10, 20, 30])
 
 
-def test_what_is_drawn_is_the_average_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plot_shows_the_average_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plot, "POINTS", 4)
     record = Record()
     assert plot.averages(outcome_of(Registry(), record)) == ([], [])
