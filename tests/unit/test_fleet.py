@@ -1,4 +1,4 @@
-"""Fleet files: what is read, and what each mistake is told as."""
+"""Fleet files: what is read, and how mistakes are reported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from registry import Backend, BackendType, FleetFileError, Model, Registry, _messages, load_fleet
+from registry import Backend, BackendType, FleetFileError, Model, Registry, _text, load_fleet
 
 FLEET = """
 [server]
@@ -64,7 +64,7 @@ def test_a_fleet_file_is_read(file: Path) -> None:
     assert load_fleet(str(file)) == load_fleet(file)
 
 
-def test_a_registry_is_filled_from_it(file: Path) -> None:
+def test_a_registry_is_filled_from_a_file(file: Path) -> None:
     class Own(Registry):
         pass
 
@@ -79,7 +79,7 @@ def test_a_file_without_backends_gives_an_empty_list(file: Path, text: str) -> N
     assert load_fleet(file) == []
 
 
-def test_a_missing_file_is_the_usual_error(tmp_path: Path) -> None:
+def test_a_missing_file_raises_file_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         load_fleet(tmp_path / "nope.toml")
 
@@ -140,12 +140,12 @@ def test_a_path_may_be_bytes(file: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, 5, ["fleet.toml"]])
-def test_a_path_of_a_wrong_type(wrong: Any) -> None:
+def test_a_path_of_a_wrong_type_is_an_error(wrong: Any) -> None:
     with pytest.raises(TypeError, match="^path must be"):
         load_fleet(wrong)
 
 
-def test_an_mdns_instance_twice_or_empty_names_the_places(file: Path) -> None:
+def test_an_empty_or_repeated_mdns_instance_is_an_error(file: Path) -> None:
     twice = FLEET.replace('{zone = "eu"}', '{mdns_instance = "i"}').replace(
         'name = "GPU 2"', 'name = "GPU 2"\nmetadata = {mdns_instance = "i"}'
     )
@@ -159,14 +159,14 @@ def test_an_mdns_instance_twice_or_empty_names_the_places(file: Path) -> None:
         assert caught.value.place == place
 
 
-def test_what_is_not_utf_8(file: Path) -> None:
+def test_a_file_must_be_utf_8(file: Path) -> None:
     file.write_bytes(b'name = "\xff"')
     with pytest.raises(FleetFileError, match="UTF-8"):
         load_fleet(file)
 
 
 @pytest.mark.parametrize("text", ["x = " + "[" * 3000, "x = " + "1" * 5000])
-def test_what_is_nested_too_deeply_or_too_long(file: Path, text: str) -> None:
+def test_deep_nesting_and_long_numbers_are_errors(file: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(FleetFileError, match="expected TOML"):
         load_fleet(file)
@@ -177,7 +177,7 @@ IGNORED = "is not known and was ignored"
 
 
 def warnings_of(path: Path, caplog: Caplog) -> list[str]:
-    """What loading the file logs."""
+    """The warnings that loading a file logs."""
     caplog.clear()
     with caplog.at_level(logging.WARNING, "registry"):
         load_fleet(path)
@@ -214,17 +214,17 @@ def test_a_typo_gets_a_hint(file: Path, caplog: Caplog, key: str, meant: str) ->
     assert warning == f"{file}: backends[0].{key} {IGNORED}; did you mean {meant!r}?"
 
 
-STRANGERS = ["api_key", "timeout", "region", "token", "tags", "time", "ip", "host", "mode", ""]
+UNRELATED = ["api_key", "timeout", "region", "token", "tags", "time", "ip", "host", "mode", ""]
 
 
-@pytest.mark.parametrize("key", [*STRANGERS, "x" * 100_000])
-def test_another_word_gets_no_hint(file: Path, caplog: Caplog, key: str) -> None:
+@pytest.mark.parametrize("key", [*UNRELATED, "x" * 100_000])
+def test_an_unrelated_key_gets_no_hint(file: Path, caplog: Caplog, key: str) -> None:
     file.write_text(f'[[backends]]\nname = "a"\nurl = "http://a"\n"{key}" = 1\n')
     assert warnings_of(file, caplog) == [f"{file}: backends[0].{key} {IGNORED}"]
 
 
 @pytest.mark.parametrize("key", ["supports_video", "supports_audio", "max_tokens", "temperature"])
-def test_another_word_in_a_model_gets_no_hint(file: Path, caplog: Caplog, key: str) -> None:
+def test_an_unrelated_key_of_a_model_gets_no_hint(file: Path, caplog: Caplog, key: str) -> None:
     model = f'[[backends.models]]\nid = "m"\n{key} = 1\n'
     file.write_text(f'[[backends]]\nname = "a"\nurl = "http://a"\n{model}')
     assert warnings_of(file, caplog) == [f"{file}: backends[0].models[0].{key} {IGNORED}"]
@@ -243,7 +243,7 @@ def test_another_word_in_a_model_gets_no_hint(file: Path, caplog: Caplog, key: s
         ("ca", "abc", 3),
     ],
 )
-def test_edits_are_counted(one: str, other: str, distance: int) -> None:
+def test_edit_distance(one: str, other: str, distance: int) -> None:
     assert _messages.edits(one, other) == _messages.edits(other, one) == distance
 
 
@@ -259,10 +259,10 @@ def test_edits_are_counted(one: str, other: str, distance: int) -> None:
         ("[backend_defaults]\n[[backend]]", "backend"),
     ],
 )
-def test_a_misnamed_table_is_warned_of(file: Path, caplog: Caplog, text: str, name: str) -> None:
+def test_a_misnamed_table_gets_a_warning(file: Path, caplog: Caplog, text: str, name: str) -> None:
     file.write_text(f"{text}\nname = 'a'\nurl = 'http://a'\n")
-    told = f"no [[backends]], so the fleet is empty; {name} was ignored: did you mean [[backends]]?"
-    assert warnings_of(file, caplog) == [f"{file}: {told}"]
+    text = f"no [[backends]], so the fleet is empty; {name} was ignored: did you mean [[backends]]?"
+    assert warnings_of(file, caplog) == [f"{file}: {text}"]
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,15 @@ from registry.cli.main import main
 
 @pytest.fixture
 def fleet_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Five backends for one model with two windows, one of which has a second model."""
+    """Five backends that serve one model with two context lengths; one serves a second model."""
     monkeypatch.setenv("COLUMNS", "80")
     text = ""
     for n in range(5):
-        text += f'[[backends]]\nname = "vllm-{n}"\nurl = "http://vllm-{n}.cluster.internal:8000/v1"\ntype = "vllm"\npriority = {n}\n'
-        text += f'[[backends.models]]\nid = "meta-llama/Llama-3.3-70B"\ncontext_length = {131072 if n else 8192}\nsupports_tools = {str(n > 2).lower()}\n'
+        url = f"http://vllm-{n}.cluster.internal:8000/v1"
+        text += f'[[backends]]\nname = "vllm-{n}"\nurl = "{url}"\ntype = "vllm"\npriority = {n}\n'
+        text += '[[backends.models]]\nid = "meta-llama/Llama-3.3-70B"\n'
+        text += f"context_length = {131072 if n else 8192}\n"
+        text += f"supports_tools = {str(n > 2).lower()}\n"
     text += (
         '[[backends.models]]\nid = "ünusual"\nsupports_vision = true\nsupports_json_mode = true\n'
     )
@@ -28,7 +31,7 @@ def fleet_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_the_tables_tell_what_the_fleet_is(
+def test_the_tables_show_backends_and_models(
     fleet_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["show", "--fleet", str(fleet_file)]) == 0
@@ -57,7 +60,9 @@ def test_the_tables_fit_into_eighty_columns(
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
-def test_one_is_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_titles_use_the_singular_for_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "f.toml").write_text('[[backends]]\nname = "a"\nurl = "http://a"\nmodels = ["m"]\n')
     assert main(["show", "--fleet", str(tmp_path / "f.toml")]) == 0
     titles = [line.strip() for line in capsys.readouterr().out.splitlines()]
@@ -73,7 +78,7 @@ def test_a_fleet_without_backends_has_empty_tables(
     assert {"0 backends", "0 models"} <= set(titles)
 
 
-def test_long_tables_say_what_they_leave_out(
+def test_long_tables_count_the_rows_that_they_omit(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = "".join(
@@ -103,7 +108,7 @@ def test_json_is_the_whole_fleet_and_round_trips(
     assert captured.err == ""
 
 
-def test_what_a_model_can_do_is_the_union_over_its_backends() -> None:
+def test_a_model_has_the_abilities_of_all_its_backends() -> None:
     places = [
         (Backend("a", "a", "http://a"), Model("m", supports_vision=True)),
         (Backend("b", "b", "http://b"), Model("m", supports_json_mode=True)),
@@ -121,7 +126,7 @@ def test_what_a_model_can_do_is_the_union_over_its_backends() -> None:
         ("weight = 1", [], []),
     ],
 )
-def test_a_limit_and_a_weight_are_shown_where_one_is_set(
+def test_limits_and_weights_are_shown_if_one_is_set(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     settings: str,

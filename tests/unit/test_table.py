@@ -1,4 +1,4 @@
-"""Tables: numbers are whole at any width, and names stay apart."""
+"""Tables: no width cuts a number, and shortened names stay different."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ WIDTHS = [40, 47, 60, 72, 80, 100, 200]
 LONG = {
     "62": ["gpu-" + "x" * 58],
     "72": ["gpu-" + "x" * 68],
-    # Alike in the beginning, at both ends, and nowhere; wide characters; what has to be escaped.
+    # Names with equal beginnings, with equal ends too, and with nothing in common; wide
+    # characters; characters that are escaped.
     "many": [
         *(f"{'cluster-eu-west-' * 4}{number:04d}" for number in range(4)),
         *(f"{'y' * 40}{number}{'y' * 40}" for number in range(3)),
@@ -46,7 +47,7 @@ def printed(width: int, columns: list[Column], rows: list[list[str]]) -> list[st
 
 
 def fleet_of(ids: list[str], path: Path) -> Path:
-    """A fleet file whose numbers are as long as they can be."""
+    """Writes a fleet file whose numbers have as many digits as possible."""
     text = ""
     for number, backend_id in enumerate(ids):
         text += f"[[backends]]\nname = {json.dumps(backend_id)}\nurl = 'http://{'h' * 40}'\n"
@@ -56,8 +57,8 @@ def fleet_of(ids: list[str], path: Path) -> Path:
     return path
 
 
-def told(out: str, width: int) -> Counter[str]:
-    """The words of the tables; no line of them is wider than the terminal."""
+def words_of(out: str, width: int) -> Counter[str]:
+    """The words of the tables. Checks that no line of a table is wider than the terminal."""
     tables = [line for line in out.splitlines() if "/s, " not in line and "OK: " not in line]
     assert max(cell_len(line) for line in tables if "evenness 1" not in line) <= width
     return Counter(" ".join(tables).split())
@@ -65,13 +66,13 @@ def told(out: str, width: int) -> Counter[str]:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("ids", LONG.values(), ids=LONG)
-def test_show_has_every_number(
+def test_show_prints_every_number(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, width: int, ids: list[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     fleet = fleet_of(ids, tmp_path / "f.toml")
     assert main(["show", "--fleet", str(fleet)]) == 0
-    words = told(capsys.readouterr().out, width)
+    words = words_of(capsys.readouterr().out, width)
     for backend in load_fleet(fleet):
         for number in (backend.priority, backend.max_pending, backend.weight):
             assert words[f"{number:,}"] == 1
@@ -82,7 +83,7 @@ def test_show_has_every_number(
 @pytest.mark.parametrize("policy", ["least_pending", "all"])
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("ids", LONG.values(), ids=LONG)
-def test_replay_has_every_number(
+def test_replay_prints_every_number(
     tmp_path: Path,
     capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
@@ -92,16 +93,16 @@ def test_replay_has_every_number(
 ) -> None:
     outcomes: list[Outcome] = []
 
-    def kept(*given: Any) -> Outcome:
+    def replay_and_keep(*given: Any) -> Outcome:
         outcomes.append(replay(*given))
         return outcomes[-1]
 
     replay = engine.replay
-    monkeypatch.setattr(engine, "replay", kept)
+    monkeypatch.setattr(engine, "replay", replay_and_keep)
     monkeypatch.setenv("COLUMNS", str(width))
     fleet = str(fleet_of(ids, tmp_path / "f.toml"))
     assert main(["replay", "--fleet", fleet, "--policy", policy, "--requests", "1234"]) == 0
-    words = told(capsys.readouterr().out, width)
+    words = words_of(capsys.readouterr().out, width)
     expected: Counter[str] = Counter()
     for outcome in outcomes:
         if policy == "all":
@@ -121,7 +122,7 @@ NUMBERS = [Column("n", Kind.NUMBER), Column("most in flight", Kind.NUMBER)]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_many_columns_of_numbers(width: int) -> None:
+def test_many_columns_keep_their_numbers(width: int) -> None:
     columns = [Column("name", Kind.NAME), *NUMBERS * 4, Column("text", Kind.TEXT)]
     rows = [["x" * 50, *(f"{row}{column},000" for column in range(8)), "y z " * 20] for row in "12"]
     words = Counter(" ".join(printed(width, columns, rows)).split())
@@ -129,21 +130,21 @@ def test_many_columns_of_numbers(width: int) -> None:
         assert all(words[number] == 1 for number in row[1:-1])
 
 
-def test_a_table_that_fits_is_left_alone() -> None:
+def test_a_table_that_fits_is_not_shortened() -> None:
     columns = [Column("name", Kind.NAME), *NUMBERS]
     lines = [line.rstrip() for line in printed(40, columns, [["a" * 18, "1", "2"]])]
     assert lines[0].split() == ["name", "n", "most", "in", "flight"]
     assert lines[2].split() == ["a" * 18, "1", "2"]
 
 
-def test_headings_give_way_before_names() -> None:
+def test_headings_are_wrapped_before_names_are_shortened() -> None:
     columns = [Column("name", Kind.NAME), *NUMBERS]
     lines = [line.rstrip() for line in printed(40, columns, [["a" * 20, "1", "2"]])]
     assert [line.split() for line in lines[:3]] == [["most"], ["in"], ["name", "n", "flight"]]
     assert lines[4].split() == ["a" * 20, "1", "2"]
 
 
-def test_a_narrow_terminal_gets_a_record_for_each_row() -> None:
+def test_in_a_narrow_terminal_each_column_has_a_line() -> None:
     columns = [Column("name", Kind.NAME), *NUMBERS, Column("on", Kind.TEXT)]
     rows = [["a" * 50, "1" * 12, "22", "b c"], ["d", "3" * 12, "44", "e " * 30]]
     lines = [line.strip() for line in printed(40, columns, rows)]

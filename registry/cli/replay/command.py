@@ -90,7 +90,7 @@ def _inputs(arguments: argparse.Namespace) -> tuple[list[Backend], Requests]:
         file = arguments.fleet or arguments.catalogue
         raise InputError(f"{file}: expected a backend with a model, found none")
     if arguments.trace is None:
-        return fleet, inputs.synthetic_trace()
+        return fleet, inputs.synthetic_trace(arguments.requests)
     return fleet, inputs.read_trace(arguments.trace)
 
 

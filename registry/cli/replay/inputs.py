@@ -19,6 +19,7 @@ from registry._json import decode
 from registry.cli.terminal import InputError
 
 SEED = 20231116
+SYNTHETIC = 20_000  # requests of the synthetic trace
 COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 # The end of the message about a file of another format than its option takes.
 FORMATS = "(--fleet takes TOML, --catalogue JSON, --trace CSV)"
@@ -64,12 +65,14 @@ def synthetic_fleet() -> list[Backend]:
     ]
 
 
-def synthetic_trace(count: int = 20_000) -> list[Request]:
-    """Poisson arrivals at 20 a second, with log-normal token counts. Every call returns the same
-    trace."""
+def synthetic_trace(count: int | None = None) -> list[Request]:
+    """The first `count` requests of a trace of 20,000, or all for None. It is always the same.
+
+    Arrivals are a Poisson process with 20 requests a second; token counts are log-normal.
+    """
     rng = random.Random(SEED)
     arrival, requests = 0.0, []
-    for _ in range(count):
+    for _ in range(SYNTHETIC if count is None else min(count, SYNTHETIC)):
         arrival += rng.expovariate(20.0)
         context = min(32_000, 1 + int(rng.lognormvariate(6.5, 1.0)))
         requests.append(
