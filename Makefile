@@ -1,11 +1,13 @@
-# PYTHON chooses the interpreter; each one gets its own environment below .venv/.
+# PYTHON chooses the interpreter. Each interpreter has an environment of its own in .venv/.
 PYTHON ?= python3
 ENV := .venv/$(notdir $(PYTHON))
 BIN := $(ENV)/bin
 C_SOURCES := $(wildcard src_c/*.h src_c/*/*.[ch] tests/c/*.[ch] registry/_core/*.h)
-CORE := $(wildcard src_c/*.h src_c/*/*.[ch] registry/_core/*.p* registry/_core/*.h) setup.py pyproject.toml
+CORE := $(wildcard src_c/*.h src_c/*/*.[ch] registry/_core/*.p* registry/_core/*.h) \
+  setup.py pyproject.toml
 
-.PHONY: demo test format coverage check-c check-long lint bench bench-full full-results bench-reference peers clean
+.PHONY: demo test format coverage check-c check-long lint \
+  bench bench-full full-results bench-reference peers clean
 
 demo: $(ENV)/built-cli
 	$(BIN)/python -m registry replay
@@ -13,28 +15,33 @@ demo: $(ENV)/built-cli
 test: $(ENV)/built-test
 	$(BIN)/python -m pytest -q
 
-# Python and C in the one style: ruff's and .clang-format's.
+# Formats Python and C.
 format: $(ENV)/built-lint
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i $(C_SOURCES)
 
 coverage: $(ENV)/built-test
-	$(BIN)/python -m pytest -q --cov=registry --cov-branch --cov-report=term-missing --cov-fail-under=95
+	$(BIN)/python -m pytest -q --cov=registry --cov-branch --cov-report=term-missing \
+	  --cov-fail-under=95
 
-# The C core alone: plain, under AddressSanitizer with UndefinedBehaviorSanitizer, and under ThreadSanitizer.
+# The tests of the C core: plain, with AddressSanitizer and UndefinedBehaviorSanitizer, and with
+# ThreadSanitizer.
 check-c:
 	$(MAKE) -C tests/c run run-asan run-tsan
 
-# Every check of reliability for so many minutes together, on both interpreters; PYTHONS names others.
+# All reliability checks for MINUTES in total, on the interpreters in PYTHONS.
 MINUTES ?= 30
 PYTHONS ?= python3 $(notdir $(shell command -v python3.14t))
 check-long:
-	for python in $(PYTHONS); do $(MAKE) .venv/$$(basename $$python)/built-fuzz PYTHON=$$python || exit 1; done
-	cd tests && ../.venv/python3/bin/python -m long $(MINUTES) $(foreach python,$(PYTHONS),$(CURDIR)/.venv/$(notdir $(python))/bin/python)
+	for python in $(PYTHONS); do \
+	  $(MAKE) .venv/$$(basename $$python)/built-fuzz PYTHON=$$python || exit 1; \
+	done
+	cd tests && ../.venv/python3/bin/python -m long $(MINUTES) \
+	  $(foreach python,$(PYTHONS),$(CURDIR)/.venv/$(notdir $(python))/bin/python)
 
-# Style, then types: two checkers over all Python, the stub against the compiled core, and whether what is public has a type
-# that users' checkers know.
+# Checks the style, then the types: mypy and pyright over all Python, stubtest for the stubs of the
+# compiled core, and pyright again to verify that all public names have complete types.
 lint: $(ENV)/built-lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -42,33 +49,37 @@ lint: $(ENV)/built-lint
 	$(BIN)/mypy
 	$(BIN)/stubtest registry --mypy-config-file pyproject.toml --allowlist tests/static/stubtest.txt
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	PYTHONPATH=. $(BIN)/pyright --pythonpath $(BIN)/python --ignoreexternal --verifytypes registry >$(ENV)/verifytypes.log \
-	  || { cat $(ENV)/verifytypes.log; exit 1; }
+	PYTHONPATH=. $(BIN)/pyright --pythonpath $(BIN)/python --ignoreexternal \
+	  --verifytypes registry >$(ENV)/verifytypes.log || { cat $(ENV)/verifytypes.log; exit 1; }
 
-# The quick suite; `make peers` first installs what it measures beside.
+# The quick benchmark suite. It measures the peers that `make peers` has installed.
 bench: $(ENV)/built-bench
 	$(BIN)/python -m benchmarks run
 
-# All of it on every interpreter, then two of them side by side.
+# The full suite on every interpreter in PYTHONS, then a comparison of the first two.
 bench-full:
 	for python in $(PYTHONS); do $(MAKE) full-results PYTHON=$$python || exit 1; done
-	.venv/$(notdir $(firstword $(PYTHONS)))/bin/python -m benchmarks side-by-side $(foreach python,$(PYTHONS),results/full-$(notdir $(python)).json)
+	.venv/$(notdir $(firstword $(PYTHONS)))/bin/python -m benchmarks side-by-side \
+	  $(foreach python,$(PYTHONS),results/full-$(notdir $(python)).json)
 
 full-results: $(ENV)/built-bench
 	$(BIN)/python -m benchmarks run --suite full --output results/full-$(notdir $(PYTHON)).json
 
-# The committed results, measured anew, and what the README files show of them.
+# Measures the committed results again, and updates the tables and plots in the README files.
 bench-reference: bench-full
 	mkdir -p benchmarks/reference
 	cp results/full-python3.json benchmarks/reference/gil.json
 	cp results/full-python3.14t.json benchmarks/reference/free-threaded.json
 	.venv/python3/bin/python -m benchmarks readme
 
-# A wheel where there is one, else from source; what can't be had is named, and left out of the suite.
+# Installs the peers, from a wheel if there is one, otherwise from source. It names the peers that
+# cannot be installed; the suite does without them.
 PEERS := cereggii 'ft_utils>=0.2' litellm
 peers: $(ENV)/built-bench
 	for peer in $(PEERS); do \
-	  $(BIN)/pip install --quiet --only-binary :all: "$$peer" || $(BIN)/pip install --quiet "$$peer" || echo "$$peer can't be had for $(PYTHON)"; \
+	  $(BIN)/pip install --quiet --only-binary :all: "$$peer" || \
+	  $(BIN)/pip install --quiet "$$peer" || \
+	  echo "$$peer cannot be installed for $(PYTHON)"; \
 	done 2>$(ENV)/peers.log
 	benchmarks/peers/dashmap/build
 
@@ -78,7 +89,7 @@ clean:
 $(ENV)/bin/python:
 	$(PYTHON) -m venv $(ENV)
 
-# One environment, one editable build; the extras are added as they are asked for.
+# An editable build with one of the extras; built-test, for example, installs the extra `test`.
 $(ENV)/built-%: $(ENV)/bin/python $(CORE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	touch $@
