@@ -12,7 +12,7 @@ from benchmarks.results import Row
 
 @dataclass(frozen=True)
 class Budget:
-    """The sizes and times of a suite. A side is one design that is measured beside the others."""
+    """The sizes and times of a suite. A side is a design that is measured."""
 
     rounds: int
     seconds: float  # for each side in one round

@@ -54,11 +54,11 @@ def groups() -> Iterator[Group]:
     if not gil_is_on():
         yield Group("two threads count", scaling)
         yield Group("two threads choose", choosing_scaling)
-    yield Group("beside the plan's design", against_the_plan)
+    yield Group("compared with the plan's design", against_the_plan)
     yield Group("growth", churn)
     yield Group("memory", bytes_per_backend)
     yield Group("cliffs", without_cliffs)
-    yield Group("beside LiteLLM", against_litellm)  # last, because its imports slow down the rest
+    yield Group("compared with LiteLLM", against_litellm)  # last: its imports slow down the rest
 
 
 def at_most(what: str, limit: float, measured: Figure) -> Goal:

@@ -48,10 +48,10 @@ def sides_of(rows: Iterable[Row]) -> list[str]:
     return sorted(dict.fromkeys(row.side for row in rows), key=lambda side: side != OURS.name)
 
 
-def beside(rows: Sequence[Row], title: str, first: Sequence[str]) -> Table:
+def comparison(rows: Sequence[Row], title: str, first: Sequence[str]) -> Table:
     """A table with a line for each operation and its parameters, and a column for each side.
 
-    A cell has the median and, beside the other designs, our advantage as a ratio.
+    A cell has the median and, for the other designs, our advantage as a ratio.
     """
     sides = sides_of(rows)
     table = Table(title=title, title_justify="left")
@@ -122,7 +122,7 @@ def tables(result: Result) -> Iterator[Table]:
     """The tables of all sections. A number with an x is our advantage over the value before it."""
     for section, (title, first) in TITLES.items():
         if rows := [row for row in result.find(section) if row.operation != REFERENCE]:
-            yield beside(rows, title, first)
+            yield comparison(rows, title, first)
     if rows := result.find("latency"):
         yield quantile_table(rows)
     if result.goals:

@@ -1,6 +1,6 @@
 """LiteLLM (PyPI): its `Router` with the strategy least-busy, without a network.
 
-All deployments have one model name. The Router only chooses, so it is measured beside `select`.
+All deployments have one model name. The Router only chooses, so its rows are those of `select`.
 Its time does not depend on the number of requests in flight.
 """
 

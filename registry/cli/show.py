@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 ROWS = 100  # of each table
-IDS = 3  # backends named beside a model
+IDS = 3  # backends named for each model
 
 # A model, as each of its backends defines it.
 Places = list[tuple[Backend, Model]]

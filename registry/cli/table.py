@@ -65,7 +65,7 @@ def print_table(
 
 def left_out(rows: int, limit: int, what: str) -> str:
     """The line below a table that shows only its first `limit` rows."""
-    return f"... and {rows - limit:,} more {what} (--json has all)"
+    return f"... and {rows - limit:,} more {what} (--json shows all)"
 
 
 def _grid(columns: Columns, rows: Rows, widths: Sequence[int]) -> Table:

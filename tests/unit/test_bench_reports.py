@@ -75,7 +75,7 @@ def test_a_table_has_a_column_for_each_side() -> None:
         row("registry", 10, backends=10),
         row("registry", 11, backends=1000),
     ]
-    table = report.beside(rows, "T", ("operation", "backends"))
+    table = report.comparison(rows, "T", ("operation", "backends"))
     columns = {str(column.header): list(column.cells) for column in table.columns}
     assert columns == {
         "operation": ["get", "get"],

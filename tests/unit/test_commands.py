@@ -178,7 +178,7 @@ def test_replay_prints_tables(files: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["replay", "--fleet", "fleet.toml", "--trace", "trace.csv"]) == 0
     out = capsys.readouterr().out
     for part in (
-        "What the registry knows, by least_pending",
+        "The registry after the replay, policy least_pending",
         "most in flight",
         "avg latency (ms)",
         "evenness",

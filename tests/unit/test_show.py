@@ -88,8 +88,8 @@ def test_long_tables_count_the_rows_that_they_omit(
     (tmp_path / "f.toml").write_text(text)
     assert main(["show", "--fleet", str(tmp_path / "f.toml")]) == 0
     out = capsys.readouterr().out
-    assert "... and 7 more backends (--json has all)" in out
-    assert "... and 7 more models (--json has all)" in out
+    assert "... and 7 more backends (--json shows all)" in out
+    assert "... and 7 more models (--json shows all)" in out
     assert f"m{show.ROWS - 1} " in out
     assert f"m{show.ROWS} " not in out
 

@@ -46,7 +46,7 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         most = outcome.record.most_in_flight[view.id]
         numbers = (len(view.models), view.total_requests, most, view.avg_latency_ms)
         rows.append([printable(view.id), *(f"{number:,}" for number in numbers)])
-    print_table(console, f"What the registry knows, by {outcome.policy}", columns, rows)
+    print_table(console, f"The registry after the replay, policy {outcome.policy}", columns, rows)
     if len(views) > ROWS:
         console.print(left_out(len(views), ROWS, "backends"))
     p50, p95, p99 = _latencies(outcome)
@@ -65,7 +65,7 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
 
 def print_comparison(console: Console, outcomes: Sequence[Outcome]) -> None:
     """Prints one row per policy, and the checks."""
-    title = f"{outcomes[0].requests:,} requests by each policy: {_setting(outcomes[0])}"
+    title = f"{outcomes[0].requests:,} requests with each policy: {_setting(outcomes[0])}"
     columns = [Column("policy", Kind.NAME), *_number_columns(COMPARED)]
     rows = []
     for outcome in outcomes:
