@@ -12,6 +12,10 @@ CORE := $(wildcard src_c/*.h src_c/*/*.[ch] registry/_core/*.p* registry/_core/*
 demo: $(ENV)/built-cli
 	$(BIN)/python -m registry replay
 
+# The tests start hundreds of interpreters, which takes four times as long without cached bytecode.
+# Some machines turn the cache off, or have none for the standard library.
+test: export PYTHONDONTWRITEBYTECODE :=
+test: export PYTHONPYCACHEPREFIX := $(CURDIR)/$(ENV)/pycache
 test: $(ENV)/built-test
 	$(BIN)/python -m pytest -q
 

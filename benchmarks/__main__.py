@@ -19,7 +19,10 @@ from registry.cli.terminal import InputError
 
 def parser() -> argparse.ArgumentParser:
     """The parser, with one subcommand for each task."""
-    top = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    top = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Runs the benchmark suite, and shows and compares its results.",
+    )
     commands = top.add_subparsers(dest="command", required=True)
     one = commands.add_parser("run", help="measure, show the tables, write a result and its plots")
     one.add_argument("sections", nargs="*", choices=[[], *SECTIONS, GOALS], help="default: all")

@@ -1,6 +1,7 @@
 """Operations a second of all threads together.
 
-The threads use one backend or one each. In some loads, a share of their operations are writes.
+All threads use the same backend, or each thread uses its own. In some loads, a percentage of the
+operations are writes.
 """
 
 from __future__ import annotations

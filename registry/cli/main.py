@@ -45,7 +45,7 @@ def _fail(message: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m registry", description="The source of truth of an LLM gateway."
+        prog="python -m registry", description="Commands for fleets of LLM backends."
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

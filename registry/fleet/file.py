@@ -1,9 +1,9 @@
 """Fleet files: TOML with one `[[backends]]` table for each backend.
 
-The package imports this module, so it takes the classes from their own modules instead of from
-`registry`. Three parts of the package's inside are used here, so that a fleet file is checked and
-reported like any other definition: the field types and metadata key of `registry.backend`, the
-place of an error from `registry._json`, and escaped text and typo hints from `registry._messages`.
+The package imports this module, so this module takes the public classes from the modules that
+define them. It also uses three private parts, so that fleet files and other definitions have the
+same checks and messages: the types of `Backend`'s fields, the place of an error in a document,
+and the helpers for messages, which escape text and recognize typos.
 """
 
 from __future__ import annotations
@@ -72,8 +72,7 @@ def load_fleet(path: str | PathLike[str]) -> list[Backend]:
 
     A `[[backends]]` table has the keys `name` and `url`. Optional keys are `type` (the value of a
     `BackendType`, by default generic), `priority`, `max_pending`, `weight`, `id` (by default the
-    name), `metadata`, and `models`: a list of model ids, or `[[backends.models]]` tables with the
-    fields of `Model`.
+    name), `metadata`, and `models`. A model is an id, or a table with the fields of `Model`.
 
     Other tables are ignored. An unknown key is ignored with a warning in the log, and so is a
     table such as `[[backend]]` in a file without `[[backends]]`.
@@ -158,8 +157,8 @@ def _refuse_second(file: str, what: str, value: str, index: int, first: dict[str
 
 
 def _warn_of_misnamed_table(file: str, document: dict[str, Any]) -> None:
-    """Warns of `[[backend]]`, `[Backends]` or `[[backend_list]]`: without `[[backends]]`, the fleet
-    would be empty without a word."""
+    """Warns of a table such as `[[backend]]`, `[Backends]` or `[[backend_list]]` in a file without
+    `[[backends]]`, because the fleet is empty then."""
     tables = [key for key, value in document.items() if isinstance(value, dict | list)]
     typos = [key for key in tables if near(key, [TABLE])]
     misnamed = typos or [key for key in tables if "backend" in key.casefold()]
