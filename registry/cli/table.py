@@ -151,10 +151,10 @@ def _shortened_cells(columns: Columns, rows: Rows, widths: Sequence[int]) -> lis
 
 
 def shortened(names: Texts, width: int) -> list[str]:
-    """Each name in at most `width` cells, still different from the others.
+    """The names, shortened to at most `width` cells.
 
-    A long name keeps its beginning. If two short forms are equal, they keep both ends of their
-    names. If those are equal too, the names stay whole, and the table folds them.
+    A long name keeps its beginning. Names with equal beginnings keep both ends instead. Names
+    whose ends are equal too stay whole, and the table folds them.
     """
     tail = (width - 1) // 2
     short = [_cut(name, width - 1, 0) if _width([name]) > width else name for name in names]
