@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from registry import Backend, BackendType, FleetFileError, Model, Registry, _text, load_fleet
+from registry import Backend, BackendType, FleetFileError, Model, Registry, _messages, load_fleet
 
 FLEET = """
 [server]
