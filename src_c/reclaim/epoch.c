@@ -1,12 +1,10 @@
 #include "reclaim/epoch.h"
 
 #include <pthread.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "reclaim/reservation.h"
 
 #if defined(__linux__)
 #include <sys/syscall.h>
@@ -14,9 +12,9 @@
 #endif
 
 #if defined(CLOCK_MONOTONIC_COARSE)
-#define CLOCK_QUIET CLOCK_MONOTONIC_COARSE /* a few ms of error for a quarter of the cost */
+#define CLOCK_CHEAP CLOCK_MONOTONIC_COARSE /* off by a few ms, at a quarter of the cost */
 #else
-#define CLOCK_QUIET CLOCK_MONOTONIC
+#define CLOCK_CHEAP CLOCK_MONOTONIC
 #endif
 
 _Atomic uint64_t epoch_clock = 1;
@@ -24,13 +22,13 @@ _Atomic bool epoch_has_heavy_fence;
 _Thread_local epoch_slot *epoch_own_slot REG_TLS_MODEL;
 
 static _Atomic(epoch_slot *) all_slots;
-static pthread_once_t set_up_once = PTHREAD_ONCE_INIT;
+static pthread_once_t start_once = PTHREAD_ONCE_INIT;
 static pthread_key_t slot_key;
-static bool has_key; /* 0 is a key like any other: it may be another library's */
+static bool has_key; /* needed, because every value of slot_key may be a key, also 0 */
 
 /* ---- fences ---- */
 
-/* As in <linux/membarrier.h>, which not every system has. */
+/* The values of <linux/membarrier.h>, which some systems lack. */
 enum { MEMBARRIER_PRIVATE_EXPEDITED = 1 << 3, MEMBARRIER_REGISTER_PRIVATE_EXPEDITED = 1 << 4 };
 
 static bool call_membarrier(int command) {
@@ -47,13 +45,14 @@ static bool register_heavy_fence(void) {
     return call_membarrier(MEMBARRIER_REGISTER_PRIVATE_EXPEDITED);
 }
 
-/* SETTLED, in ns of CLOCK_MONOTONIC. 0: HEAVY was never cleared; UINT64_MAX: it is being cleared. */
+/* SETTLED, in nanoseconds of CLOCK_MONOTONIC. 0: HEAVY was never cleared. UINT64_MAX: a thread is
+ * clearing it. */
 static _Atomic uint64_t settled;
-static const uint64_t SETTLING = 1000000000;
+static const uint64_t SETTLING = 1000000000; /* nanoseconds */
 
 static void clear_heavy_fence(void) {
     uint64_t never = 0;
-    if (!cas_strong_seq_cst(&settled, &never, UINT64_MAX)) return; /* another thread is at it */
+    if (!cas_strong_seq_cst(&settled, &never, UINT64_MAX)) return; /* another thread does it */
     exchange_seq_cst(&epoch_has_heavy_fence, false); /* visible before the delay begins */
     publish(&settled, clock_nanoseconds() + SETTLING);
 }
@@ -63,14 +62,14 @@ static bool is_settled(void) {
     return since == 0 || (since != UINT64_MAX && clock_nanoseconds() >= since);
 }
 
-/* W3. False where nothing may be freed after it. */
+/* W3. Returns false if nothing may be freed after it. */
 static bool heavy_fence(void) {
     if (load_published(&epoch_has_heavy_fence)) {
         if (call_membarrier(MEMBARRIER_PRIVATE_EXPEDITED)) return true;
         clear_heavy_fence();
     }
     bool may_free = is_settled();
-    /* After the look at the clock, before the scan. */
+    /* The fence must come after the check of the time and before the scan. */
 #ifdef REG_THREAD_SANITIZER
     atomic_fetch_add_explicit(&epoch_clock, 0, memory_order_seq_cst);
 #else
@@ -81,20 +80,20 @@ static bool heavy_fence(void) {
 
 /* ---- slots ---- */
 
-static void give_slot_back(void *slot_pointer) {
+static void release_slot(void *slot_pointer) {
     epoch_slot *slot = slot_pointer;
     epoch_own_slot = NULL;
-    epoch_leave(slot); /* an interpreter that shuts down may end a thread in the middle of a read */
+    epoch_leave(slot); /* an interpreter that shuts down may end a thread inside a read */
     publish(&slot->taken, false);
 }
 
-static void set_up(void) {
+static void start(void) {
     atomic_init(&epoch_has_heavy_fence, register_heavy_fence());
-    has_key = pthread_key_create(&slot_key, give_slot_back) == 0;
+    has_key = pthread_key_create(&slot_key, release_slot) == 0;
 }
 
 bool epoch_start(void) {
-    pthread_once(&set_up_once, set_up);
+    pthread_once(&start_once, start);
     return has_key;
 }
 
@@ -109,7 +108,7 @@ static epoch_slot *take_free_slot(void) {
 }
 
 static epoch_slot *add_slot(void) {
-    epoch_slot *slot = memory_alloc_lines(sizeof *slot);
+    epoch_slot *slot = memory_alloc_lines(EPOCH_SLOT_BYTES);
     if (slot == NULL) return NULL;
     atomic_init(&slot->taken, true);
     slot->next = load_own(&all_slots);
@@ -119,25 +118,29 @@ static epoch_slot *add_slot(void) {
     return slot;
 }
 
+epoch_slot *epoch_first_slot(void) { return load_published(&all_slots); }
+
 epoch_slot *epoch_take_slot(void) {
     if (!epoch_start()) return NULL;
     epoch_slot *slot = take_free_slot();
     if (slot == NULL) slot = add_slot();
     if (slot == NULL) return NULL;
-    /* Without the key's destructor the slot would stay taken for ever. */
+    /* The key's destructor gives the slot back when the thread ends. */
     if (pthread_setspecific(slot_key, slot) != 0) {
-        give_slot_back(slot);
+        release_slot(slot);
         return NULL;
     }
     return epoch_own_slot = slot;
 }
+
+/* ---- limbo ---- */
 
 static void add_to(epoch_amount *amount, const epoch_node *node) {
     amount->nodes++;
     amount->bytes += node->kind->bytes(node);
 }
 
-static void take_from(epoch_amount *amount, const epoch_node *node) {
+static void subtract_from(epoch_amount *amount, const epoch_node *node) {
     amount->nodes--;
     amount->bytes -= node->kind->bytes(node);
 }
@@ -155,6 +158,7 @@ void epoch_retire(epoch_limbo *limbo, epoch_node *node, const epoch_kind *kind) 
     add_to(&limbo->unstamped_amount, node);
 }
 
+/* W4 */
 static uint64_t oldest_read(void) {
     uint64_t oldest = UINT64_MAX;
     for (epoch_slot *slot = load_published(&all_slots); slot != NULL; slot = slot->next) {
@@ -164,6 +168,7 @@ static uint64_t oldest_read(void) {
     return oldest;
 }
 
+/* W2 */
 static void stamp_all(epoch_limbo *limbo) {
     uint64_t stamp = add_seq_cst(&epoch_clock, 1);
     for (epoch_node *node = limbo->unstamped; node != NULL; node = node->next) node->stamp = stamp;
@@ -177,22 +182,21 @@ static bool is_batch(epoch_amount amount) {
 
 static uint64_t milliseconds(void) {
     struct timespec now;
-    clock_gettime(CLOCK_QUIET, &now);
+    clock_gettime(CLOCK_CHEAP, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static bool is_time_to_look(const epoch_limbo *limbo) {
-    return limbo->unstamped_amount.nodes % EPOCH_LOOKS == 1;
+static bool is_check_due(const epoch_limbo *limbo) {
+    return limbo->unstamped_amount.nodes % EPOCH_CHECK_EVERY == 1;
 }
 
 bool epoch_is_due(epoch_limbo *limbo) {
     if (is_batch(limbo->unstamped_amount) || epoch_is_crowded(limbo)) return true;
-    return is_time_to_look(limbo) &&
-           milliseconds() - limbo->collected_at >= EPOCH_QUIET_MILLISECONDS;
+    return is_check_due(limbo) && milliseconds() - limbo->collected_at >= EPOCH_QUIET_MILLISECONDS;
 }
 
 bool epoch_is_leftover_due(const epoch_limbo *limbo) {
-    return limbo->first != limbo->unstamped && is_time_to_look(limbo);
+    return limbo->first != limbo->unstamped && is_check_due(limbo);
 }
 
 epoch_node *epoch_collect_now(epoch_limbo *limbo) {
@@ -209,7 +213,7 @@ epoch_node *epoch_collect_stamped(epoch_limbo *limbo) {
     while (limbo->first != limbo->unstamped && limbo->first->stamp < oldest) {
         last = limbo->first;
         limbo->first = last->next;
-        take_from(&limbo->waiting, last);
+        subtract_from(&limbo->waiting, last);
     }
     if (last == NULL) return NULL;
     last->next = NULL;
@@ -225,8 +229,8 @@ epoch_node *epoch_join(epoch_node *list, epoch_node *other) {
     return list;
 }
 
-/* They get new stamps, which are later ones: that only delays. */
-void epoch_hand_over(epoch_limbo *to, epoch_limbo *from) {
+/* The moved nodes get new, later stamps, which only delays their reclamation. */
+void epoch_move_all(epoch_limbo *to, epoch_limbo *from) {
     if (from->first == NULL) return;
     if (to->last == NULL)
         to->first = from->first;
@@ -241,34 +245,12 @@ void epoch_hand_over(epoch_limbo *to, epoch_limbo *from) {
     *from = (epoch_limbo){0};
 }
 
-void epoch_destroy(epoch_node *list, epoch_release release) {
-    while (list != NULL) {
-        epoch_node *inner = NULL;
-        list = reservation_sift(list, release);
-        while (list != NULL) {
-            epoch_node *node = list;
-            list = node->next;
-            if (node->kind->unwrap == NULL) {
-                node->kind->destroy(node, release);
-                continue;
-            }
-            epoch_node *held = node->kind->unwrap(node, release); /* the node is gone */
-            if (held == NULL) continue;
-            held->next = inner;
-            inner = held;
-        }
-        list = inner;
-    }
-}
-
-void epoch_after_fork_in_child(void) {
+void epoch_forget_other_threads(void) {
     for (epoch_slot *slot = load_own(&all_slots); slot != NULL; slot = slot->next) {
         if (slot == epoch_own_slot) continue;
         atomic_store_explicit(&slot->epoch, 0, memory_order_relaxed);
-        /* Its thread may have been writing a memo. A spare reservation is whole, or a small leak. */
-        memset(slot->memos, 0, sizeof slot->memos);
         atomic_store_explicit(&slot->taken, false, memory_order_relaxed);
     }
     if (load_own(&epoch_has_heavy_fence)) publish(&epoch_has_heavy_fence, register_heavy_fence());
-    publish(&settled, 0); /* no other thread is left */
+    publish(&settled, 0); /* there is no other thread */
 }

@@ -1,9 +1,11 @@
-/* What registries that are gone have left in their limbos: a thread was inside a read when they went, and may have found it.
+/* The limbos of registries that no longer exist.
  *
- * Every later write, of any registry, looks at it until all is reclaimed. It was stamped and fenced when its registry went,
- * so a look costs no fence (epoch_collect_stamped), and without orphans it costs one load.
+ * If a thread was inside a read when its registry was destroyed, it may still hold nodes of the
+ * limbo. These nodes move to a list here. Every later write, of any registry, tries to reclaim
+ * them. They were stamped and fenced when their registry was destroyed, so a try needs no fence
+ * (epoch_collect_stamped). While the list is empty, a write pays one load.
  *
- * The list is under a lock of its own, which is held for a few steps, and never while another one is taken.
+ * The list has a lock of its own. It is held for a few steps, and no other lock is taken under it.
  */
 #ifndef REG_ORPHANS_H
 #define REG_ORPHANS_H
@@ -14,13 +16,15 @@ extern _Atomic bool orphans_waiting; /* a hint */
 
 static inline bool orphans_are_waiting(void) { return load_hint(&orphans_waiting); }
 
-/* Takes over all of `limbo`, whose registry is gone. Returns what can be reclaimed at once, for epoch_destroy. */
+/* Takes over all of `limbo`, whose registry is being destroyed. Returns the nodes that can be
+ * destroyed at once, for `reclaim_destroy`. */
 epoch_node *orphans_adopt(epoch_limbo *limbo);
 
-/* What can be reclaimed by now, for epoch_destroy. Never waits: where another thread is at it, that one does it. */
+/* Returns the nodes that can be destroyed by now, for `reclaim_destroy`. Never waits: returns NULL
+ * if another thread has the lock. */
 epoch_node *orphans_collect(void);
 
-/* Around a fork, so that the list is not copied half written. */
+/* Held around a fork, so that the child's copy of the list is consistent. */
 void orphans_lock(void);
 void orphans_unlock(void);
 

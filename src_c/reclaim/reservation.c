@@ -1,11 +1,12 @@
 #include "reclaim/reservation.h"
 
 #include <pthread.h>
+#include <string.h>
 
 #include "base/memory.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static generations *free_generations; /* of registries that are gone; under the lock */
+static generations *free_generations; /* of destroyed registries, for reuse; under LOCK */
 
 static const uint32_t LAST_NUMBER = GENERATION_NEVER - 1;
 
@@ -15,18 +16,20 @@ void reservations_unlock(void) { pthread_mutex_unlock(&lock); }
 
 /* ---- a thread's reservations ---- */
 
-bool reservation_prepare(epoch_slot *reader) {
-    if (reader->spare == NULL) reader->spare = memory_alloc_lines(sizeof *reader->spare);
-    return reader->spare != NULL;
+static bool prepare(reservation_thread *own) {
+    if (own->spare == NULL) own->spare = memory_alloc_lines(sizeof *own->spare);
+    return own->spare != NULL;
 }
 
-static reservation *add_reservation(epoch_slot *reader, generation *g) {
-    if (!reservation_prepare(reader)) return NULL;
-    reservation *r = reader->spare;
-    reader->spare = NULL;
+bool reservation_prepare(epoch_slot *slot) { return prepare(thread_of(slot)); }
+
+static reservation *add_reservation(reservation_thread *own, generation *g) {
+    if (!prepare(own)) return NULL;
+    reservation *r = own->spare;
+    own->spare = NULL;
     r->generation = g;
-    r->slot = reader;
-    add_seq_cst(&g->of->bytes, sizeof *r);
+    r->slot = &own->slot;
+    add_seq_cst(&g->all->bytes, sizeof *r);
     r->next = load_published(&g->reservations);
     while (!atomic_compare_exchange_weak_explicit(&g->reservations, &r->next, r,
                                                   memory_order_acq_rel, memory_order_acquire)) {
@@ -34,17 +37,23 @@ static reservation *add_reservation(epoch_slot *reader, generation *g) {
     return r;
 }
 
-reservation *reservation_find(epoch_slot *reader, generation *g) {
-    reservation *r = load_published(&g->reservations);
-    while (r != NULL && r->slot != reader) r = r->next;
-    if (r == NULL && (r = add_reservation(reader, g)) == NULL) return NULL;
-    reservation_memo *memo = &reader->memos[g->of->place];
-    memo->of = NULL; /* first: a thread may be ended at any instant, and its slot is used again */
+/* A thread may be ended at any instant, and its slot is reused. So `all` is cleared first and set
+ * last: a memo that is half written is never valid. */
+static void write_memo(reservation_memo *memo, generation *g, reservation *r) {
+    memo->all = NULL;
     atomic_signal_fence(memory_order_seq_cst);
     memo->number = g->number;
     memo->reservation = r;
     atomic_signal_fence(memory_order_seq_cst);
-    memo->of = g->of;
+    memo->all = g->all;
+}
+
+reservation *reservation_find(epoch_slot *slot, generation *g) {
+    reservation_thread *own = thread_of(slot);
+    reservation *r = load_published(&g->reservations);
+    while (r != NULL && r->slot != slot) r = r->next;
+    if (r == NULL && (r = add_reservation(own, g)) == NULL) return NULL;
+    write_memo(&own->memos[g->all->place], g, r);
     return r;
 }
 
@@ -53,7 +62,8 @@ reservation *reservation_find(epoch_slot *reader, generation *g) {
 
 static bool has_views(uint64_t word) { return (word & ~RESERVATION_WATCHED) != 0; }
 
-/* Whether the generation has views. If so, one of its reservations with views is watched afterwards. Under the lock. */
+/* K2: whether the generation has views. If so, one of its reservations with views is watched
+ * afterwards. Under LOCK. */
 static bool watch(generation *g) {
     EACH_RESERVATION(g, r)
         if (has_views(load_seq_cst(&r->views)) &&
@@ -74,7 +84,7 @@ static void set_sibling(retained *r, retained *other) {
     r->node.next = other == NULL ? NULL : &other->node;
 }
 
-/* Two heaps become one. Neither top has a sibling. */
+/* Merges two heaps. Neither top may have a sibling. */
 static retained *meld(retained *a, retained *b) {
     if (a == NULL || b == NULL) return a == NULL ? b : a;
     retained *top = born(a) < born(b) ? b : a, *other = top == a ? b : a;
@@ -83,7 +93,7 @@ static retained *meld(retained *a, retained *b) {
     return top;
 }
 
-/* The nodes of a heap as a list. O(n). */
+/* Turns a heap into a list of its nodes. O(n). */
 static epoch_node *flatten(retained *heap) {
     epoch_node *list = NULL;
     while (heap != NULL) {
@@ -101,7 +111,7 @@ static epoch_node *flatten(retained *heap) {
     return list;
 }
 
-/* ---- what is kept, and by whom; all under the lock ---- */
+/* ---- keeping nodes; all under LOCK ---- */
 
 static void keep(generation *g, retained *heap) { g->kept = meld(g->kept, heap); }
 
@@ -110,138 +120,109 @@ static generation *first_with_views(generation *g) {
     return g;
 }
 
-/* Whether a view may show the node; then it is kept. `keeper` is the newest generation with views of the registry `of`, for
- * as long as the lock is held: the last drop of its watched reservation needs the lock. */
-static bool is_kept(epoch_node *node, uint32_t birth, generations **of, generation **keeper) {
+/* Looks up generations for a list of nodes, most of which belong to one registry. `keeper` is the
+ * newest generation with views of the registry of `all`. It stays right while LOCK is held, because
+ * the last drop of its watched reservation needs LOCK. */
+typedef struct keeper_cache {
+    generations *all; /* NULL: nothing is known */
+    generation *keeper;
+} keeper_cache;
+
+/* K1 to K3: keeps the node if a view may show it, and returns whether that is so. */
+static bool keep_if_shown(epoch_node *node, uint32_t birth, keeper_cache *cache) {
     retained *r = reg_container(node, retained, node);
-    if (r->generations != *of) {
-        *of = r->generations;
-        *keeper = first_with_views((*of)->newest);
-    }
-    if (*keeper == NULL || (*keeper)->number < birth) return false;
-    (*of)->kept.nodes++;
-    (*of)->kept.bytes += node->kind->bytes(node);
+    generations *all = r->generations;
+    if (all != cache->all) *cache = (keeper_cache){all, first_with_views(all->newest)};
+    if (cache->keeper == NULL || cache->keeper->number < birth) return false;
+    all->kept.nodes++;
+    all->kept.bytes += node->kind->bytes(node);
     r->link = NULL;
     set_sibling(r, NULL);
-    keep(*keeper, r);
+    keep(cache->keeper, r);
     return true;
 }
 
-static epoch_node *sift(epoch_node *list) {
+/* Returns the nodes that no view shows, in their order. */
+static epoch_node *keep_shown(epoch_node *list) {
     epoch_node *unused = NULL, **end = &unused;
-    generations *of = NULL;
-    generation *keeper = NULL;
-    int looked_at = 0; /* since the lock was taken; 0: it is not held */
+    keeper_cache cache = {0};
+    int steps = 0; /* since LOCK was taken; 0: it is not held */
     while (list != NULL) {
         epoch_node *node = list;
         list = node->next;
         uint32_t birth = node->kind->born == NULL ? GENERATION_NEVER : node->kind->born(node);
         if (birth != GENERATION_NEVER) {
-            if (looked_at++ == 0) {
+            if (steps++ == 0) {
                 reservations_lock();
-                of = NULL;
+                cache = (keeper_cache){0};
             }
-            bool kept = is_kept(node, birth, &of, &keeper);
-            if (looked_at == RESERVATION_CHUNK) {
+            bool is_kept = keep_if_shown(node, birth, &cache);
+            if (steps == RESERVATION_CHUNK) {
                 reservations_unlock();
-                looked_at = 0;
+                steps = 0;
             }
-            if (kept) continue;
+            if (is_kept) continue;
         }
         node->next = NULL;
         *end = node;
         end = &node->next;
     }
-    if (looked_at != 0) reservations_unlock();
+    if (steps != 0) reservations_unlock();
     return unused;
 }
 
-/* ---- L: a generation without views lets go of what it keeps ---- */
+/* ---- L: a generation without views hands over what it keeps ---- */
 
-/* A heap that L has taken off. Its nodes are opened from the top: a node that nobody needs waits in `opened`, linked by
- * `next`, until its children have been looked at; a subtree whose top is needed goes to the heir as a whole. */
-typedef struct departure {
+/* A heap that L has taken off, in pieces. It is taken apart from the top. A node that is to be
+ * freed is put into `opened`, linked by `next`, and stays there until all of its children have been
+ * looked at. A subtree whose top must be kept passes to the heir as a whole. */
+typedef struct handover {
     retained *opened;
-    retained *carry; /* a subtree that waits for another one, so that the heir gets pairs */
-} departure;
+    retained *single; /* a subtree that waits for another, because the heir gets them in pairs */
+} handover;
 
-static void hand_on(departure *d, retained *heap, generation *heir) {
-    if (d->carry == NULL) {
-        d->carry = heap;
+static void pass_to_heir(handover *h, retained *heap, generation *heir) {
+    if (h->single == NULL) {
+        h->single = heap;
         return;
     }
-    keep(heir, meld(d->carry, heap));
-    d->carry = NULL;
+    keep(heir, meld(h->single, heap));
+    h->single = NULL;
 }
 
-static void open_or_hand_on(departure *d, retained *heap, generation *heir) {
+static void pass_or_open(handover *h, retained *heap, generation *heir) {
     set_sibling(heap, NULL);
     if (heir != NULL && born(heap) <= heir->number) {
-        hand_on(d, heap, heir);
+        pass_to_heir(h, heap, heir);
     } else {
-        set_sibling(heap, d->opened);
-        d->opened = heap;
+        set_sibling(heap, h->opened);
+        h->opened = heap;
     }
 }
 
-/* One hold of the lock's worth; returns what nobody needs. */
-static epoch_node *depart(departure *d, generations *of, generation *heir) {
+/* Does as much as one hold of LOCK allows, and returns the nodes to be freed. */
+static epoch_node *hand_over_chunk(handover *h, generations *all, generation *heir) {
     epoch_node *list = NULL;
-    for (int steps = 0; d->opened != NULL && steps < RESERVATION_CHUNK; steps++) {
-        retained *top = d->opened, *child = top->link;
+    for (int steps = 0; h->opened != NULL && steps < RESERVATION_CHUNK; steps++) {
+        retained *top = h->opened, *child = top->link;
         if (child != NULL) {
             top->link = sibling(child);
-            open_or_hand_on(d, child, heir);
+            pass_or_open(h, child, heir);
             continue;
         }
-        d->opened = sibling(top);
-        of->kept.nodes--;
-        of->kept.bytes -= top->node.kind->bytes(&top->node);
+        h->opened = sibling(top);
+        all->kept.nodes--;
+        all->kept.bytes -= top->node.kind->bytes(&top->node);
         top->node.next = list;
         list = &top->node;
     }
-    if (d->carry != NULL) keep(heir, d->carry);
-    d->carry = NULL;
+    if (h->single != NULL) keep(heir, h->single);
+    h->single = NULL;
     return list;
 }
 
-static void unlink_generation(generation *g) {
-    generations *of = g->of;
-    if (g->older != NULL) g->older->newer = g->newer;
-    if (g->newer != NULL)
-        g->newer->older = g->older;
-    else
-        of->newest = g->older;
-    /* One whose numbers have run out is not used again. */
-    if (of->newest != NULL || !of->is_closed || of->last_number == LAST_NUMBER) return;
-    of->next_free = free_generations;
-    free_generations = of;
-}
-
-static void free_generation(generation *g) {
-    generations *of = g->of;
-    reservation *r = load_own(&g->reservations);
-    while (r != NULL) {
-        reservation *next = r->next;
-        memory_free(r);
-        sub_seq_cst(&of->bytes, sizeof *r);
-        r = next;
-    }
-    memory_free(g);
-    sub_seq_cst(&of->bytes, sizeof *g);
-}
-
-/* Without views, when it is sealed and nobody is in L with it. Then the lock is given back and it is freed. */
-static bool end_generation(generation *g) {
-    if (!g->is_sealed || g->leaving != 0 || watch(g)) return false;
-    unlink_generation(g);
-    reservations_unlock();
-    free_generation(g);
-    return true;
-}
-
-/* Where nothing older has views, all of the heap goes. */
-static epoch_node *depart_at_once(generations *of, retained *heap) {
+/* Returns all nodes of `heap`, to be freed. For a generation that has no heir. Takes LOCK. */
+static epoch_node *give_up_heap(generations *all, retained *heap) {
     epoch_node *list = flatten(heap);
     epoch_amount amount = {0};
     for (const epoch_node *node = list; node != NULL; node = node->next) {
@@ -249,38 +230,74 @@ static epoch_node *depart_at_once(generations *of, retained *heap) {
         amount.bytes += node->kind->bytes(node);
     }
     reservations_lock();
-    of->kept.nodes -= amount.nodes;
-    of->kept.bytes -= amount.bytes;
+    all->kept.nodes -= amount.nodes;
+    all->kept.bytes -= amount.bytes;
     return list;
 }
 
-/* With the lock, which it gives back. */
-static void let_go(generation *g, epoch_release release) {
+static void unlink_generation(generation *g) {
+    generations *all = g->all;
+    if (g->older != NULL) g->older->newer = g->newer;
+    if (g->newer != NULL)
+        g->newer->older = g->older;
+    else
+        all->newest = g->older;
+    /* Reused by a later registry, unless the numbers have run out. */
+    if (all->newest != NULL || !all->is_closed || all->last_number == LAST_NUMBER) return;
+    all->next_free = free_generations;
+    free_generations = all;
+}
+
+static void free_generation(generation *g) {
+    generations *all = g->all;
+    reservation *r = load_own(&g->reservations);
+    while (r != NULL) {
+        reservation *next = r->next;
+        memory_free(r);
+        sub_seq_cst(&all->bytes, sizeof *r);
+        r = next;
+    }
+    memory_free(g);
+    sub_seq_cst(&all->bytes, sizeof *g);
+}
+
+/* Frees a generation that is sealed and has no views, unless another thread is in L with it.
+ * Returns whether it did; if so, it has released LOCK. */
+static bool end_generation(generation *g) {
+    if (!g->is_sealed || g->handovers != 0 || watch(g)) return false;
+    unlink_generation(g);
+    reservations_unlock();
+    free_generation(g);
+    return true;
+}
+
+/* L. Called with LOCK, which it releases. */
+static void hand_over_and_unlock(generation *g, epoch_release release) {
     if (watch(g)) {
         reservations_unlock();
         return;
     }
-    generations *of = g->of;
+    generations *all = g->all;
     retained *heap = g->kept;
     generation *heir = first_with_views(g->older);
-    departure d = {0};
+    handover h = {0};
     epoch_node *list = NULL;
     g->kept = NULL;
-    g->leaving++;
+    g->handovers++;
     if (heap != NULL && heir == NULL) {
         reservations_unlock();
-        list = depart_at_once(of, heap);
+        list = give_up_heap(all, heap);
     } else if (heap != NULL) {
-        open_or_hand_on(&d, heap, heir);
-        list = depart(&d, of, heir);
+        pass_or_open(&h, heap, heir);
+        list = hand_over_chunk(&h, all, heir);
     }
-    while (d.opened != NULL) {
+    while (h.opened != NULL) {
         reservations_unlock();
         epoch_destroy_each(list, release);
         reservations_lock();
-        list = depart(&d, of, first_with_views(g->older));
+        list = hand_over_chunk(&h, all, first_with_views(g->older));
     }
-    g->leaving--;
+    g->handovers--;
     if (!end_generation(g)) reservations_unlock();
     epoch_destroy_each(list, release);
 }
@@ -288,48 +305,47 @@ static void let_go(generation *g, epoch_release release) {
 void reservation_drop_last(reservation *r, size_t views, epoch_release release) {
     reservations_lock();
     if (has_views(sub_seq_cst(&r->views, views) - views)) {
-        reservations_unlock(); /* its thread has made others meanwhile */
+        reservations_unlock(); /* its thread has made more views meanwhile */
         return;
     }
-    and_seq_cst(
-        &r->views,
-        ~RESERVATION_WATCHED); /* views that its thread makes from now on do not show what is kept */
-    let_go(r->generation, release);
+    /* Views that the thread makes from now on do not show what is kept. */
+    and_seq_cst(&r->views, ~RESERVATION_WATCHED);
+    hand_over_and_unlock(r->generation, release);
 }
 
-epoch_amount generations_kept(generations *of) {
+epoch_amount generations_kept(generations *all) {
     reservations_lock();
-    epoch_amount kept = of->kept;
+    epoch_amount kept = all->kept;
     reservations_unlock();
     return kept;
 }
 
-size_t generations_bytes(generations *of) { return sizeof *of + load_seq_cst(&of->bytes); }
+size_t generations_bytes(generations *all) { return sizeof *all + load_seq_cst(&all->bytes); }
 
-/* ---- opening and closing ---- */
+/* ---- opening and closing generations ---- */
 
-static void destroy_generation(epoch_node *node, epoch_release release) {
+/* S */
+static void seal_generation(epoch_node *node, epoch_release release) {
     generation *g = reg_container(node, generation, node);
     reservations_lock();
     g->is_sealed = true;
-    let_go(g, release);
+    hand_over_and_unlock(g, release);
 }
 
 static size_t generation_bytes(const epoch_node *node) {
     return sizeof *reg_container(node, generation, node);
 }
 
-static const epoch_kind generation_kind = {.bytes = generation_bytes,
-                                           .destroy = destroy_generation};
+static const epoch_kind generation_kind = {.bytes = generation_bytes, .destroy = seal_generation};
 
-/* The generations of a list, sealed, in their order; returns the others, in theirs. */
+/* Seals the generations of a list, in their order. Returns the other nodes, in theirs. */
 static epoch_node *seal_all(epoch_node *list, epoch_release release) {
     epoch_node *others = NULL, **end = &others;
     while (list != NULL) {
         epoch_node *node = list;
         list = node->next;
         if (node->kind == &generation_kind) {
-            destroy_generation(node, release);
+            seal_generation(node, release);
             continue;
         }
         *end = node;
@@ -339,60 +355,61 @@ static epoch_node *seal_all(epoch_node *list, epoch_release release) {
     return others;
 }
 
-epoch_node *reservation_sift(epoch_node *list, epoch_release release) {
-    return sift(seal_all(list, release));
+epoch_node *reservation_filter(epoch_node *list, epoch_release release) {
+    return keep_shown(seal_all(list, release));
 }
 
-static generation *new_generation(generations *of, uint32_t number) {
+static generation *new_generation(generations *all, uint32_t number) {
     generation *g = memory_alloc(sizeof *g);
     if (g == NULL) return NULL;
-    g->of = of;
+    g->all = all;
     g->number = number;
-    add_seq_cst(&of->bytes, sizeof *g);
+    add_seq_cst(&all->bytes, sizeof *g);
     return g;
 }
 
 static void open_generation(generation *g) {
-    generations *of = g->of;
+    generations *all = g->all;
     reservations_lock();
-    g->older = of->newest;
-    if (of->newest != NULL) of->newest->newer = g;
-    of->newest = g;
+    g->older = all->newest;
+    if (all->newest != NULL) all->newest->newer = g;
+    all->newest = g;
     reservations_unlock();
-    publish(&of->current, g);
+    publish(&all->current, g);
 }
 
-static generations *take_free(void) {
+static generations *pop_free_generations(void) {
     reservations_lock();
-    generations *of = free_generations;
-    if (of != NULL) free_generations = of->next_free;
+    generations *all = free_generations;
+    if (all != NULL) free_generations = all->next_free;
     reservations_unlock();
-    return of;
+    return all;
 }
 
-static void give_back(generations *of) {
+static void push_free_generations(generations *all) {
     reservations_lock();
-    of->next_free = free_generations;
-    free_generations = of;
+    all->next_free = free_generations;
+    free_generations = all;
     reservations_unlock();
 }
 
-/* Numbers go on where those of an earlier registry ended, so that no thread's memo is right by chance. */
+/* A reused `generations` continues its numbers, so no thread's memo of the earlier registry can
+ * match by chance. */
 generations *generations_new(void) {
     static _Atomic uint32_t places;
-    generations *of = take_free();
-    if (of == NULL) {
-        if ((of = memory_alloc(sizeof *of)) == NULL) return NULL;
-        of->place = add_seq_cst(&places, 1) % RESERVATION_MEMOS;
+    generations *all = pop_free_generations();
+    if (all == NULL) {
+        if ((all = memory_alloc(sizeof *all)) == NULL) return NULL;
+        all->place = add_seq_cst(&places, 1) % RESERVATION_MEMOS;
     }
-    generation *first = new_generation(of, ++of->last_number);
+    generation *first = new_generation(all, ++all->last_number);
     if (first == NULL) {
-        give_back(of);
+        push_free_generations(all);
         return NULL;
     }
-    of->is_closed = false;
+    all->is_closed = false;
     open_generation(first);
-    return of;
+    return all;
 }
 
 static bool has_any_views(generation *g) {
@@ -401,21 +418,28 @@ static bool has_any_views(generation *g) {
     return false;
 }
 
-void generations_advance(generations *of, epoch_limbo *limbo) {
-    generation *old = load_own(&of->current);
-    /* The last one stays: it keeps more than it need. */
-    if (of->last_number == LAST_NUMBER || !has_any_views(old)) return;
-    generation *fresh = new_generation(of, of->last_number + 1);
+void generations_advance(generations *all, epoch_limbo *limbo) {
+    generation *old = load_own(&all->current);
+    /* When the numbers run out, the last generation stays and keeps more than it must. */
+    if (all->last_number == LAST_NUMBER || !has_any_views(old)) return;
+    generation *fresh = new_generation(all, all->last_number + 1);
     if (fresh == NULL) return;
-    of->last_number++;
+    all->last_number++;
     open_generation(fresh);
     epoch_retire(limbo, &old->node, &generation_kind);
 }
 
-void generations_end(generations *of, epoch_limbo *limbo) {
-    generation *last = load_own(&of->current);
+void generations_end(generations *all, epoch_limbo *limbo) {
+    generation *last = load_own(&all->current);
     reservations_lock();
-    of->is_closed = true;
+    all->is_closed = true;
     reservations_unlock();
     epoch_retire(limbo, &last->node, &generation_kind);
+}
+
+void reservations_forget_other_threads(void) {
+    for (epoch_slot *slot = epoch_first_slot(); slot != NULL; slot = slot->next) {
+        reservation_thread *other = thread_of(slot);
+        if (slot != epoch_own_slot) memset(other->memos, 0, sizeof other->memos);
+    }
 }

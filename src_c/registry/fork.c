@@ -8,8 +8,7 @@
 
 #include "base/clock.h"
 #include "base/random.h"
-#include "reclaim/orphans.h"
-#include "reclaim/reservation.h"
+#include "reclaim/reclaim.h"
 
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static reg_registry *all_registries;
@@ -22,15 +21,13 @@ static void before_fork(void) {
         pthread_mutex_lock(&reg->turns);
         pthread_mutex_lock(&reg->writer);
     }
-    orphans_lock();
-    reservations_lock();
+    reclaim_before_fork();
     record_pool_lock();
 }
 
 static void after_fork(void) {
     record_pool_unlock();
-    reservations_unlock();
-    orphans_unlock();
+    reclaim_after_fork();
     for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {
         pthread_mutex_unlock(&reg->writer);
         pthread_mutex_unlock(&reg->turns);
@@ -39,7 +36,7 @@ static void after_fork(void) {
 }
 
 static void after_fork_in_child(void) {
-    epoch_after_fork_in_child();
+    reclaim_forget_other_threads();
     clock_after_fork_in_child();
     random_state = 0; /* the child must not repeat the parent's choices */
     after_fork();

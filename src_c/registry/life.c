@@ -1,7 +1,7 @@
 /* The life of a registry: create, free, destroy what the core no longer uses. */
 #include "base/memory.h"
 #include "reclaim/orphans.h"
-#include "reclaim/reservation.h"
+#include "reclaim/reclaim.h"
 #include "registry/fork.h"
 #include "registry/write.h"
 
@@ -77,7 +77,7 @@ void reg_free(reg_registry *reg, reg_release release) {
     lock_writer(reg);
     retire_everything_locked(reg);
     unlock_writer(reg);
-    epoch_destroy(orphans_adopt(&reg->limbo), release);
+    reclaim_destroy(orphans_adopt(&reg->limbo), release);
     free_maps(reg);
     pthread_mutex_destroy(&reg->turns);
     pthread_mutex_destroy(&reg->writer);
@@ -85,5 +85,5 @@ void reg_free(reg_registry *reg, reg_release release) {
 }
 
 void reg_destroy(reg_garbage *garbage, reg_release release) {
-    epoch_destroy(list_of_garbage(garbage), release);
+    reclaim_destroy(list_of_garbage(garbage), release);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "reclaim/reclaim.h"
 #include "reclaim/slab_pool.h"
 
 /* ---- where records lie ---- */
@@ -80,7 +81,7 @@ static epoch_node *unref(record *r, epoch_release release) {
     return &last->shown.node;
 }
 
-void record_unref(record *r, epoch_release release) { epoch_destroy(unref(r, release), release); }
+void record_unref(record *r, epoch_release release) { reclaim_destroy(unref(r, release), release); }
 
 static epoch_node *unwrap_record(epoch_node *node, epoch_release release) {
     return unref(reg_container(node, record, node), release);

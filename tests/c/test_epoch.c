@@ -1,7 +1,7 @@
 #include <pthread.h>
 
 #include "check.h"
-#include "reclaim/epoch.h"
+#include "reclaim/reclaim.h"
 
 static int destroyed;
 
@@ -21,7 +21,7 @@ static void retire_batch(epoch_limbo *limbo) {
 }
 
 static void collect(epoch_limbo *limbo) {
-    if (epoch_is_due(limbo)) epoch_destroy(epoch_collect_now(limbo), NULL);
+    if (epoch_is_due(limbo)) reclaim_destroy(epoch_collect_now(limbo), NULL);
 }
 
 static long a_read_holds_back_what_was_retired_in_it(void) {
@@ -44,7 +44,7 @@ static long a_read_holds_back_what_was_retired_in_it(void) {
         destroyed ==
         2 * EPOCH_BATCH_NODES); /* the first batch is free, the second one was retired in this read */
     epoch_leave(slot);
-    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    reclaim_destroy(epoch_collect_now(&limbo), NULL);
     CHECK(destroyed == 3 * EPOCH_BATCH_NODES && limbo.first == NULL && limbo.waiting.nodes == 0);
     return destroyed;
 }
@@ -63,12 +63,12 @@ static long a_look_takes_only_what_was_stamped(void) {
     epoch_node *late = calloc(1, sizeof *late);
     epoch_retire(&limbo, late, &kind); /* this read may have found it */
     CHECK(epoch_is_leftover_due(&limbo));
-    epoch_destroy(epoch_collect_stamped(&limbo), NULL);
+    reclaim_destroy(epoch_collect_stamped(&limbo), NULL);
     CHECK(destroyed == EPOCH_BATCH_NODES && limbo.first == late && !epoch_is_leftover_due(&limbo));
     epoch_leave(slot);
-    epoch_destroy(epoch_collect_stamped(&limbo), NULL);
+    reclaim_destroy(epoch_collect_stamped(&limbo), NULL);
     CHECK(destroyed == EPOCH_BATCH_NODES);
-    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    reclaim_destroy(epoch_collect_now(&limbo), NULL);
     CHECK(destroyed == EPOCH_BATCH_NODES + 1);
     return destroyed;
 }

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "check.h"
 #include "client.h"
+#include "reclaim/reclaim.h"
 #include "store/record.h"
 
 static epoch_limbo limbo;
@@ -51,7 +52,7 @@ static long every_version_sees_its_own(void) {
             CHECK(serials[i] == i + 1 + (version <= COUNT ? 0 : version - COUNT));
     }
     member_list_retire_locked(&list, &limbo);
-    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    reclaim_destroy(epoch_collect_now(&limbo), NULL);
     for (int i = 0; i < COUNT; i++) {
         memory_free(records[i]->memberships);
         record_free(records[i]);
@@ -78,7 +79,7 @@ static long ticks_run_out(void) {
     CHECK(count_at(&list, 2 * far, serials) == 2 && count_at(&list, 2 * far + 1, serials) == 1 &&
           serials[0] == 2);
     member_list_retire_locked(&list, &limbo);
-    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    reclaim_destroy(epoch_collect_now(&limbo), NULL);
     memory_free(one->memberships);
     memory_free(two->memberships);
     record_free(one);
@@ -276,7 +277,7 @@ static long lists_are_renewed_apart(void) {
     }
     expect_even("removal", copied, BACKENDS - SMALL);
     for (int i = 0; i < LISTS; i++) model_index_unref_locked(&f.models, f.variants[i], &limbo);
-    epoch_destroy(epoch_collect_now(&limbo), object_release);
+    reclaim_destroy(epoch_collect_now(&limbo), object_release);
     model_index_free(&f.models);
     contract_leave_writer(&limbo);
     return 3L * BACKENDS * LISTS;

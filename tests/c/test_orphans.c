@@ -94,7 +94,7 @@ static long what_is_large_goes_at_once(void) {
     reg_stats stats = client_stats(reg);
     CHECK(stats.waiting_bytes > 19 * (size_t)LARGE && stats.bytes > stats.waiting_bytes);
     end_stall();
-    for (int i = 0; i < EPOCH_LOOKS; i++)
+    for (int i = 0; i < EPOCH_CHECK_EVERY; i++)
         CHECK(client_health(reg, "b2", REG_HEALTHY, -1) == REG_OK);
     CHECK(client_stats(reg).waiting_bytes < LARGE);
     client_free(reg);
@@ -105,7 +105,7 @@ static long what_is_large_goes_at_once(void) {
 static long what_is_large_crowds_the_limbo(void) {
     reg_registry *reg = client_fleet(2, NULL);
     begin_stall();
-    size_t most = EPOCH_MOST_WAITING / LARGE + 2, i = 0;
+    size_t most = EPOCH_MAX_WAITING / LARGE + 2, i = 0;
     reg_status status = REG_OK;
     reg_key key = key_of("b1");
     for (; status == REG_OK && i < most; i++) {
@@ -115,7 +115,7 @@ static long what_is_large_crowds_the_limbo(void) {
         if (status != REG_OK) object_release(error);
         reg_destroy(garbage, object_release);
     }
-    CHECK(status == REG_NO_MEMORY && i > EPOCH_MOST_WAITING / LARGE - 2);
+    CHECK(status == REG_NO_MEMORY && i > EPOCH_MAX_WAITING / LARGE - 2);
     end_stall();
     CHECK(fail(reg, "b1", LARGE) == REG_OK);
     client_free(reg);
@@ -138,9 +138,9 @@ static long a_quiet_registry_is_swept(void) {
     for (int i = 0; i < 20; i++) CHECK(client_health(reg, "b1", REG_UNHEALTHY, i) == REG_OK);
     struct timespec pause = {.tv_nsec = 2 * EPOCH_QUIET_MILLISECONDS * 1000000L};
     nanosleep(&pause, NULL);
-    for (int i = 0; i < EPOCH_LOOKS; i++)
+    for (int i = 0; i < EPOCH_CHECK_EVERY; i++)
         CHECK(client_health(reg, "b1", REG_HEALTHY, -1) == REG_OK);
-    CHECK(client_stats(reg).waiting < EPOCH_LOOKS);
+    CHECK(client_stats(reg).waiting < EPOCH_CHECK_EVERY);
     client_free(reg);
     return 28;
 }

@@ -15,7 +15,7 @@
 
 #include "base/clock.h"
 #include "check.h"
-#include "reclaim/epoch.h"
+#include "reclaim/reclaim.h"
 
 #if defined(__linux__) && defined(__has_include) && !defined(REG_THREAD_SANITIZER)
 #if __has_include(<linux/filter.h>) && __has_include(<linux/seccomp.h>)
@@ -74,8 +74,8 @@ static bool replace(void) {
 static void *write_on(void *unused) {
     while (!stopped) {
         pthread_mutex_lock(&writing);
-        if (!replace()) epoch_destroy(epoch_collect_now(&limbo), NULL);
-        if (epoch_is_due(&limbo)) epoch_destroy(epoch_collect_now(&limbo), NULL);
+        if (!replace()) reclaim_destroy(epoch_collect_now(&limbo), NULL);
+        if (epoch_is_due(&limbo)) reclaim_destroy(epoch_collect_now(&limbo), NULL);
         pthread_mutex_unlock(&writing);
     }
     return unused;
@@ -115,7 +115,7 @@ static long nothing_is_reclaimed_under_a_reader(void) {
         if (i == WRITERS - 1) stopped = true;
         CHECK(pthread_join(threads[i], NULL) == 0);
     }
-    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    reclaim_destroy(epoch_collect_now(&limbo), NULL);
     CHECK(limbo.waiting.nodes == 0);
     return (long)READERS * READS;
 }
@@ -153,7 +153,7 @@ static long in_child(void (*run)(void), long work) {
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-        epoch_after_fork_in_child(); /* twice where there is a registry: no matter */
+        epoch_forget_other_threads(); /* twice where there is a registry: no matter */
         if (!uses_membarrier()) _exit(SKIPPED);
         run();
         _exit(0);
@@ -181,7 +181,7 @@ static void *read_and_idle(void *reads_long) {
 
 static bool is_collected(void) {
     epoch_node *ripe = epoch_collect_now(&limbo);
-    epoch_destroy(ripe, NULL);
+    reclaim_destroy(ripe, NULL);
     return ripe != NULL;
 }
 
@@ -228,7 +228,7 @@ static void forked_before_it_is_settled(void) {
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-        epoch_after_fork_in_child();
+        epoch_forget_other_threads();
         epoch_retire(&limbo, &other.node, &element_kind);
         _exit(is_collected() && limbo.waiting.nodes == 0 ? 0 : 1);
     }
@@ -241,7 +241,7 @@ static long a_forked_child_is_settled(void) { return in_child(forked_before_it_i
 static void *write_refused(void *unused) {
     for (int i = 0; i < 1000; i++) {
         pthread_mutex_lock(&writing);
-        if (!replace()) epoch_destroy(epoch_collect_now(&limbo), NULL);
+        if (!replace()) reclaim_destroy(epoch_collect_now(&limbo), NULL);
         pthread_mutex_unlock(&writing);
     }
     if (!refuse_membarrier())

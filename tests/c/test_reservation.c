@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "check.h"
-#include "reclaim/reservation.h"
+#include "reclaim/reclaim.h"
 
 /* ---- one thread ---- */
 
@@ -42,7 +42,7 @@ static void open_both(void) {
 static void collect(void) {
     generations_advance(ours, &limbo);
     generations_advance(theirs, &limbo);
-    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    reclaim_destroy(epoch_collect_now(&limbo), NULL);
 }
 
 /* Nobody has a view any more. */
@@ -52,7 +52,7 @@ static void close_both(void) {
     CHECK(generations_kept(theirs).nodes == 0);
     generations_end(ours, &limbo);
     generations_end(theirs, &limbo);
-    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    reclaim_destroy(epoch_collect_now(&limbo), NULL);
     CHECK(ours->newest == NULL && theirs->newest == NULL && limbo.waiting.nodes == 0);
 }
 
@@ -129,14 +129,14 @@ static long a_thread_finds_its_reservation_in_many_registries(void) {
     generations *many[REGISTRIES];
     for (int i = 0; i < REGISTRIES; i++) CHECK((many[i] = generations_new()) != NULL);
     for (int round = 0; round < 3; round++)
-        for (int i = 0; i < REGISTRIES; i++) CHECK(read_in(many[i], 1)->generation->of == many[i]);
+        for (int i = 0; i < REGISTRIES; i++) CHECK(read_in(many[i], 1)->generation->all == many[i]);
     for (int i = 0; i < REGISTRIES; i++) {
         reservation *r = load_published(&load_published(&many[i]->current)->reservations);
         CHECK(r->next == NULL && load_seq_cst(&r->views) == 3);
         reservation_drop(r, 3, NULL);
         generations_end(many[i], &limbo);
     }
-    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    reclaim_destroy(epoch_collect_now(&limbo), NULL);
     CHECK(limbo.waiting.nodes == 0);
     return 3 * REGISTRIES;
 }
@@ -178,7 +178,7 @@ static long a_read_that_goes_on_keeps_what_came_meanwhile(void) {
     epoch_slot *reader = epoch_enter();
     generation *first = before->generation;
     generations_advance(ours, &limbo);
-    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    reclaim_destroy(epoch_collect_now(&limbo), NULL);
     CHECK(!first->is_sealed); /* this read may have it in hand */
     thing t = born_now();
     reservation *r = reservation_take(reader, ours, 1); /* it has found t */
@@ -235,7 +235,7 @@ static long one_reservation_is_watched(void) {
     thing other = born_now();
     reservation *r = read_for(1);
     retire(&other);
-    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    reclaim_destroy(epoch_collect_now(&limbo), NULL);
     CHECK(is_watched(r) && !other.is_gone);
     reservation_drop(r, 1, NULL);
     CHECK(other.is_gone && !is_watched(r) && read_for(1) == r && !is_watched(r));
@@ -509,7 +509,7 @@ static void *write_on(void *unused) {
             ripe = epoch_collect_now(&limbo);
         }
         pthread_mutex_unlock(&writing);
-        epoch_destroy(ripe, NULL);
+        reclaim_destroy(ripe, NULL);
     }
     return unused;
 }

@@ -76,9 +76,9 @@ static long what_a_stalled_reader_holds_back_is_bounded(void) {
     reg_status status;
     while ((status = churn(reg, writes)) == REG_OK) {
         writes++;
-        CHECK(client_stats(reg).waiting_bytes < EPOCH_MOST_WAITING + 2 * TEXT);
+        CHECK(client_stats(reg).waiting_bytes < EPOCH_MAX_WAITING + 2 * TEXT);
     }
-    CHECK(status == REG_NO_MEMORY && client_stats(reg).waiting_bytes >= EPOCH_MOST_WAITING);
+    CHECK(status == REG_NO_MEMORY && client_stats(reg).waiting_bytes >= EPOCH_MAX_WAITING);
     bool came = is_registered(reg, "guest"); /* it was refused to come, or to go */
     if (!came) writes_are_refused(reg);
     nobody_else_is_disturbed(reg);

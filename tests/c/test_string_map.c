@@ -3,12 +3,13 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "check.h"
+#include "reclaim/reclaim.h"
 #include "store/string_map.h"
 
 static epoch_limbo limbo;
 
 static void finish(string_map *map) {
-    epoch_destroy(epoch_collect_now(&limbo), NULL);
+    reclaim_destroy(epoch_collect_now(&limbo), NULL);
     string_map_free(map);
 }
 

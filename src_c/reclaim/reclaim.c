@@ -1,0 +1,40 @@
+#include "reclaim/reclaim.h"
+
+#include "reclaim/orphans.h"
+
+/* A node that was inside another one is not retired by itself, but views may show it: so each round
+ * asks the reservations again. */
+void reclaim_destroy(epoch_node *list, epoch_release release) {
+    while (list != NULL) {
+        epoch_node *inner = NULL;
+        list = reservation_filter(list, release);
+        while (list != NULL) {
+            epoch_node *node = list;
+            list = node->next;
+            if (node->kind->unwrap == NULL) {
+                node->kind->destroy(node, release);
+                continue;
+            }
+            epoch_node *owned = node->kind->unwrap(node, release); /* may have freed `node` */
+            if (owned == NULL) continue;
+            owned->next = inner;
+            inner = owned;
+        }
+        list = inner;
+    }
+}
+
+void reclaim_before_fork(void) {
+    orphans_lock();
+    reservations_lock();
+}
+
+void reclaim_after_fork(void) {
+    reservations_unlock();
+    orphans_unlock();
+}
+
+void reclaim_forget_other_threads(void) {
+    reservations_forget_other_threads();
+    epoch_forget_other_threads();
+}

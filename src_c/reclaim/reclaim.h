@@ -1,0 +1,22 @@
+/* The end of retired nodes: what collections return is destroyed here.
+ *
+ * A node is destroyed when neither a read (epoch.h) nor a view (reservation.h) can still use it.
+ * This module joins the two, which do not know each other's rules.
+ */
+#ifndef REG_RECLAIM_H
+#define REG_RECLAIM_H
+
+#include "reclaim/epoch.h"
+#include "reclaim/reservation.h"
+
+/* Destroys a list of nodes that no read can find any more: the result of a collection. Nodes that a
+ * view may still show are kept, and destroyed with the last such view. Outside of every lock. */
+void reclaim_destroy(epoch_node *list, epoch_release release);
+
+/* Around a fork: hold every lock of this room, so that the child's copies are consistent. */
+void reclaim_before_fork(void);
+void reclaim_after_fork(void);
+/* In the child, before reclaim_after_fork. */
+void reclaim_forget_other_threads(void);
+
+#endif
