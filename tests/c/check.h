@@ -1,10 +1,11 @@
-/* The tests' own few lines: a check that ends the program with its place, and the list of tests. */
+/* What all tests share: CHECK, and the lists of tests. */
 #ifndef CHECK_H
 #define CHECK_H
 
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Aborts the program with the place and the condition, if the condition is false. */
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
         if (!(condition)) {                                                                        \
@@ -13,7 +14,7 @@
         }                                                                                          \
     } while (0)
 
-/* A test returns the amount of work that it did. */
+/* `run` returns the amount of work that it did. */
 typedef struct test {
     const char *name;
     long (*run)(void);
@@ -24,7 +25,7 @@ extern const test start_tests[], clock_tests[], counter_tests[], string_map_test
     memory_tests[], slab_pool_tests[], stall_tests[], orphan_tests[], select_tests[],
     choice_tests[], contract_tests[], torture_tests[];
 
-/* How often all tests have run: so that seeds differ. */
+/* How often all tests have run. Part of their random seeds, so that each round differs. */
 extern unsigned test_round;
 
 #endif

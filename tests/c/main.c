@@ -1,4 +1,5 @@
-/* Runs all tests, or those whose name contains the first argument; over and over for as many seconds as the second one says. */
+/* Runs all tests, or those whose name contains the first argument. Repeats them for as many seconds
+ * as the second argument says. */
 #include <string.h>
 #include <time.h>
 

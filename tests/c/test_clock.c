@@ -1,4 +1,4 @@
-/* Elapsed times: both kinds of moment agree with CLOCK_MONOTONIC, whichever the machine offers. */
+/* Elapsed times agree with CLOCK_MONOTONIC, for both kinds of moments that this machine offers. */
 #include <time.h>
 
 #include "base/clock.h"
@@ -14,13 +14,14 @@ static void pause_for(long milliseconds) {
     nanosleep(&(struct timespec){0, milliseconds * 1000000}, NULL);
 }
 
-/* What is told lies between what passed at least and at most; a counter's rate may be off by a thousandth. */
+/* `moment` was taken between `before` and `after`, so the elapsed time has a lower and an upper
+ * bound. The counter's rate may be off by a thousandth. */
 static void check_against_the_clock(uint64_t moment, uint64_t before, uint64_t after) {
     uint64_t first = now();
-    uint32_t told = clock_milliseconds_since(moment);
+    uint32_t elapsed = clock_milliseconds_since(moment);
     uint64_t last = now();
-    CHECK((double)told >= (double)(first - after) / 1e6 * 0.999 - 1);
-    CHECK((double)told <= (double)(last - before) / 1e6 * 1.001);
+    CHECK((double)elapsed >= (double)(first - after) / 1e6 * 0.999 - 1);
+    CHECK((double)elapsed <= (double)(last - before) / 1e6 * 1.001);
 }
 
 static bool is_counted(uint64_t moment) { return moment & CLOCK_OF_COUNTER; }
@@ -29,7 +30,8 @@ static long moments_agree_with_the_clock(void) {
     uint64_t began = now(), before[16], moments[16], after[16];
     int kept = 0;
     long checked = 0;
-    /* Moments of both kinds, where there are both: some from before the rate is known are looked at after it is. */
+    /* Gives moments of both kinds, if the machine has both. Some that were taken before the counter
+     * was calibrated are kept, to be checked at the end. */
     while (now() - began < (uint64_t)600 * 1000000) {
         uint64_t start = now(), moment = clock_moment(), end = now();
         if (kept < 16 && checked % 4 == 0) {
@@ -43,11 +45,11 @@ static long moments_agree_with_the_clock(void) {
     }
     for (int i = 0; i < kept; i++) check_against_the_clock(moments[i], before[i], after[i]);
     printf("%44s the counter %s\n", "",
-           is_counted(clock_moment()) ? "serves" : "does not serve here");
+           is_counted(clock_moment()) ? "is used" : "is not used here");
     return checked + kept;
 }
 
-static long a_moment_that_is_yet_to_come_is_now(void) {
+static long no_time_has_passed_since_a_future_moment(void) {
     uint64_t moment = clock_moment();
     CHECK(clock_milliseconds_since(moment) <= 1000);
     CHECK(clock_milliseconds_since(moment + (uint64_t)60 * 1000000000) == 0);
@@ -56,5 +58,5 @@ static long a_moment_that_is_yet_to_come_is_now(void) {
 
 const test clock_tests[] = {
     {"clock: moments agree with the clock", moments_agree_with_the_clock},
-    {"clock: a moment yet to come is now", a_moment_that_is_yet_to_come_is_now},
+    {"clock: a moment in the future", no_time_has_passed_since_a_future_moment},
     {0}};

@@ -24,33 +24,33 @@ static void collect(epoch_limbo *limbo) {
     if (epoch_is_due(limbo)) reclaim_destroy(epoch_collect_now(limbo), NULL);
 }
 
-static long a_read_holds_back_what_was_retired_in_it(void) {
+static long a_read_holds_back_nodes_retired_during_it(void) {
     epoch_limbo limbo = {0};
     destroyed = 0;
     retire_batch(&limbo);
     collect(&limbo);
-    CHECK(destroyed == EPOCH_BATCH_NODES); /* nobody reads */
+    CHECK(destroyed == EPOCH_BATCH_NODES); /* there was no reader */
     epoch_slot *slot = epoch_enter();
     CHECK(slot != NULL);
     retire_batch(&limbo);
     collect(&limbo);
-    CHECK(destroyed == EPOCH_BATCH_NODES); /* retired while this read was open */
+    CHECK(destroyed == EPOCH_BATCH_NODES); /* the second batch was retired during this read */
     CHECK(limbo.waiting.nodes == EPOCH_BATCH_NODES && limbo.waiting.bytes == EPOCH_BATCH_NODES);
     epoch_leave(slot);
     slot = epoch_enter();
     retire_batch(&limbo);
     collect(&limbo);
-    CHECK(
-        destroyed ==
-        2 * EPOCH_BATCH_NODES); /* the first batch is free, the second one was retired in this read */
+    /* The second batch is destroyed. The third one was retired during this read. */
+    CHECK(destroyed == 2 * EPOCH_BATCH_NODES);
     epoch_leave(slot);
     reclaim_destroy(epoch_collect_now(&limbo), NULL);
     CHECK(destroyed == 3 * EPOCH_BATCH_NODES && limbo.first == NULL && limbo.waiting.nodes == 0);
     return destroyed;
 }
 
-/* A look without a fence takes what was stamped and held back, and leaves what came since to the next collection. */
-static long a_look_takes_only_what_was_stamped(void) {
+/* A collection without a fence returns the nodes that were stamped earlier. Nodes that were retired
+ * since then wait for a collection with a fence. */
+static long collect_stamped_returns_stamped_nodes_only(void) {
     epoch_limbo limbo = {0};
     destroyed = 0;
     epoch_slot *slot = epoch_enter();
@@ -61,7 +61,7 @@ static long a_look_takes_only_what_was_stamped(void) {
     slot = epoch_enter();
     CHECK(!epoch_is_leftover_due(&limbo));
     epoch_node *late = calloc(1, sizeof *late);
-    epoch_retire(&limbo, late, &kind); /* this read may have found it */
+    epoch_retire(&limbo, late, &kind); /* during a read that may have found it */
     CHECK(epoch_is_leftover_due(&limbo));
     reclaim_destroy(epoch_collect_stamped(&limbo), NULL);
     CHECK(destroyed == EPOCH_BATCH_NODES && limbo.first == late && !epoch_is_leftover_due(&limbo));
@@ -80,7 +80,7 @@ static void *read_once(void *unused) {
     return unused == NULL ? slot : NULL;
 }
 
-static long threads_give_their_slots_back(void) {
+static long ended_threads_give_their_slots_back(void) {
     void *first, *next;
     pthread_t thread;
     CHECK(pthread_create(&thread, NULL, read_once, NULL) == 0 && pthread_join(thread, &first) == 0);
@@ -93,7 +93,7 @@ static long threads_give_their_slots_back(void) {
 }
 
 const test epoch_tests[] = {
-    {"epoch: a read holds back", a_read_holds_back_what_was_retired_in_it},
-    {"epoch: a look takes what was stamped", a_look_takes_only_what_was_stamped},
-    {"epoch: threads give slots back", threads_give_their_slots_back},
+    {"epoch: a read holds back nodes", a_read_holds_back_nodes_retired_during_it},
+    {"epoch: collect stamped nodes only", collect_stamped_returns_stamped_nodes_only},
+    {"epoch: ended threads give slots back", ended_threads_give_their_slots_back},
     {0}};

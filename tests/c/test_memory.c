@@ -1,9 +1,9 @@
-/* Every allocation of every operation fails in turn: nothing changes, and the next call works. */
+/* Makes each allocation of each operation fail: nothing changes, and the next call succeeds. */
 #include "base/memory.h"
 #include "check.h"
 #include "client.h"
 
-static long allowed; /* how many allocations still succeed */
+static long allowed; /* how many more allocations succeed */
 
 static bool count_down(void) { return allowed-- > 0; }
 
@@ -17,7 +17,7 @@ static reg_registry *new_fleet(void) {
     return reg;
 }
 
-/* What can be seen of a registry, in one number. */
+/* Condenses the visible contents of a registry into one number. */
 static unsigned long fingerprint(reg_registry *reg) {
     unsigned long sum = 0;
     int numbers[64];
@@ -64,8 +64,8 @@ static reg_status bulk(reg_registry *reg) {
     return reg_increment_pending_many(
         reg, &(reg_batch){.ids = &id, .count = 1, .values = &value, .at_zero = &at_zero});
 }
-/* The first round of a model needs memory for its turns. */
-static reg_status take_a_turn(reg_registry *reg) {
+/* The first turn of a model allocates its table of turns. */
+static reg_status acquire_round_robin(reg_registry *reg) {
     reg_request request = client_request("m", REG_ROUND_ROBIN);
     reg_lease lease = {0};
     reg_refusal refusal;
@@ -74,8 +74,8 @@ static reg_status take_a_turn(reg_registry *reg) {
     if (status == REG_OK) CHECK(client_return(&lease, NULL));
     return status;
 }
-/* What it refuses needs memory, too. */
-static reg_status be_refused(reg_registry *reg) {
+/* A refusal allocates its list of reasons. */
+static reg_status acquire_refused(reg_registry *reg) {
     reg_request request = client_request("m", REG_PRIORITY);
     reg_lease lease = {0};
     reg_refusal refusal;
@@ -96,10 +96,11 @@ static reg_status explain(reg_registry *reg) {
 }
 
 static long every_allocation_fails_once(void) {
-    const operation operations[] = {add_new, redefine_one, remove_one, check_health, query,
-                                    bulk,    take_a_turn,  be_refused, explain};
+    const operation operations[] = {add_new, redefine_one, remove_one,          check_health,
+                                    query,   bulk,         acquire_round_robin, acquire_refused,
+                                    explain};
     long failures = 0;
-    for (int k = 0; k < 8; k++) {
+    for (size_t k = 0; k < sizeof operations / sizeof *operations; k++) {
         for (long n = 0;; n++) {
             reg_registry *reg = new_fleet();
             unsigned long before = fingerprint(reg);

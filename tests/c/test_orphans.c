@@ -1,4 +1,5 @@
-/* What waits for reclamation counts with what it holds, and goes: also after its registry, and on a quiet one. */
+/* What waits for reclamation is counted with the objects that it owns. It is freed even after its
+ * registry, and in a registry that is seldom written to. */
 #include <pthread.h>
 #include <time.h>
 
@@ -31,8 +32,9 @@ static void end_stall(void) {
     pthread_barrier_destroy(&barrier);
 }
 
-/* A registry goes while somebody reads: the next write of another one frees what it left. */
-static long a_later_write_frees_what_a_registry_left(void) {
+/* A registry is destroyed during another thread's read. Once the read has ended, the next write of
+ * another registry frees the rest. */
+static long a_later_write_frees_orphans(void) {
     enum { COUNT = 500 };
     reg_registry *other = client_fleet(1, NULL);
     long before = objects_alive;
@@ -49,8 +51,8 @@ static long a_later_write_frees_what_a_registry_left(void) {
     return COUNT;
 }
 
-/* The same where only views are left of the registry: these keep what they show, and nothing else stays. */
-static long views_outlive_what_a_registry_left(void) {
+/* The same with a view of the destroyed registry. The view keeps its objects; the rest is freed. */
+static long views_outlive_their_registry(void) {
     reg_registry *other = client_fleet(1, NULL);
     long before = objects_alive;
     reg_registry *reg = client_fleet(50, NULL);
@@ -82,8 +84,8 @@ static reg_status fail(reg_registry *reg, const char *id, size_t bytes) {
     return status;
 }
 
-/* Few but large: they are a batch as well. */
-static long what_is_large_goes_at_once(void) {
+/* A few large objects are a batch, too. */
+static long large_objects_are_freed_at_once(void) {
     reg_registry *reg = client_fleet(4, NULL);
     for (int i = 0; i < 20; i++) {
         CHECK(fail(reg, "b1", LARGE) == REG_OK);
@@ -101,8 +103,8 @@ static long what_is_large_goes_at_once(void) {
     return 40;
 }
 
-/* What is large and waits behind a reader that stalls is bounded by its size, not by its number. */
-static long what_is_large_crowds_the_limbo(void) {
+/* The limit on what a stalled reader holds back is one of bytes, not of nodes. */
+static long large_objects_crowd_the_limbo(void) {
     reg_registry *reg = client_fleet(2, NULL);
     begin_stall();
     size_t most = EPOCH_MAX_WAITING / LARGE + 2, i = 0;
@@ -122,8 +124,8 @@ static long what_is_large_crowds_the_limbo(void) {
     return (long)i;
 }
 
-/* Whoever watches a registry's memory sweeps it. */
-static long stats_sweep(void) {
+/* A call of reg_get_stats collects garbage. */
+static long stats_collect_garbage(void) {
     reg_registry *reg = client_fleet(4, NULL);
     for (int i = 0; i < 20; i++) CHECK(client_health(reg, "b1", REG_UNHEALTHY, i) == REG_OK);
     CHECK(client_stats(reg).waiting > 0);
@@ -132,8 +134,8 @@ static long stats_sweep(void) {
     return 20;
 }
 
-/* A write that comes after a pause takes along what the last ones left. */
-static long a_quiet_registry_is_swept(void) {
+/* A write after a pause collects what earlier writes have retired. */
+static long writes_after_a_pause_collect(void) {
     reg_registry *reg = client_fleet(4, NULL);
     for (int i = 0; i < 20; i++) CHECK(client_health(reg, "b1", REG_UNHEALTHY, i) == REG_OK);
     struct timespec pause = {.tv_nsec = 2 * EPOCH_QUIET_MILLISECONDS * 1000000L};
@@ -146,10 +148,10 @@ static long a_quiet_registry_is_swept(void) {
 }
 
 const test orphan_tests[] = {
-    {"orphans: a later write frees them", a_later_write_frees_what_a_registry_left},
-    {"orphans: views outlive them", views_outlive_what_a_registry_left},
-    {"waiting: what is large goes at once", what_is_large_goes_at_once},
-    {"waiting: what is large crowds", what_is_large_crowds_the_limbo},
-    {"waiting: a quiet registry is swept", a_quiet_registry_is_swept},
-    {"waiting: stats sweep", stats_sweep},
+    {"orphans: a later write frees them", a_later_write_frees_orphans},
+    {"orphans: views outlive their registry", views_outlive_their_registry},
+    {"waiting: large objects are freed at once", large_objects_are_freed_at_once},
+    {"waiting: large objects crowd the limbo", large_objects_crowd_the_limbo},
+    {"waiting: writes after a pause collect", writes_after_a_pause_collect},
+    {"waiting: stats collect garbage", stats_collect_garbage},
     {0}};

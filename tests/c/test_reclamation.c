@@ -1,12 +1,16 @@
-/* Torture of the epochs alone, in the manner of liburcu's: readers check the age of what they hold while writers replace it.
+/* A torture test of the epochs alone, modelled on liburcu's: readers check the element that they
+ * hold while writers replace it.
  *
- * Elements are reused, never freed, so that a mistake is read instead of crashing. An element is alive from its publication until it is
- * reclaimed. Two things a reader must never see: an element that is not alive, before or after it has looked away for a while; and one
- * that is older than what was current before the read began.
+ * Elements are reused and never freed, so a mistake shows as a wrong version instead of a crash. An
+ * element is alive from its publication until it is reclaimed. A reader must never see an element
+ * that is not alive, at any time of its read, nor an element that was replaced before the read
+ * began.
  *
- * What it cannot show: the fences. Without them the window is a few nanoseconds of a store buffer; tests/spin checks these.
+ * This test cannot show that the fences are needed: without them the window is the few nanoseconds
+ * that a store stays in the store buffer. tests/spin checks the fences.
  *
- * Then the same where the kernel begins to refuse membarrier: a child process installs a seccomp filter for that. */
+ * The second part does the same while the kernel begins to refuse membarrier. A child process
+ * installs a seccomp filter for that. */
 #include <errno.h>
 #include <pthread.h>
 #include <sys/wait.h>
@@ -36,12 +40,12 @@ typedef struct element {
 } element;
 
 static element elements[ELEMENTS];
-static element *free_elements; /* this, the limbo and the version under `writing` */
+static element *free_elements; /* `writing` guards this, the limbo and the version */
 static epoch_limbo limbo;
 static uint64_t last_version;
 static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(element *) current;
-static _Atomic uint64_t current_version; /* never ahead of `current` */
+static _Atomic uint64_t current_version; /* never newer than `current` */
 static _Atomic bool stopped;
 
 static size_t element_bytes(const epoch_node *node) {
@@ -59,7 +63,7 @@ static void reclaim(epoch_node *node, epoch_release release) {
 
 static const epoch_kind element_kind = {.bytes = element_bytes, .destroy = reclaim};
 
-/* False where all elements wait for reclamation. */
+/* Returns false if all elements wait for reclamation. */
 static bool replace(void) {
     element *fresh = free_elements, *old = load_own(&current);
     if (fresh == NULL) return false;
@@ -71,7 +75,7 @@ static bool replace(void) {
     return true;
 }
 
-static void *write_on(void *unused) {
+static void *write_until_stopped(void *unused) {
     while (!stopped) {
         pthread_mutex_lock(&writing);
         if (!replace()) reclaim_destroy(epoch_collect_now(&limbo), NULL);
@@ -106,11 +110,12 @@ static void begin_torture(void) {
     replace();
 }
 
-static long nothing_is_reclaimed_under_a_reader(void) {
+static long no_element_is_reclaimed_under_a_reader(void) {
     pthread_t threads[WRITERS + READERS];
     begin_torture();
     for (int i = 0; i < WRITERS + READERS; i++)
-        CHECK(pthread_create(&threads[i], NULL, i < WRITERS ? write_on : read_on, NULL) == 0);
+        CHECK(pthread_create(&threads[i], NULL, i < WRITERS ? write_until_stopped : read_on,
+                             NULL) == 0);
     for (int i = WRITERS + READERS - 1; i >= 0; i--) {
         if (i == WRITERS - 1) stopped = true;
         CHECK(pthread_join(threads[i], NULL) == 0);
@@ -126,10 +131,11 @@ static long nothing_is_reclaimed_under_a_reader(void) {
 
 enum { SKIPPED = 77 };
 
-/* From now on this thread, and those that it starts, get EPERM. False where the kernel has no such filters. */
+/* From now on, membarrier fails with EPERM in this thread and in those that it starts. Returns
+ * false if the kernel has no such filters. */
 static bool refuse_membarrier(void) {
     struct sock_filter program[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), /* the number of the system call */
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), /* load the number of the system call */
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
@@ -139,7 +145,7 @@ static bool refuse_membarrier(void) {
            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
-/* Whether readers rely on it; then the filter has something to refuse. */
+/* Whether readers rely on membarrier. If not, the test makes no sense. */
 static bool uses_membarrier(void) {
     epoch_slot *slot = epoch_enter();
     CHECK(slot != NULL);
@@ -147,13 +153,14 @@ static bool uses_membarrier(void) {
     return load_published(&epoch_has_heavy_fence);
 }
 
-/* A filter stays for good, so it needs a process of its own. 0 where the test was skipped. */
+/* Runs the test in a child process, because a filter cannot be removed. Returns 0 if the test was
+ * skipped. */
 static long in_child(void (*run)(void), long work) {
     fflush(stdout);
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-        epoch_forget_other_threads(); /* twice where there is a registry: no matter */
+        epoch_forget_other_threads(); /* the handler of a registry may have done this already */
         if (!uses_membarrier()) _exit(SKIPPED);
         run();
         _exit(0);
@@ -172,8 +179,8 @@ static void *read_and_idle(void *reads_long) {
     epoch_slot *slot = epoch_enter();
     CHECK(slot != NULL);
     if (reads_long == NULL) epoch_leave(slot);
-    pthread_barrier_wait(&meeting); /* one is idle, one in the middle of its read */
-    pthread_barrier_wait(&meeting); /* the other test is done */
+    pthread_barrier_wait(&meeting); /* one thread is idle, one inside its read */
+    pthread_barrier_wait(&meeting); /* the test goes on */
     if (reads_long != NULL) epoch_leave(slot);
     pthread_barrier_wait(&meeting);
     return NULL;
@@ -185,17 +192,17 @@ static bool is_collected(void) {
     return ripe != NULL;
 }
 
-static void collect_patiently(void) {
+static void wait_until_collected(void) {
     while (!is_collected()) nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 }
 
-static void refused_and_settled(void) {
+static void refuse_then_settle(void) {
     static element early, refused, late;
     pthread_t idle, reader;
     limbo = (epoch_limbo){0};
     CHECK(pthread_barrier_init(&meeting, NULL, 3) == 0);
     epoch_retire(&limbo, &early.node, &element_kind);
-    CHECK(is_collected()); /* with the barrier, at once */
+    CHECK(is_collected()); /* membarrier works */
     CHECK(pthread_create(&idle, NULL, read_and_idle, NULL) == 0);
     epoch_retire(&limbo, &refused.node, &element_kind);
     uint64_t before = clock_nanoseconds();
@@ -204,22 +211,23 @@ static void refused_and_settled(void) {
     CHECK(pthread_create(&reader, NULL, read_and_idle, &meeting) == 0);
     pthread_barrier_wait(&meeting);
     bool again = is_collected();
-    CHECK(!again || clock_nanoseconds() - before >
-                        1000000000); /* unless this process was held up for so long */
-    if (!again) collect_patiently(); /* the idle one holds up nothing; the reader came later */
+    /* It cannot be collected within the second. A slow machine may have taken longer than that. */
+    CHECK(!again || clock_nanoseconds() - before > 1000000000);
+    /* The idle thread delays nothing, and the reader began later. */
+    if (!again) wait_until_collected();
     CHECK(limbo.waiting.nodes == 0);
     epoch_retire(&limbo, &late.node, &element_kind);
-    CHECK(!is_collected()); /* for the reader may have it */
+    CHECK(!is_collected()); /* the reader may hold it */
     pthread_barrier_wait(&meeting);
     pthread_barrier_wait(&meeting);
-    CHECK(is_collected() && limbo.waiting.nodes == 0); /* and settled it stays */
+    CHECK(is_collected() && limbo.waiting.nodes == 0); /* there is no second delay */
     CHECK(pthread_join(idle, NULL) == 0 && pthread_join(reader, NULL) == 0);
 }
 
-static long nothing_is_freed_before_it_is_settled(void) { return in_child(refused_and_settled, 3); }
+static long nothing_is_freed_before_settled(void) { return in_child(refuse_then_settle, 3); }
 
-/* The grandchild has no other thread, so it need not wait. */
-static void forked_before_it_is_settled(void) {
+/* The grandchild has no other thread, so it does not wait. */
+static void fork_before_settled(void) {
     static element one, other;
     limbo = (epoch_limbo){0};
     if (!refuse_membarrier()) _exit(SKIPPED);
@@ -236,7 +244,7 @@ static void forked_before_it_is_settled(void) {
     CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-static long a_forked_child_is_settled(void) { return in_child(forked_before_it_is_settled, 2); }
+static long a_forked_child_is_settled(void) { return in_child(fork_before_settled, 2); }
 
 static void *write_refused(void *unused) {
     for (int i = 0; i < 1000; i++) {
@@ -244,9 +252,9 @@ static void *write_refused(void *unused) {
         if (!replace()) reclaim_destroy(epoch_collect_now(&limbo), NULL);
         pthread_mutex_unlock(&writing);
     }
-    if (!refuse_membarrier())
-        _exit(SKIPPED); /* this thread only: the other one learns it from the flag */
-    return write_on(unused);
+    /* In this thread only. The other writer finds the flag cleared. */
+    if (!refuse_membarrier()) _exit(SKIPPED);
+    return write_until_stopped(unused);
 }
 
 static void *read_until_stopped(void *unused) {
@@ -254,10 +262,10 @@ static void *read_until_stopped(void *unused) {
     return unused;
 }
 
-/* So many elements are not there: the writers go on once it has settled. */
+/* More than there are elements, so the writers must go on after SETTLED. */
 enum { REPLACED = 100 * ELEMENTS };
 
-static void torture_of_refusal(void) {
+static void torture_refused(void) {
     pthread_t threads[WRITERS + READERS];
     begin_torture();
     uint64_t end = last_version + REPLACED;
@@ -271,25 +279,25 @@ static void torture_of_refusal(void) {
     for (int i = 0; i < WRITERS + READERS; i++) CHECK(pthread_join(threads[i], NULL) == 0);
 }
 
-static long nothing_is_reclaimed_where_it_is_refused(void) {
-    return in_child(torture_of_refusal, REPLACED);
+static long no_element_is_reclaimed_after_a_refusal(void) {
+    return in_child(torture_refused, REPLACED);
 }
 
 #else
 
 static long skip(void) {
-    printf("    skipped: no seccomp here, or no membarrier to refuse\n");
+    printf("    skipped: this build has no seccomp filters, or no membarrier\n");
     return 0;
 }
-#define nothing_is_freed_before_it_is_settled skip
+#define nothing_is_freed_before_settled skip
 #define a_forked_child_is_settled skip
-#define nothing_is_reclaimed_where_it_is_refused skip
+#define no_element_is_reclaimed_after_a_refusal skip
 
 #endif
 
 const test reclamation_tests[] = {
-    {"reclamation: nothing is reclaimed under a reader", nothing_is_reclaimed_under_a_reader},
-    {"reclamation: refused, nothing before it is settled", nothing_is_freed_before_it_is_settled},
+    {"reclamation: nothing under a reader", no_element_is_reclaimed_under_a_reader},
+    {"reclamation: refused, nothing before settled", nothing_is_freed_before_settled},
     {"reclamation: refused, a forked child is settled", a_forked_child_is_settled},
-    {"reclamation: refused, nothing under a reader", nothing_is_reclaimed_where_it_is_refused},
+    {"reclamation: refused, nothing under a reader", no_element_is_reclaimed_after_a_refusal},
     {NULL, NULL}};

@@ -1,4 +1,4 @@
-/* Reservations: what views hold stays, nothing else does, and it goes when they are gone. */
+/* Reservations: what a view may show is kept, and nothing else. It is freed with the last view. */
 #include <pthread.h>
 #include <sched.h>
 
@@ -12,7 +12,7 @@
 typedef struct thing {
     retained shown;
     uint32_t born;
-    bool is_gone;
+    bool is_destroyed;
 } thing;
 
 static thing *thing_of(const epoch_node *node) { return reg_container(node, thing, shown.node); }
@@ -21,7 +21,7 @@ static size_t thing_bytes(const epoch_node *node) { return sizeof *thing_of(node
 
 static void destroy_thing(epoch_node *node, epoch_release release) {
     (void)release;
-    thing_of(node)->is_gone = true;
+    thing_of(node)->is_destroyed = true;
 }
 
 static uint32_t birth_of_thing(const epoch_node *node) { return thing_of(node)->born; }
@@ -38,14 +38,14 @@ static void open_both(void) {
     CHECK(ours != NULL && theirs != NULL && ours != theirs);
 }
 
-/* As a writer does it: a new generation where the current one has views, then a collection. */
+/* As a writer does it: opens a new generation if the current one has views, then collects. */
 static void collect(void) {
     generations_advance(ours, &limbo);
     generations_advance(theirs, &limbo);
     reclaim_destroy(epoch_collect_now(&limbo), NULL);
 }
 
-/* Nobody has a view any more. */
+/* There must be no view left. */
 static void close_both(void) {
     collect();
     CHECK(generations_kept(ours).nodes == 0 && generations_kept(ours).bytes == 0);
@@ -81,30 +81,31 @@ static long views_keep_what_they_show(void) {
     reservation *r = read_for(2);
     retire(&t);
     collect();
-    CHECK(!t.is_gone && limbo.waiting.nodes == 0); /* it does not wait for readers, but is kept */
+    CHECK(!t.is_destroyed &&
+          limbo.waiting.nodes == 0); /* it is kept, and does not wait for readers */
     CHECK(generations_kept(ours).nodes == 1 && generations_kept(ours).bytes == sizeof t);
     CHECK(generations_kept(theirs).nodes == 0);
     reservation_drop(r, 1, NULL);
-    CHECK(!t.is_gone);
+    CHECK(!t.is_destroyed);
     reservation_drop(r, 1, NULL);
-    CHECK(t.is_gone && generations_kept(ours).nodes == 0);
+    CHECK(t.is_destroyed && generations_kept(ours).nodes == 0);
     close_both();
     return 3;
 }
 
-static long what_other_registries_own_is_not_kept(void) {
+static long views_keep_nothing_of_other_registries(void) {
     open_both();
     thing t = born_now_in(theirs);
     reservation *r = read_for(1);
     retire(&t);
     collect();
-    CHECK(t.is_gone);
+    CHECK(t.is_destroyed);
     reservation_drop(r, 1, NULL);
     close_both();
     return 2;
 }
 
-/* However often a thread goes from one registry to the other, and whatever it keeps. */
+/* Even if a thread alternates between registries, and while all views exist. */
 static long views_of_one_generation_share_a_reservation(void) {
     enum { TURNS = 1000 };
     open_both();
@@ -123,7 +124,7 @@ static long views_of_one_generation_share_a_reservation(void) {
     return 2 * TURNS;
 }
 
-/* More registries than a thread remembers. */
+/* There are more registries than a thread has memos. */
 static long a_thread_finds_its_reservation_in_many_registries(void) {
     enum { REGISTRIES = 5 * RESERVATION_MEMOS };
     generations *many[REGISTRIES];
@@ -141,21 +142,22 @@ static long a_thread_finds_its_reservation_in_many_registries(void) {
     return 3 * REGISTRIES;
 }
 
-static long what_came_later_is_not_kept(void) {
+static long views_keep_nothing_that_is_born_later(void) {
     open_both();
     reservation *r = read_for(1);
     collect();
     thing t = born_now();
     retire(&t);
     collect();
-    CHECK(t.is_gone);
+    CHECK(t.is_destroyed);
     reservation_drop(r, 1, NULL);
     close_both();
     return 1;
 }
 
-/* A registry whose views come and go stays in one generation; one that keeps views goes on to another, once. */
-static long generations_pass_only_where_views_are_kept(void) {
+/* If all views are dropped before a collection, the generation stays. If views exist, one new
+ * generation is opened, and no more while that one has no views. */
+static long a_generation_closes_only_if_it_has_views(void) {
     open_both();
     uint32_t first = generation_now(ours);
     for (int i = 0; i < 100; i++) {
@@ -172,23 +174,23 @@ static long generations_pass_only_where_views_are_kept(void) {
     return 200;
 }
 
-static long a_read_that_goes_on_keeps_what_came_meanwhile(void) {
+static long a_long_read_keeps_what_is_born_during_it(void) {
     open_both();
     reservation *before = read_for(1);
     epoch_slot *reader = epoch_enter();
     generation *first = before->generation;
     generations_advance(ours, &limbo);
     reclaim_destroy(epoch_collect_now(&limbo), NULL);
-    CHECK(!first->is_sealed); /* this read may have it in hand */
+    CHECK(!first->is_sealed); /* this read may hold it */
     thing t = born_now();
-    reservation *r = reservation_take(reader, ours, 1); /* it has found t */
+    reservation *r = reservation_take(reader, ours, 1); /* the read has found t */
     CHECK(r->generation->number == t.born && before->generation->number < t.born);
     epoch_leave(reader);
     retire(&t);
     collect();
-    CHECK(!t.is_gone);
+    CHECK(!t.is_destroyed);
     reservation_drop(r, 1, NULL);
-    CHECK(t.is_gone);
+    CHECK(t.is_destroyed);
     reservation_drop(before, 1, NULL);
     close_both();
     return 3;
@@ -196,7 +198,7 @@ static long a_read_that_goes_on_keeps_what_came_meanwhile(void) {
 
 static pthread_barrier_t barrier;
 
-/* All at one time, so that each has a slot of its own. */
+/* The threads overlap, so that each has a slot of its own. */
 static void *read_two(void *unused) {
     reservation *r = read_for(2);
     pthread_barrier_wait(&barrier);
@@ -207,7 +209,8 @@ static bool is_watched(reservation *r) {
     return (load_seq_cst(&r->views) & RESERVATION_WATCHED) != 0;
 }
 
-/* What is kept makes the last view of one reservation go by the lock, and leaves all other threads alone. */
+/* While something is kept, the last view of one reservation is dropped under the lock. All other
+ * reservations are dropped without it. */
 static long one_reservation_is_watched(void) {
     enum { THREADS = 8 };
     open_both();
@@ -227,24 +230,24 @@ static long one_reservation_is_watched(void) {
     for (int left = 2; left > 0; left--) {
         int watched = 0;
         for (int i = 0; i <= THREADS; i++) watched += is_watched(held[i]);
-        CHECK(watched == 1 && !t.is_gone);
+        CHECK(watched == 1 && !t.is_destroyed);
         for (int i = 0; i <= THREADS; i++) reservation_drop(held[i], 1, NULL);
     }
-    CHECK(t.is_gone);
-    /* The current generation goes on after it has let go, and nothing of it is watched any more. */
+    CHECK(t.is_destroyed);
+    /* The generation stays current after it has freed what it kept, and is not watched any more. */
     thing other = born_now();
     reservation *r = read_for(1);
     retire(&other);
     reclaim_destroy(epoch_collect_now(&limbo), NULL);
-    CHECK(is_watched(r) && !other.is_gone);
+    CHECK(is_watched(r) && !other.is_destroyed);
     reservation_drop(r, 1, NULL);
-    CHECK(other.is_gone && !is_watched(r) && read_for(1) == r && !is_watched(r));
+    CHECK(other.is_destroyed && !is_watched(r) && read_for(1) == r && !is_watched(r));
     reservation_drop(r, 1, NULL);
     close_both();
     return THREADS;
 }
 
-static long what_two_generations_show_goes_with_the_last(void) {
+static long the_last_of_two_generations_frees(void) {
     for (int order = 0; order < 2; order++) {
         open_both();
         thing t = born_now();
@@ -255,9 +258,9 @@ static long what_two_generations_show_goes_with_the_last(void) {
         retire(&t);
         collect();
         reservation_drop(held[order], 1, NULL);
-        CHECK(!t.is_gone);
+        CHECK(!t.is_destroyed);
         reservation_drop(held[1 - order], 1, NULL);
-        CHECK(t.is_gone);
+        CHECK(t.is_destroyed);
         close_both();
     }
     return 4;
@@ -269,7 +272,7 @@ static long count_generations(void) {
     return count;
 }
 
-/* A generation costs memory while it has views, in whatever order these go. */
+/* A generation is freed with its last view, whatever the order in which generations lose theirs. */
 static long generations_end_with_their_last_view(void) {
     enum { EPOCHS = 20000, HELD = 100 };
     reservation *held[HELD];
@@ -280,7 +283,8 @@ static long generations_end_with_their_last_view(void) {
             collect();
         }
         for (int i = 0; i < EPOCHS; i++) {
-            /* The oldest goes, the newest, any; or all stay, and one comes and goes beside them. */
+            /* Drop the oldest view, the newest, or a random one; or keep all, and make and drop
+             * another one. */
             int which = way == 0 ? i % HELD : way == 1 ? HELD - 1 : (int)random_below(HELD);
             if (way < 3) reservation_drop(held[which], 1, NULL);
             reservation *fresh = read_for(1);
@@ -298,9 +302,9 @@ static long generations_end_with_their_last_view(void) {
     return 4 * EPOCHS;
 }
 
-/* Things born in every generation, all retired, views dropped in every order: a thing stays exactly as long as a view
- * of its generation or a later one. */
-static long what_many_generations_show_goes_in_any_order(void) {
+/* Things are born in every generation and retired, and the views are dropped in several orders. A
+ * thing must be kept exactly as long as there is a view of its generation or a later one. */
+static long things_are_kept_as_long_as_needed_in_any_order(void) {
     enum { TIMES = 300, EACH = 3, THINGS = TIMES * EACH };
     static thing things[THINGS];
     static bool is_held[TIMES];
@@ -331,7 +335,8 @@ static long what_many_generations_show_goes_in_any_order(void) {
             bool is_needed = false;
             for (int i = TIMES - 1; i >= 0; i--) {
                 is_needed = is_needed || is_held[i];
-                for (int k = 0; k < EACH; k++) CHECK(things[i * EACH + k].is_gone == !is_needed);
+                for (int k = 0; k < EACH; k++)
+                    CHECK(things[i * EACH + k].is_destroyed == !is_needed);
                 if (is_needed) kept += EACH;
             }
             CHECK(generations_kept(ours).nodes == kept);
@@ -341,8 +346,8 @@ static long what_many_generations_show_goes_in_any_order(void) {
     return 3 * TIMES * THINGS;
 }
 
-/* More than one chunk goes at once, and what an older view shows stays. */
-static long much_goes_in_chunks(void) {
+/* A drop frees more than a chunk, and what an older view shows is kept. */
+static long more_than_a_chunk_is_freed(void) {
     enum { THINGS = 10 * RESERVATION_CHUNK + 3 };
     static thing old[THINGS], young[THINGS];
     open_both();
@@ -355,10 +360,10 @@ static long much_goes_in_chunks(void) {
     collect();
     CHECK(generations_kept(ours).nodes == 2 * THINGS);
     reservation_drop(second, 1, NULL);
-    for (int i = 0; i < THINGS; i++) CHECK(!old[i].is_gone && young[i].is_gone);
+    for (int i = 0; i < THINGS; i++) CHECK(!old[i].is_destroyed && young[i].is_destroyed);
     CHECK(generations_kept(ours).nodes == THINGS);
     reservation_drop(first, 1, NULL);
-    for (int i = 0; i < THINGS; i++) CHECK(old[i].is_gone);
+    for (int i = 0; i < THINGS; i++) CHECK(old[i].is_destroyed);
     close_both();
     return 2 * THINGS;
 }
@@ -379,7 +384,7 @@ static long without_memory_nothing_is_taken(void) {
     reservation *prepared = reservation_take(reader, ours, 1);
     CHECK(prepared != NULL);
     uint32_t before = generation_now(ours);
-    generations_advance(ours, &limbo); /* without memory the generation goes on */
+    generations_advance(ours, &limbo); /* without memory the generation stays */
     CHECK(generation_now(ours) == before);
     memory_set_gate(NULL);
     epoch_leave(reader);
@@ -389,16 +394,16 @@ static long without_memory_nothing_is_taken(void) {
     return 4;
 }
 
-/* ---- two threads: one drops its view at the moment at which the other keeps something for it ---- */
+/* ---- two threads: one drops its view while the other keeps something for it ---- */
 
 enum { MEETINGS = 30000 };
 
-static _Atomic long meetings; /* how often both have come */
+static _Atomic long meetings; /* arrivals of both threads */
 
 static void meet(long round) {
     add_seq_cst(&meetings, 1);
     for (int tries = 0; load_seq_cst(&meetings) < 2 * round; tries++)
-        if (tries > 1000) sched_yield(); /* the other one has no processor */
+        if (tries > 1000) sched_yield(); /* the other thread may have no processor */
 }
 
 static void *take_and_drop(void *unused) {
@@ -411,28 +416,30 @@ static void *take_and_drop(void *unused) {
     return unused;
 }
 
-/* Half of the rounds have nothing to keep: then the generation alone may stay. */
-static long nothing_stays_for_a_view_that_goes(void) {
+/* Half of the rounds keep nothing: then only the generation is there to be freed. */
+static long nothing_stays_after_its_last_view(void) {
     pthread_t thread;
     open_both();
     meetings = 0;
     CHECK(pthread_create(&thread, NULL, take_and_drop, NULL) == 0);
     for (long i = 0; i < MEETINGS; i++) {
         thing t = born_now();
-        t.is_gone = i % 2;
-        if (!t.is_gone) retire(&t);
+        t.is_destroyed = i % 2;
+        if (!t.is_destroyed) retire(&t);
         meet(2 * i + 1);
         collect();
         meet(2 * i + 2);
-        collect(); /* what the reader was not past yet */
-        CHECK(t.is_gone && count_generations() <= 2);
+        collect(); /* what the reader may have held during the first one */
+        CHECK(t.is_destroyed && count_generations() <= 2);
     }
     CHECK(pthread_join(thread, NULL) == 0);
     close_both();
     return MEETINGS;
 }
 
-/* ---- many threads: elements are reused, never freed, so that a mistake is read instead of crashing ---- */
+/* ---- many threads ----
+ *
+ * Elements are reused and never freed, so a mistake shows as a wrong version instead of a crash. */
 
 enum { ELEMENTS = 4096, WRITERS = 2, READERS = 3, READS = 60000, BOXES = 64 };
 
@@ -443,7 +450,7 @@ typedef struct element {
     _Atomic uint64_t version; /* 0: reclaimed */
 } element;
 
-/* A view, handed from thread to thread. */
+/* A view that threads pass on to each other. */
 typedef struct box {
     pthread_mutex_t lock;
     element *seen;
@@ -452,8 +459,8 @@ typedef struct box {
 } box;
 
 static element elements[ELEMENTS];
-static element *free_elements; /* under `freeing` */
-static uint64_t last_version;  /* this, and the limbo, under `writing` */
+static element *free_elements; /* guarded by `freeing` */
+static uint64_t last_version;  /* `writing` guards this and the limbo */
 static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER, freeing = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(element *) current;
 static box boxes[BOXES];
@@ -488,7 +495,7 @@ static element *take_free(void) {
     return e;
 }
 
-/* False where all elements are held. */
+/* Returns false if all elements are in use. */
 static bool replace(void) {
     element *fresh = take_free(), *old = load_own(&current);
     if (fresh == NULL) return false;
@@ -500,7 +507,7 @@ static bool replace(void) {
     return true;
 }
 
-static void *write_on(void *unused) {
+static void *write_while_others_read(void *unused) {
     while (load_seq_cst(&reading) != 0) {
         pthread_mutex_lock(&writing);
         epoch_node *ripe = NULL;
@@ -557,11 +564,12 @@ static long nothing_is_reclaimed_under_a_view(void) {
     reading = READERS;
     replace();
     for (int i = 0; i < WRITERS + READERS; i++)
-        CHECK(pthread_create(&threads[i], NULL, i < WRITERS ? write_on : read_on, NULL) == 0);
+        CHECK(pthread_create(&threads[i], NULL, i < WRITERS ? write_while_others_read : read_on,
+                             NULL) == 0);
     for (int i = 0; i < WRITERS + READERS; i++) CHECK(pthread_join(threads[i], NULL) == 0);
     for (int i = 0; i < BOXES; i++) drop(&boxes[i]);
     collect();
-    /* All are free but the current one: nothing stays for nobody. */
+    /* All elements are free, except for the current one. */
     long left = 0;
     for (element *e = free_elements; e != NULL; e = e->next_free) left++;
     CHECK(left == ELEMENTS - 1);
@@ -571,18 +579,18 @@ static long nothing_is_reclaimed_under_a_view(void) {
 
 const test reservation_tests[] = {
     {"reservation: views keep what they show", views_keep_what_they_show},
-    {"reservation: what other registries own", what_other_registries_own_is_not_kept},
+    {"reservation: nothing of other registries", views_keep_nothing_of_other_registries},
     {"reservation: views of one generation share", views_of_one_generation_share_a_reservation},
     {"reservation: many registries", a_thread_finds_its_reservation_in_many_registries},
-    {"reservation: what came later is not kept", what_came_later_is_not_kept},
-    {"reservation: generations pass", generations_pass_only_where_views_are_kept},
-    {"reservation: a read that goes on", a_read_that_goes_on_keeps_what_came_meanwhile},
+    {"reservation: nothing that is born later", views_keep_nothing_that_is_born_later},
+    {"reservation: only if it has views", a_generation_closes_only_if_it_has_views},
+    {"reservation: a read keeps what is born in it", a_long_read_keeps_what_is_born_during_it},
     {"reservation: one is watched", one_reservation_is_watched},
-    {"reservation: what two generations show", what_two_generations_show_goes_with_the_last},
+    {"reservation: the last of two frees", the_last_of_two_generations_frees},
     {"reservation: generations end", generations_end_with_their_last_view},
-    {"reservation: any order", what_many_generations_show_goes_in_any_order},
-    {"reservation: much goes in chunks", much_goes_in_chunks},
+    {"reservation: any order", things_are_kept_as_long_as_needed_in_any_order},
+    {"reservation: more than a chunk is freed", more_than_a_chunk_is_freed},
     {"reservation: without memory", without_memory_nothing_is_taken},
     {"reservation: nothing is reclaimed under a view", nothing_is_reclaimed_under_a_view},
-    {"reservation: nothing stays for one that goes", nothing_stays_for_a_view_that_goes},
+    {"reservation: nothing stays after its last view", nothing_stays_after_its_last_view},
     {0}};

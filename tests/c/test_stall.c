@@ -1,4 +1,5 @@
-/* A reader that stalls in its epoch: what it holds back is bounded, and nobody but writers feels it. And the numbers that tell so. */
+/* A reader that stalls inside a read holds back a bounded amount of memory, and affects only
+ * writers of the registry. Also: the statistics count what exists. */
 #include <pthread.h>
 #include <string.h>
 
@@ -6,7 +7,8 @@
 #include "client.h"
 #include "reclaim/epoch.h"
 
-/* How much malloc has handed out, where it tells: glibc does, from 2.33 on, and a sanitizer's own does not. */
+/* How much malloc has handed out. glibc reports it from version 2.33 on; a sanitizer's malloc does
+ * not. */
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #if __GLIBC_PREREQ(2, 33)
 #include <malloc.h>
@@ -19,15 +21,16 @@ static pthread_barrier_t barrier;
 static void *stall(void *unused) {
     reg_reader *reader = reg_read_begin();
     CHECK(reader != NULL);
-    pthread_barrier_wait(&barrier); /* it reads */
-    pthread_barrier_wait(&barrier); /* it goes on */
+    pthread_barrier_wait(&barrier); /* the reader is inside its read */
+    pthread_barrier_wait(&barrier); /* the reader may go on */
     reg_read_end(reader);
     return unused;
 }
 
 enum { TEXT = 1 << 16 };
 
-/* Comes and goes with a url of 64 KiB, each time another one. REG_OK or what the registry refused with. */
+/* Adds and removes a backend with a url of 64 KiB, which is unique for `number`. Returns REG_OK, or
+ * the error of the operation that failed. */
 static reg_status churn(reg_registry *reg, int number) {
     static char url[TEXT];
     memset(url, 'x', TEXT - 1);
@@ -42,7 +45,7 @@ static bool is_registered(reg_registry *reg, const char *id) {
     return reg_contains(reg, &key) == REG_OK;
 }
 
-static void nobody_else_is_disturbed(reg_registry *reg) {
+static void other_operations_work(reg_registry *reg) {
     reg_key id = key_of("b0");
     uint32_t value;
     bool at_zero;
@@ -66,7 +69,7 @@ static void writes_are_refused(reg_registry *reg) {
           client_query(reg, "n", NULL, 0) == 0);
 }
 
-static long what_a_stalled_reader_holds_back_is_bounded(void) {
+static long a_stalled_reader_holds_back_bounded_memory(void) {
     reg_registry *reg = client_fleet(3, NULL);
     pthread_t thread;
     CHECK(pthread_barrier_init(&barrier, NULL, 2) == 0);
@@ -79,9 +82,9 @@ static long what_a_stalled_reader_holds_back_is_bounded(void) {
         CHECK(client_stats(reg).waiting_bytes < EPOCH_MAX_WAITING + 2 * TEXT);
     }
     CHECK(status == REG_NO_MEMORY && client_stats(reg).waiting_bytes >= EPOCH_MAX_WAITING);
-    bool came = is_registered(reg, "guest"); /* it was refused to come, or to go */
+    bool came = is_registered(reg, "guest"); /* the removal failed, not the addition */
     if (!came) writes_are_refused(reg);
-    nobody_else_is_disturbed(reg);
+    other_operations_work(reg);
     pthread_barrier_wait(&barrier);
     CHECK(pthread_join(thread, NULL) == 0);
     if (came) CHECK(client_remove(reg, "guest", NULL) == REG_OK);
@@ -92,13 +95,13 @@ static long what_a_stalled_reader_holds_back_is_bounded(void) {
     return writes;
 }
 
-/* Enough writes that all that was retired before has been collected. */
+/* Writes often enough that everything retired before is collected. */
 static void settle(reg_registry *reg) {
     for (int i = 0; i < 2 * EPOCH_BATCH_NODES; i++)
         CHECK(client_health(reg, "b0", REG_HEALTHY, -1) == REG_OK);
 }
 
-static long stats_count_what_there_is(void) {
+static long stats_count_what_exists(void) {
     enum { GUESTS = 10000 };
     char id[16];
     reg_registry *reg = client_fleet(1, NULL);
@@ -109,7 +112,7 @@ static long stats_count_what_there_is(void) {
 #ifdef ALLOCATED
     size_t allocated = ALLOCATED();
 #else
-    printf("    skipped in part: this malloc does not tell what it has handed out\n");
+    printf("    skipped in part: this malloc does not report what it has handed out\n");
 #endif
     for (int i = 0; i < GUESTS; i++) {
         snprintf(id, sizeof id, "g%d", i);
@@ -120,9 +123,10 @@ static long stats_count_what_there_is(void) {
     reg_stats full = client_stats(reg);
     CHECK(full.backends == GUESTS + 1 && full.models == 4 && full.index_entries == 3 * GUESTS + 1);
 #ifdef ALLOCATED
-    /* The rest is malloc's own, and the client's objects: two of 16 bytes for each, in blocks of 32. */
-    size_t taken = ALLOCATED() - allocated, told = full.bytes - before.bytes;
-    CHECK(told < taken && taken < told + GUESTS * (2 * 32 + 6 * 16));
+    /* The difference is malloc's overhead, and the client's objects: two of 16 bytes for each
+     * backend, in blocks of 32. */
+    size_t taken = ALLOCATED() - allocated, reported = full.bytes - before.bytes;
+    CHECK(reported < taken && taken < reported + GUESTS * (2 * 32 + 6 * 16));
 #endif
     for (int i = 0; i < GUESTS; i++) {
         snprintf(id, sizeof id, "g%d", i);
@@ -132,12 +136,12 @@ static long stats_count_what_there_is(void) {
     reg_stats after = client_stats(reg);
     CHECK(after.backends == 1 && after.models == 1 && after.index_entries == 1 &&
           after.waiting < EPOCH_BATCH_NODES);
-    CHECK(after.bytes < full.bytes / 2); /* tables shrink when they are filled the next time */
+    CHECK(after.bytes < full.bytes / 2); /* tables shrink at their next growth */
     client_free(reg);
     return GUESTS;
 }
 
 const test stall_tests[] = {
-    {"stall: a reader holds back what is bounded", what_a_stalled_reader_holds_back_is_bounded},
-    {"stall: stats count what there is", stats_count_what_there_is},
+    {"stall: a reader holds back bounded memory", a_stalled_reader_holds_back_bounded_memory},
+    {"stall: stats count what exists", stats_count_what_exists},
     {0}};

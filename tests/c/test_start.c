@@ -1,4 +1,5 @@
-/* A process that lacks what the core needs. These come first: what is once there stays. */
+/* A process without a free thread-specific key. This suite runs first: once the core has its key,
+ * it keeps it. */
 #include <pthread.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -8,9 +9,9 @@
 #include "client.h"
 #include "reclaim/epoch.h"
 
-enum { MANY = 4096 }; /* more keys than any process has */
+enum { MANY = 4096 }; /* more keys than a process may have */
 
-/* With all keys taken nothing works, and nobody else's key is touched. */
+/* With all keys taken every operation fails, and no key of another owner is touched. */
 static void use_without_a_key(void) {
     static pthread_key_t keys[MANY];
     int taken = 0, mine;
@@ -18,8 +19,8 @@ static void use_without_a_key(void) {
     CHECK(taken < MANY);
     for (int i = 0; i < taken; i++) CHECK(pthread_setspecific(keys[i], &mine) == 0);
     for (int attempt = 0; attempt < 2; attempt++) {
-        const char *lacking = reg_start();
-        CHECK(lacking != NULL && strstr(lacking, "keys") != NULL);
+        const char *error = reg_start();
+        CHECK(error != NULL && strstr(error, "keys") != NULL);
         CHECK(reg_new() == NULL && reg_read_begin() == NULL && epoch_enter() == NULL);
     }
     for (int i = 0; i < taken; i++) CHECK(pthread_getspecific(keys[i]) == &mine);
@@ -27,7 +28,7 @@ static void use_without_a_key(void) {
 
 static long without_a_key(void) {
     if (test_round != 0) {
-        printf("    skipped: this process has its key already\n");
+        printf("    skipped: the core has its key already\n");
         return 0;
     }
     fflush(stdout);

@@ -1,11 +1,12 @@
-/* Preemption at random, for builds with REG_TORTURE: most often none, now and then the rest of the time slice, seldom a long sleep. */
+/* Random preemption, for builds with REG_TORTURE. At most points nothing happens. At 1 of 256 the
+ * thread yields its processor, and at 1 of 65,536 it sleeps. */
 #include <sched.h>
 #include <stdint.h>
 #include <time.h>
 
 void torture_point(void);
 
-/* What the calling thread does at each of its points besides; NULL: nothing. */
+/* Called at each point of the calling thread, unless it is NULL. */
 extern _Thread_local void (*torture_deed)(void);
 _Thread_local void (*torture_deed)(void);
 
@@ -13,12 +14,12 @@ void torture_point(void) {
     static _Thread_local uint32_t state;
     void (*deed)(void) = torture_deed;
     if (deed != NULL) {
-        torture_deed = NULL; /* it has points, too */
+        torture_deed = NULL; /* the deed has points of its own */
         deed();
         torture_deed = deed;
     }
     if (state == 0) state = (uint32_t)(uintptr_t)&state | 1;
-    state ^= state << 13; /* Marsaglia's xorshift, 2003 */
+    state ^= state << 13; /* xorshift (Marsaglia 2003) */
     state ^= state >> 17;
     state ^= state << 5;
     if (state % 65536 == 0)
