@@ -1,19 +1,22 @@
-/* The reclamation protocol of src_c/epoch.h, step by step as its proof names them, for Spin: two readers, two writers, every interleaving.
+/* A Spin model of the reclamation protocol in src_c/reclaim/epoch.h. The steps have the names that
+ * the proof gives them. There are two readers and two writers; Spin explores every interleaving.
  *
- * Memory is total store order as far as it matters: what a reader stores to its slot waits in its store buffer, until it drains by itself
- * or the heavy fence drains it. Loads and the writers' read-modify-writes act at once. The use of freed memory is the assertion.
+ * Memory is total store order as far as it matters here: a reader's store to its slot waits in its
+ * store buffer until it drains by itself or the heavy fence drains it. Loads, and the writers'
+ * read-modify-writes, act at once. The assertion is that no reader uses freed memory.
  *
- * Each of these is a bug that the checker must find:
- *   NO_FENCE       the writer goes without the heavy fence W3
+ * Each of these settings is a bug that the checker must find:
+ *   NO_FENCE       the writer does without the heavy fence W3
  *   EARLY_EPOCH    the stamp W2 is read before the unlinking W1
  *   EARLY_FREE     a node is freed one epoch early: t <= m
  *   EARLY_LOAD     a reader loads the pointer before it enters
  *
- * With REFUSAL the kernel may refuse a writer the heavy fence at any moment, and does so from then on. The delay is modelled by what it
- * is for: each reader's store buffer has been empty at some moment since HEAVY was cleared. The bugs here:
- *   NO_DELAY       writers free on, behind a fence of their own
+ * With REFUSAL, the kernel may refuse the heavy fence to a writer at any moment, and refuses it
+ * from then on. The delay is modelled by its purpose: since HEAVY was cleared, each reader's store
+ * buffer has been empty at some moment. The bugs here are:
+ *   NO_DELAY       writers go on to free nodes after a fence of their own
  *   EARLY_FLAG     a reader loads HEAVY before it stores its slot
- *   NO_SWITCH      HEAVY stays set, so readers go on without a full fence
+ *   NO_SWITCH      HEAVY stays set, so readers still use no full fence
  */
 #ifndef READERS
 #define READERS 2
@@ -25,7 +28,7 @@
 #ifndef WRITES
 #define WRITES 2 /* of each writer */
 #endif
-#define NODES (WRITES + 1) /* of each registry: the first one, and one for each write */
+#define NODES (WRITES + 1) /* of each registry: the first, and one for each write */
 #define NOTHING 255
 #ifndef REFUSAL
 #define HAS_BARRIER true
@@ -40,14 +43,16 @@
 #endif
 
 byte clock = 1;
-byte root[WRITERS];       /* two registries, for one lock would hold their writers apart; the clock and the slots they share */
-byte slot[READERS];       /* as memory has it; 0: not reading */
-byte buffer[READERS] = 255; /* a store on its way to the slot */
+/* Two registries, because the lock of a single one would keep the writers apart. They share the
+ * clock and the slots. */
+byte root[WRITERS];
+byte slot[READERS];       /* the value in memory; 0: not reading */
+byte buffer[READERS] = 255; /* a store to the slot that waits in the store buffer */
 bool freed[WRITERS * NODES];
-byte stamp[WRITERS * NODES];            /* of the retired; 0: not retired */
+byte stamp[WRITERS * NODES]; /* 0: not retired */
 bool heavy = true, cleared, settled;
 
-/* A reader's own store goes behind the one that is still waiting. */
+/* A reader's store waits until its previous store has drained. */
 inline store(me, value) {
     atomic { buffer[me] == NOTHING -> buffer[me] = value }
 }
@@ -65,7 +70,7 @@ end: do
     od
 }
 
-/* R3b and R3c: a full fence where HEAVY is clear. */
+/* R3c: a full fence if HEAVY is clear. */
 inline light_fence(me, is_heavy) {
     if
     :: is_heavy
@@ -73,8 +78,8 @@ inline light_fence(me, is_heavy) {
     fi
 }
 
-/* The delay. */
-proctype patience() {
+/* The delay: `settled` is set once every store buffer has been empty since HEAVY was cleared. */
+proctype delay() {
     byte one;
 end: cleared;
     do
@@ -102,13 +107,13 @@ proctype reader(byte me) {
 #ifndef EARLY_FLAG
         is_heavy = heavy;                        /* R3b */
 #endif
-        light_fence(me, is_heavy);               /* R3c; without REFUSAL the compiler's fence alone */
+        light_fence(me, is_heavy);               /* R3c; without REFUSAL, a compiler fence only */
 #endif
 #ifndef EARLY_LOAD
         node = which * NODES + root[which];      /* R4 */
 #endif
         assert(!freed[node]);
-        assert(!freed[node]);                    /* later, too */
+        assert(!freed[node]);                    /* still during the read */
         store(me, 0);                            /* R5 */
         reads++
     :: else -> break
@@ -129,7 +134,8 @@ proctype writer(byte me) {
         atomic { stamp[me * NODES + writes] = clock; clock++ } /* W2 */
 #endif
 #ifdef REFUSAL
-        drains = heavy;                          /* HEAVY, and whether the kernel still grants the barrier to this writer */
+        /* `granted`: the kernel still grants the barrier to this writer. */
+        drains = heavy;
         if
         :: drains && granted
         :: drains ->
@@ -145,7 +151,7 @@ proctype writer(byte me) {
         fi;
 #endif
 #ifndef NO_FENCE
-        atomic {                                 /* W3; a writer's own fence is nothing here */
+        atomic {                                 /* W3; a writer's own fence drains no reader */
             one = (HAS_BARRIER -> 0 : READERS);
             do
             :: one < READERS -> drain(one); one++
@@ -153,7 +159,8 @@ proctype writer(byte me) {
             od
         }
 #endif
-        atomic {                                 /* W4: one slot after the other; none where nothing may be freed */
+        /* W4: one slot after the other. If nothing may be freed, `least` is 0. */
+        atomic {
             least = (HAS_BARRIER || IS_SETTLED -> NOTHING : 0);
             one = (least == 0 -> READERS : 0)
         }
@@ -168,7 +175,7 @@ proctype writer(byte me) {
             }
         :: else -> break
         od;
-        atomic {                                 /* W5: nobody else frees these */
+        atomic {                                 /* W5: no other process frees these */
             one = 0;
             do
             :: one <= writes ->
@@ -195,7 +202,7 @@ init {
 #endif
         run writer(0); run writer(1);
 #ifdef REFUSAL
-        run patience()
+        run delay()
 #endif
     }
 }

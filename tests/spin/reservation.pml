@@ -1,21 +1,24 @@
-/* The protocol of src_c/reservation.h, step by step as its proof names them, for Spin: a reader, a thread that drops its
- * views, a writer that replaces and closes generations, and whoever destroys; every interleaving. The grace period of epoch.h is
- * taken as proved: here the writer waits for it.
+/* A Spin model of the protocol in src_c/reclaim/reservation.h. The steps have the names that the
+ * proof gives them. The processes are a reader, a thread that drops the reader's views, a writer
+ * that replaces nodes and closes generations, and a collector that destroys what was retired. Spin
+ * explores every interleaving. The grace period of epoch.h is taken as proved: the collector waits
+ * for it here.
  *
- * Memory is sequentially consistent: VIEWS is, and of the other words the proof shows what orders them. One registry, one
- * reservation for each generation (the reader's). What is asserted: no view shows what is freed, no freed generation is
- * touched, and when all is done everything that was replaced is freed, and every generation but the current one.
+ * Memory is sequentially consistent: VIEWS is, and the proof shows what orders the other words.
+ * There is one registry, with one reservation (the reader's) in each generation. The assertions: no
+ * view shows a freed node, and no process touches a freed generation. At the end, every node that
+ * was replaced is freed, and so is every generation except for the current one.
  *
- * Each of these is a bug that the checker must find:
+ * Each of these settings is a bug that the checker must find:
  *   EARLY_LOAD     the reader loads CURRENT (V1) before it finds the node (R4)
  *   LATE_TAKE      the reader leaves (R5) before it counts its view (V3)
- *   LATE_WATCH     K2 looks at VIEWS first and sets WATCHED afterwards, in two steps
+ *   LATE_WATCH     K2 reads VIEWS and sets WATCHED in two steps
  *   NO_LOCK        the last view of a watched reservation is dropped like any other (D)
- *   NO_HEIR        L frees what an older generation has to keep
+ *   NO_HEIR        L frees nodes that an older generation must keep
  *   EARLY_SEAL     a generation is sealed when it is closed, without a grace period
- *   NO_LIST        whoever destroys keeps nothing
- *   LOOK_AGAIN     whether these were the last views (D) is read after they were subtracted
- *   EARLY_END      a generation ends though another thread is in L with it
+ *   NO_LIST        the collector keeps nothing
+ *   LOOK_AGAIN     D subtracts the views and checks in a second step whether they were the last
+ *   EARLY_END      a generation ends while another thread is in L with it
  */
 #ifndef READS
 #define READS 2
@@ -29,27 +32,27 @@
 
 byte root = 0;
 byte current = 0;            /* CURRENT: generations are numbered from 0, in order */
-bool reading = false;        /* the slot: what the writer waits for */
-byte reads_begun = 0;        /* so that it waits for those reads alone that it has to */
+bool reading = false;        /* the slot */
+byte reads_begun = 0;        /* tells the collector which reads it must wait for */
 byte born[NODES];
-byte closed[WRITES] = NONE;  /* the generation that each write has closed */
-byte begun[WRITES];          /* the reads that had begun when it retired something */
+byte closed[WRITES] = NONE;  /* the generation that each write closed */
+byte begun[WRITES];          /* `reads_begun` when the write retired its node */
 byte retired;
 bool freed[NODES];
 byte kept[NODES] = NONE;     /* the generation that keeps it */
-byte departing[NODES] = NONE; /* the process that has taken it off, in L */
-byte leaving[GENERATIONS];
+byte taken_off[NODES] = NONE; /* the process that has taken the node off, in L */
+byte handovers[GENERATIONS];
 byte views[GENERATIONS];
 bool watched[GENERATIONS], sealed[GENERATIONS], ended[GENERATIONS];
-byte view[READS] = NONE;     /* what each view shows */
-byte counts_in[READS] = NONE;       /* and the generation that it counts in */
+byte view[READS] = NONE;     /* the node that each view shows */
+byte counts_in[READS] = NONE;       /* the generation that counts the view */
 bool lock;
 byte done;
 
 inline acquire() { atomic { !lock -> lock = true } }
 inline release() { lock = false }
 
-/* K2, under the lock. */
+/* K2, under LOCK. */
 inline watch(g, held) {
     assert(!ended[g]);
 #ifdef LATE_WATCH
@@ -60,26 +63,36 @@ inline watch(g, held) {
 #endif
 }
 
-/* The newest generation with views from `g` down; NONE where there is none. */
+/* Sets `g` to the newest generation with views from `g` down, or to NONE. */
 inline first_with_views(g, held) {
     held = false;
     do
-    :: g != NONE && !ended[g] -> watch(g, held); if :: held -> break :: else -> g = (g == 0 -> NONE : g - 1) fi
+    :: g != NONE && !ended[g] ->
+        watch(g, held);
+        if
+        :: held -> break
+        :: else -> g = (g == 0 -> NONE : g - 1)
+        fi
     :: g != NONE && ended[g] -> g = (g == 0 -> NONE : g - 1)
     :: g == NONE -> break
     od
 }
 
-/* L, with the lock: takes off all that is kept, and lets the lock go between one node and the next. */
-inline let_go(g, heir, n, held) {
+/* L, under LOCK: takes off all that is kept. Releases LOCK between nodes. */
+inline hand_over(g, heir, n, held) {
     watch(g, held);
     if
     :: !held ->
-        leaving[g]++;
+        handovers[g]++;
         d_step {
             n = 0;
             do
-            :: n < NODES -> if :: kept[n] == g -> kept[n] = NONE; departing[n] = _pid :: else fi; n++
+            :: n < NODES ->
+                if
+                :: kept[n] == g -> kept[n] = NONE; taken_off[n] = _pid
+                :: else
+                fi;
+                n++
             :: else -> break
             od
         }
@@ -87,10 +100,10 @@ inline let_go(g, heir, n, held) {
         do
         :: n < NODES ->
             if
-            :: departing[n] == _pid ->
+            :: taken_off[n] == _pid ->
                 heir = (g == 0 -> NONE : g - 1);
                 first_with_views(heir, held);
-                departing[n] = NONE;
+                taken_off[n] = NONE;
 #ifdef NO_HEIR
                 freed[n] = true;
 #else
@@ -106,16 +119,16 @@ inline let_go(g, heir, n, held) {
             n++
         :: else -> break
         od;
-        leaving[g]--;
+        handovers[g]--;
         watch(g, held);
 #ifdef EARLY_END
         if
-        :: sealed[g] && !held -> assert(leaving[g] == 0); ended[g] = true
+        :: sealed[g] && !held -> assert(handovers[g] == 0); ended[g] = true
         :: else
         fi
 #else
         if
-        :: sealed[g] && !held && leaving[g] == 0 -> ended[g] = true
+        :: sealed[g] && !held && handovers[g] == 0 -> ended[g] = true
         :: else
         fi
 #endif
@@ -147,7 +160,7 @@ proctype reader() {
     done++
 }
 
-/* In any order. */
+/* Drops the views in any order. */
 proctype dropper() {
     byte at, dropped, g, heir, n;
     bool held, slow;
@@ -158,7 +171,7 @@ proctype dropper() {
         :: at < READS && view[at] != NONE -> break
         :: at = (at + 1) % READS
         od;
-        assert(!freed[view[at]]);                   /* it is used until it is dropped */
+        assert(!freed[view[at]]);                   /* the view is used until it is dropped */
         g = counts_in[at];
         atomic {                                    /* D */
             assert(!ended[g]);
@@ -184,7 +197,7 @@ proctype dropper() {
             if :: slow -> watched[g] = false :: else fi;
 #endif
             if
-            :: slow -> let_go(g, heir, n, held)
+            :: slow -> hand_over(g, heir, n, held)
             :: else
             fi;
             release()
@@ -196,7 +209,7 @@ proctype dropper() {
     done++
 }
 
-/* Closes the current generation, if it has views, and replaces what readers find. */
+/* Closes the current generation if it has views, and replaces the node that readers find. */
 proctype writer() {
     byte writes;
     do
@@ -218,11 +231,12 @@ proctype writer() {
 inline seal(g, heir, n, held) {
     acquire();
     sealed[g] = true;
-    let_go(g, heir, n, held);
+    hand_over(g, heir, n, held);
     release()
 }
 
-/* Destroys what was retired, in order, once the read that was open then has ended (W2 to W5). */
+/* Destroys the retired nodes in order, each after the read that was open when it was retired (W2 to
+ * W5). */
 proctype collector() {
     byte node, g, heir, n;
     bool held;
@@ -254,12 +268,13 @@ proctype collector() {
     done++
 }
 
-/* When nobody has a view, all that was replaced is free, and every closed generation has ended. */
+/* When no view exists, every node that was replaced is freed, and every closed generation has
+ * ended. */
 proctype judge() {
     byte node, g;
     done == 4;
     do
-    :: node < WRITES -> assert(freed[node] && kept[node] == NONE && departing[node] == NONE); node++
+    :: node < WRITES -> assert(freed[node] && kept[node] == NONE && taken_off[node] == NONE); node++
     :: else -> break
     od;
     do
