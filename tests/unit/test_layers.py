@@ -1,4 +1,4 @@
-"""Who may use whom: in `src_c/` by its includes, in `registry/` by its imports."""
+"""The layers: which files of `src_c/` may include which, and which modules import which."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "src_c"
 PACKAGE = ROOT / "registry"
 
-# From the bottom up. A file includes files of its own room and of the rooms before it.
+# The rooms of the core, from the bottom up. A file may include files of its own room and of lower
+# rooms. The facade, `registry.h`, has no room; only the rooms from `registry` on may include it.
 ROOMS = ("base", "reclaim", "store", "registry", "choose")
-# These use the package's public names only, and never each other; `cli` stands on top of them.
+# These rooms of the package must not use each other or the commands in `cli`.
 SIDE_ROOMS = ("fleet",)
 
 
 def includes(path: Path) -> list[str]:
-    """The core's headers that a file includes, by their paths below `src_c/`."""
+    """Return the core's headers that a file includes, as paths below `src_c/`."""
     return re.findall(r'^#include "([^"]+)"', path.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def sources() -> dict[str, list[str]]:
-    """What each file of the core includes."""
+    """Map each file of the core to the headers that it includes."""
     files = sorted(CORE.rglob("*.[ch]"))
     return {path.relative_to(CORE).as_posix(): includes(path) for path in files}
 
 
 def room_of(name: str) -> str:
-    """The room of a file; none for the facade, which stands above all of them."""
+    """Return the room of a file, or an empty string for the facade."""
     return name.partition("/")[0] if "/" in name else ""
 
 
@@ -45,7 +46,7 @@ def test_every_file_of_the_core_has_a_room() -> None:
 def test_no_include_points_up(name: str) -> None:
     rank = ROOMS.index(room_of(name)) if room_of(name) else -1
     for header in sources()[name]:
-        assert (CORE / header).is_file(), f"{header}: includes are given from src_c/"
+        assert (CORE / header).is_file(), f"{header}: give its path from src_c/"
         if room_of(header):
             assert name == "registry.h" or ROOMS.index(room_of(header)) <= rank
             assert name != "registry.h" or room_of(header) == "base"
@@ -54,7 +55,7 @@ def test_no_include_points_up(name: str) -> None:
 
 
 def test_modules_of_the_core_have_no_circle() -> None:
-    """A module is a header together with the `.c` of its name."""
+    """A module is a header together with the `.c` file of the same name."""
     modules: dict[str, set[str]] = {}
     for name, headers in sources().items():
         used = modules.setdefault(name[:-2], set())
@@ -66,7 +67,7 @@ def test_modules_of_the_core_have_no_circle() -> None:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The names of our modules that a file imports, in a function too."""
+    """Yield the names that a file imports, including imports inside of functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
