@@ -244,6 +244,9 @@ void reg_refusal_drop(reg_refusal *refusal, reg_release release);
 reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *candidates);
 void reg_candidates_free(reg_candidates *candidates);
 
+/* The name of a policy below REG_POLICY_COUNT, as in Python's enumeration. */
+const char *reg_policy_name(reg_policy policy);
+
 /* Makes the calling thread's random choices repeatable. For tests. */
 void reg_seed_random(uint64_t seed);
 

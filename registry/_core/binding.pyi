@@ -78,6 +78,9 @@ class Refusal:
     def first(self, count: int, /) -> dict[str, str]:
         """The reasons of the first `count` candidates, by backend id. O(count)."""
 
+def check_policies(members: Iterable[str], /) -> None:
+    """Raises ImportError unless the core has exactly these policies, in this order."""
+
 def seed_random(seed: int, /) -> None:
     """Seeds the random choices of the calling thread, so that they repeat. For tests."""
 

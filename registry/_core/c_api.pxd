@@ -129,7 +129,7 @@ cdef extern from "registry.h" nogil:
     reg_status reg_update_latency_many(reg_registry *reg, reg_batch *batch) noexcept
 
     ctypedef enum reg_policy:
-        pass
+        REG_POLICY_COUNT
 
     enum:
         REG_ELIGIBLE
@@ -185,6 +185,7 @@ cdef extern from "registry.h" nogil:
                              c_bool *at_zero) noexcept
     c_bool reg_lease_is_active(const reg_lease *lease) noexcept
     void *reg_lease_definition(const reg_lease *lease) noexcept
+    const char *reg_policy_name(reg_policy policy) noexcept
     void reg_seed_random(uint64_t seed) noexcept
 
     reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t count,

@@ -23,6 +23,18 @@ cdef object LEAST_PENDING = Policy.LEAST_PENDING
 cdef object LEAST_PENDING_VALUE = "least_pending"
 
 
+def check_policies(members, /):
+    """Raises ImportError unless the core has exactly these policies, in this order."""
+    given = list(members)
+    names = [reg_policy_name(<reg_policy>number).decode() for number in range(REG_POLICY_COUNT)]
+    if given != names:
+        raise ImportError(
+            f"the policies are {', '.join(given)}, but the core has {', '.join(names)}")
+
+
+check_policies(policies)
+
+
 cdef class Exclusion:
     """The excluded ids of a request, as keys. The keys point into the texts in `ids`."""
 

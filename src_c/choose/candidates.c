@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "choose/rounds.h"
-
 /* ---- excluded ids ---- */
 
 static int by_hash(const void *left, const void *right) {
@@ -33,24 +31,23 @@ static bool is_excluded(const reg_request *request, const reg_key *id) {
     return false;
 }
 
-/* ---- the choice ---- */
+/* ---- the list ---- */
 
 bool choice_begin(choice *c, reg_registry *reg, const reg_request *request) {
     *c = (choice){.request = request,
                   .version = load_committed(&reg->committed),
                   .best_average = 1,
-                  .round_age = NOBODY_IS_OLDER};
+                  .round_age = NO_ROUND};
     c->model = model_index_get(&reg->models, &request->model_id);
     if (c->model == NULL) return false;
     c->reading = member_list_read(&c->model->members, c->version);
     if (c->reading.length == 0) return false;
     c->is_plain = request->exclude_count == 0 && !request->allow_unknown &&
                   request->capabilities == 0 && request->min_context == 0;
-    if (request->policy != REG_POWER_OF_TWO && request->policy != REG_RANDOM) round_join(c, reg);
     return true;
 }
 
-/* ---- what stands in the way ---- */
+/* ---- obstacles ---- */
 
 static reg_reason reason_of_health(uint8_t health) {
     return health == REG_UNKNOWN    ? REG_IS_UNKNOWN
@@ -58,7 +55,7 @@ static reg_reason reason_of_health(uint8_t health) {
                                     : REG_IS_UNHEALTHY;
 }
 
-static reg_reason reason_of_lacking(uint8_t capabilities) {
+static reg_reason reason_of_missing(uint8_t capabilities) {
     return capabilities & REG_VISION  ? REG_NO_VISION
            : capabilities & REG_TOOLS ? REG_NO_TOOLS
                                       : REG_NO_JSON_MODE;
@@ -71,7 +68,7 @@ reg_reason candidate_obstacle(const choice *c, const member *place) {
     uint8_t health = record_health_at(place->record, c->version);
     if (health != REG_HEALTHY && !(health == REG_UNKNOWN && request->allow_unknown))
         return reason_of_health(health);
-    uint8_t lacking = request->capabilities & (uint8_t)~place->traits.capabilities;
-    if (lacking != 0) return reason_of_lacking(lacking);
+    uint8_t missing = request->capabilities & (uint8_t)~place->traits.capabilities;
+    if (missing != 0) return reason_of_missing(missing);
     return place->traits.context_length < request->min_context ? REG_SHORT_CONTEXT : REG_ELIGIBLE;
 }

@@ -1,44 +1,52 @@
-/* The candidates of one choice: who is on the model's list at one version, and what stands in the way of each. Inside an epoch. */
+/* The candidates of one choice: the members of the model's list at one version, and whether each is
+ * eligible for the request. All of it runs inside an epoch. */
 #ifndef REG_CANDIDATES_H
 #define REG_CANDIDATES_H
 
 #include "choose/policy.h"
 #include "registry/layout.h"
 
+/* A list of at most this length is short enough to read while the caller must not block. */
+enum { QUICK_LENGTH = 64 };
+
 typedef struct choice {
     const reg_request *request;
     model *model;
     member_reading reading;
     uint64_t version;
-    uint32_t start; /* the position where a pass begins; this and the next three: see rounds.h */
-    uint32_t now;   /* the tick to come: stamps are older */
-    uint32_t round_age; /* a member that is older is unserved in this round */
-    uint32_t disorder;  /* how many choices in a row have to be in order until a pass may stop */
-    _Atomic uint64_t *round; /* the word of the round that it takes part in */
-    bool is_own_round;       /* of this kind of request */
-    uint32_t best_average;   /* ms; see policy.h */
-    bool is_plain;           /* every healthy backend that is not full will do */
-    bool is_searched;        /* REG_POWER_OF_TWO: drawing met nobody, so the whole list was read */
+    /* See rounds.h for these. */
+    uint32_t start;          /* the position at which a pass begins */
+    uint32_t now;            /* the next tick, which is newer than every stamp */
+    uint32_t round_age;      /* a member of a greater age is unserved in this round */
+    uint32_t disorder;       /* how many choices must be in order before a pass may stop early */
+    _Atomic uint64_t *round; /* the word of the round that this choice belongs to */
+    bool is_own_round;       /* the round belongs to this kind of request */
+
+    uint32_t best_average; /* ms; see policy.h */
+    bool is_plain;         /* every healthy backend that is not full is eligible */
+    bool is_searched;      /* for a policy that draws two: it has read the whole list */
 } choice;
+
+#define NO_ROUND UINT32_MAX /* for `round_age`: no member is older */
 
 /* Sorts the excluded ids, so that `candidate_obstacle` finds them by bisection. */
 void request_prepare(reg_request *request);
 
-/* False where no backend lists the model. */
+/* Reads the committed version and the model's list at it. False if no backend lists the model. */
 bool choice_begin(choice *c, reg_registry *reg, const reg_request *request);
 
-/* The members from the one at `from` to that before `to`. */
+/* The members at positions `from` to `to` - 1. */
 #define EACH_LISTED(c, from, to, m)                                                                \
     for (const member *m = (c)->reading.array->members + (from),                                   \
                       *m##_end = (c)->reading.array->members + (to);                               \
          m != m##_end; m++)                                                                        \
         if (member_is_in(m, (c)->reading.tick))
 
-static inline uint32_t place_number(const choice *c, const candidate *x) {
+static inline uint32_t position_of(const choice *c, const candidate *x) {
     return (uint32_t)(x->place - c->reading.array->members);
 }
 
-/* A listed one, with its counts as they are passed. */
+/* Reads the counts of a member of the list. */
 static inline candidate candidate_at(const member *place, bool with_latency) {
     record *r = place->record;
     return (candidate){.record = r,
@@ -52,10 +60,10 @@ static inline bool candidate_is_full(const candidate *x) {
     return counter_in_flight(x->pending) >= line_of(x->record)->max_pending;
 }
 
-/* What stands in its way apart from its load, or REG_ELIGIBLE. */
+/* Why the request can't use this member, apart from its load; or REG_ELIGIBLE. */
 reg_reason candidate_obstacle(const choice *c, const member *place);
 
-/* The same in short, for the one case that matters for speed. */
+/* Whether there is no such obstacle, with a fast path for plain requests. */
 static inline bool candidate_is_eligible(const choice *c, const candidate *x, bool is_plain) {
     if (reg_likely(is_plain && record_is_plainly_healthy(x->record, c->version))) return true;
     return candidate_obstacle(c, x->place) == REG_ELIGIBLE;

@@ -1,8 +1,9 @@
-/* Leases. Who may write what: `record` and `started` are set before the lease is given to anyone. `is_active` is swapped by whoever
- * releases, so that of several releases exactly one counts.
+/* The fields of a lease. `record` and `started` are set before any other thread can see the lease.
+ * Each release swaps `is_active`, so only one of several releases counts.
  *
- * A release is three counts on one record, in this order: average, total, in flight. Each takes effect at one instant; a
- * reader that takes in flight first (internal.h) and misses this request there finds it in the other two. */
+ * A release changes three words of one record, in this order: average, total, in flight. Each
+ * change takes effect at one instant. A reader loads in flight first (layout.h), so if it no longer
+ * finds this request there, it finds it in the other two. */
 #include "choose/lease.h"
 
 #include "base/clock.h"
@@ -29,7 +30,8 @@ bool reg_lease_is_active(const reg_lease *lease) {
     return load_seq_cst(&((reg_lease *)lease)->is_active);
 }
 
-/* The newest state, not that of a version: for a record that is gone it is the last one, which lives as long as the record. */
+/* The newest state, not that of a version. A removed record keeps its last state as long as it
+ * lives. */
 void *reg_lease_definition(const reg_lease *lease) {
     return load_published(&record_of_lease(lease)->state)->definition;
 }

@@ -1,80 +1,132 @@
-/* What a choice knows of a candidate, and which of two candidates each policy prefers.
+/* The policies: the traits of each one, and which of two candidates it prefers.
  *
- * Each comparison returns < 0 where it prefers `a`, > 0 where it prefers `b`, and 0 where they are
- * equal; then the one whose last choice is longer ago goes first (candidates.h).
+ * To add a policy: add a member to `reg_policy` (base/types.h), a row to EACH_POLICY, a comparison
+ * for the row unless one of these fits, and a member to Python's `Policy` (registry/selection.py),
+ * in the same order. The binding refuses to load when the rows and Python's members differ.
  *
- * Every preference is monotonic: a candidate with more in flight, all else equal, is never preferred
- * to the same with less. The proof in select.c rests on it. */
+ * Each comparison returns < 0 if it prefers `a`, > 0 if it prefers `b`, and 0 if they are equal.
+ *
+ * Every preference is monotonic: more requests in flight, all else equal, never make a candidate
+ * better. The proof in select.c relies on it. */
 #ifndef REG_POLICY_H
 #define REG_POLICY_H
 
 #include "base/types.h"
 #include "store/record.h"
 
+#define always_inline inline __attribute__((always_inline))
+
+/* What a choice has read of one candidate. */
 typedef struct candidate {
     record *record;
-    const member *place; /* in the list */
-    uint64_t pending;    /* the words of counters.h, as they were passed */
-    uint64_t latency;    /* 0 where the policy does not depend on it */
-    int64_t credit;      /* for REG_ROUND_ROBIN: see turns.h; for REG_SMART its score */
+    const member *place; /* in the model's list */
+    uint64_t pending;    /* this word and the next: see counters.h */
+    uint64_t latency;    /* 0 unless the policy reads latencies */
+    int64_t credit;      /* the credit in turns.h, or the score; 0 if the policy has neither */
     uint32_t weight;
-    uint32_t age; /* in ticks since its last choice; only of those that were compared by it */
+    uint32_t age; /* ticks since it was last chosen; set only for candidates compared by age */
 } candidate;
 
 __extension__ typedef unsigned __int128 uint128;
 
-static inline int compare(uint64_t a, uint64_t b) { return a > b ? 1 : a < b ? -1 : 0; }
+/* ---- the comparisons ---- */
 
-static inline uint64_t load_with_one_more(const candidate *c) {
+static inline int compare(uint64_t a, uint64_t b) { return a > b ? 1 : a < b ? -1 : 0; }
+static inline int compare_signed(int64_t a, int64_t b) { return a > b ? 1 : a < b ? -1 : 0; }
+
+/* The load with the new request included. */
+static inline uint64_t next_load(const candidate *c) {
     return (uint64_t)counter_in_flight(c->pending) + 1;
 }
 
-/* Fewer in flight per weight, compared without a division: products of at most 2**32 * 1,000. */
+/* The smaller load per weight. Multiplies instead of dividing; a product is at most
+ * 2**32 * 1,000. */
 static inline int compare_loads(const candidate *a, const candidate *b) {
     if (reg_likely(a->weight == b->weight))
         return compare(counter_in_flight(a->pending), counter_in_flight(b->pending));
-    return compare(load_with_one_more(a) * b->weight, load_with_one_more(b) * a->weight);
+    return compare(next_load(a) * b->weight, next_load(b) * a->weight);
 }
 
-/* Less time per weight. A backend without a sample counts as `best_average`, and wins ties. */
+/* The smaller product of load and average latency, per weight. A backend without a sample counts
+ * as `best_average` (ms, the best of all candidates), and wins ties. */
 static inline int compare_times(const candidate *a, const candidate *b, uint32_t best_average) {
     bool a_sampled = latency_is_sampled(a->latency), b_sampled = latency_is_sampled(b->latency);
     if (!a_sampled && !b_sampled) return compare_loads(a, b);
     uint64_t a_average = a_sampled ? latency_of(a->latency) : best_average;
     uint64_t b_average = b_sampled ? latency_of(b->latency) : best_average;
-    uint64_t a_time = load_with_one_more(a) * a_average, b_time = load_with_one_more(b) * b_average;
+    uint64_t a_time = next_load(a) * a_average, b_time = next_load(b) * b_average;
     if (reg_likely(a->weight == b->weight))
         return a_time != b_time ? compare(a_time, b_time) : a_sampled - b_sampled;
     uint128 left = (uint128)a_time * b->weight, right = (uint128)b_time * a->weight;
     return left != right ? (left < right ? -1 : 1) : a_sampled - b_sampled;
 }
 
+/* The lower priority number, then the smaller load. */
+static inline int compare_priorities(const candidate *a, const candidate *b) {
+    int by_priority = compare_signed(line_of(a->record)->priority, line_of(b->record)->priority);
+    return by_priority != 0 ? by_priority : compare_loads(a, b);
+}
+
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* The score of the original router, Nexus. */
+/* The score of the Nexus router. */
 static inline int64_t smart_score(const candidate *c) {
     return (100 - least(line_of(c->record)->priority, 100)) * 50 +
            (100 - least(counter_in_flight(c->pending), 100)) * 30 +
            (100 - least(latency_of(c->latency) / 10, 100)) * 20;
 }
 
-static inline int compare_signed(int64_t a, int64_t b) { return a > b ? 1 : a < b ? -1 : 0; }
+/* ---- the table ---- */
 
-/* `best_average` (ms) is for REG_LOWEST_LATENCY: that of all candidates that have a sample. */
-static inline __attribute__((always_inline)) int
-preference(reg_policy policy, const candidate *a, const candidate *b, uint32_t best_average) {
+typedef struct policy_traits {
+    const char *name;        /* the value of the member of Python's Policy */
+    bool reads_latency;      /* a changed average makes a choice fail, as a decrement does */
+    bool needs_best_average; /* the comparison takes the best average of all candidates */
+    bool has_score;          /* the credit is smart_score() */
+    bool draws_two;          /* compares two candidates drawn at random: draw.h */
+    bool draws_one;          /* draws one candidate at random by weight, and compares nothing */
+    bool takes_turns; /* the credit is that of turns.h, and the registry's turns lock is held */
+    bool ties_by_age; /* of equal candidates, prefers the one last chosen the longest ago */
+    bool has_rounds;  /* finds the oldest by rounds, not by all ages: rounds.h */
+    bool only_loads;  /* is compare_loads() over all candidates, so that a pass may end early */
+} policy_traits;
+
+/* ROW(policy, comparison of candidates a and b, traits) */
+#define EACH_POLICY(ROW)                                                                           \
+    ROW(REG_LEAST_PENDING, compare_loads(a, b), .name = "least_pending", .ties_by_age = true,      \
+        .has_rounds = true, .only_loads = true)                                                    \
+    ROW(REG_POWER_OF_TWO, compare_loads(a, b), .name = "power_of_two", .draws_two = true)          \
+    ROW(REG_LOWEST_LATENCY, compare_times(a, b, best_average), .name = "lowest_latency",           \
+        .reads_latency = true, .needs_best_average = true, .ties_by_age = true)                    \
+    ROW(REG_ROUND_ROBIN, compare_signed(b->credit, a->credit), .name = "round_robin",              \
+        .takes_turns = true, .ties_by_age = true)                                                  \
+    ROW(REG_RANDOM, compare(b->weight, a->weight), .name = "random", .draws_one = true)            \
+    ROW(REG_PRIORITY, compare_priorities(a, b), .name = "priority", .ties_by_age = true)           \
+    ROW(REG_SMART, compare_signed(b->credit, a->credit), .name = "smart", .reads_latency = true,   \
+        .has_score = true, .ties_by_age = true)
+
+/* In the header, so that code specialised for one policy is compiled for its traits. */
+#define TRAITS_OF_ROW(policy, comparison, ...) [policy] = {__VA_ARGS__},
+static const policy_traits policy_table[] = {EACH_POLICY(TRAITS_OF_ROW)};
+#undef TRAITS_OF_ROW
+
+_Static_assert(sizeof policy_table / sizeof *policy_table == REG_POLICY_COUNT,
+               "the table has a row for each policy");
+
+static always_inline const policy_traits *traits_of(reg_policy policy) {
+    return &policy_table[policy];
+}
+
+/* Which of two candidates the policy prefers. */
+static always_inline int preference(reg_policy policy, const candidate *a, const candidate *b,
+                                    uint32_t best_average) {
+#define COMPARISON_OF_ROW(row, comparison, ...)                                                    \
+    case row: return comparison;
     switch (policy) {
-    case REG_PRIORITY: {
-        int by_priority =
-            compare_signed(line_of(a->record)->priority, line_of(b->record)->priority);
-        return by_priority != 0 ? by_priority : compare_loads(a, b);
+        EACH_POLICY(COMPARISON_OF_ROW)
+    default: return 0; /* REG_POLICY_COUNT is not a policy */
     }
-    case REG_LOWEST_LATENCY: return compare_times(a, b, best_average);
-    case REG_SMART:
-    case REG_ROUND_ROBIN: return compare_signed(b->credit, a->credit);
-    case REG_RANDOM: return compare(b->weight, a->weight);
-    default: return compare_loads(a, b);
-    }
+#undef COMPARISON_OF_ROW
 }
 
 #endif

@@ -4,17 +4,18 @@
 
 #include "base/memory.h"
 
-/* How far ahead states are fetched: the pass has not touched them. */
+/* How many members ahead the states are prefetched. The pass has not read any of them. */
 enum { AHEAD = 8 };
 
 static void fetch_ahead(const choice *c, const member *m, const member *end) {
     if (reg_unlikely(end - m <= AHEAD)) return;
     m += AHEAD;
-    if (member_is_in(m, c->reading.tick))
-        __builtin_prefetch(load_hint(&m->record->state)); /* else it may be gone */
+    /* The record of a member that is not in the list may have been freed. */
+    if (member_is_in(m, c->reading.tick)) __builtin_prefetch(load_hint(&m->record->state));
 }
 
-/* As of the attempt's version. Who has no other obstacle was full at its instant: see select.c. */
+/* At the attempt's version. A candidate without another obstacle was full at the instant of the
+ * refusal: see select.c. */
 static reg_obstacle obstacle_at(const choice *c, const member *m) {
     bool is_plainly_full = c->is_plain && record_is_plainly_healthy(m->record, c->version);
     reg_reason reason = reg_likely(is_plainly_full) ? REG_ELIGIBLE : candidate_obstacle(c, m);

@@ -1,50 +1,56 @@
-/* Ties: of equal candidates the one goes first whose last choice is longest ago.
+/* Ties: of equal candidates, a choice takes the one that was last chosen the longest ago.
  *
- * The registry's TICK counts choices, and each record is stamped with it when it is chosen
- * (`chosen_at`), by whatever model, policy or kind of request. Tick, stamps and rounds are hints,
- * relaxed and without a read-modify-write: threads that choose at once may repeat a turn or lose one,
- * and one that is preempted between load and store sets the tick back, which a full pass for each
- * member heals. No claim of select.c depends on them. Ages are differences of 32-bit ticks, so wrapping is
- * harmless.
+ * The registry's TICK counts choices. A record is stamped with it when it is chosen (`chosen_at`),
+ * by any model, policy or kind of request. The tick, the stamps and the rounds are hints: they are
+ * relaxed, and no read-modify-write protects them. Threads that choose at the same time may repeat
+ * a turn or lose one. A thread that is preempted between its load and its store sets the tick
+ * back; one full pass for each member repairs that. No claim of select.c depends on these hints.
+ * Ages are differences of 32-bit ticks, so they survive wrapping.
  *
- * Full passes. A pass that has compared all stamps takes, of the best candidates, the one with the
- * oldest, and of equal stamps the first from where it started. It advances the tick and stamps the
- * chosen one, which is then the newest of all.
+ * Full passes. A full pass compares all stamps. Of the best candidates it takes the one with the
+ * oldest stamp, and of equal stamps the first one from its start. It advances the tick and stamps
+ * the chosen one, which is then the newest of all.
  *
- * Rounds. To compare all stamps costs LEAST_PENDING too much: where one is idle and of the greatest
- * weight, nobody beats it, and the pass can stop there; and where all have as many in flight, the
- * stamps are most of the work. So each model has a round, in one word:
+ * Rounds. Comparing all stamps costs LEAST_PENDING too much. A candidate that is idle and has the
+ * greatest weight can't be beaten, so the pass can stop there. If all candidates have as many
+ * requests in flight, comparing the stamps is most of the work. So each model has a round, in one
+ * word:
  *
- *   round   | disorder (5) | where the next pass starts (27) | START, the tick at which it began (32) |
+ *   disorder (5) | position where the next pass starts (27) | START, tick when it began (32)
  *
- * A member is served once its stamp is not older than START.
- *   a. Of the best ones, a pass takes the first unserved one that it meets, and compares no more
- *      stamps. It stamps it with the tick as it is, and the next pass starts behind it.
- *   b. Where all of the best are served, it is a full pass. If it has left no unserved one that is as
- *      good (healthy, but not eligible for this request), it begins a new round: START is the new
- *      stamp, and the next pass starts behind the chosen one.
- * If all requests are of one kind, positions repeat from round to round: an exact rotation, and only
- * one pass in a round is a full one. Other traffic puts stamps out of order with positions. A short
- * list then makes full passes, until as many choices in a row were in order again as it can have
- * members: to look at all costs little there, and the order is exact.
+ * A member is served if its stamp is not older than START.
+ *   a. Of the best candidates, a pass takes the first unserved one that it meets, and compares no
+ *      more stamps. It stamps that one with the current tick and does not advance the tick. The
+ *      next pass starts at the next position.
+ *   b. If all of the best are served, the pass is a full pass. It begins a new round unless it has
+ *      left out an unserved candidate that is as good (healthy, but not eligible for this
+ *      request). Then START is the new stamp, and the next pass starts after the chosen one.
+ * If all requests are of one kind, positions repeat from round to round. That is an exact
+ * rotation, with only one full pass in each round. Other requests put the stamps out of order with
+ * the positions. The passes over a short list are then full, until as many choices in a row were
+ * in order as the list can have members. Comparing all stamps costs little there, and the order is
+ * exact.
  *
- * A kind of request is what it requires and excludes, and whether it takes unknown ones. One that has
- * used up all that it can take, while others are still unserved, can't begin a new round; nor may one
- * that takes unknown ones, which the others leave unserved. It would make full passes only. So a
- * model has room for the own rounds of OWN_ROUNDS kinds, with the same rules, where only members that
- * are eligible for that kind count. Where more kinds alternate, one takes another's room by a full
- * pass, O(members), and its members are unserved again.
+ * The kind of a request is what it requires, what it excludes, and whether it accepts unknown
+ * backends. A kind that has served all of its candidates, while others are unserved, can't begin a
+ * new round. Nor can a kind that accepts unknown backends, because the others leave those
+ * unserved. Such kinds would make only full passes. So a model has room for the own rounds of
+ * OWN_ROUNDS kinds. The same rules hold there, and only members that are eligible for that kind
+ * count. If more kinds alternate, one takes the room of another with a full pass, O(members), and
+ * for that kind all members are unserved again.
  *
- * The bound. Say that x is passed over if y is chosen though x was chosen longer ago, and that both
- * are equal, and the best, for all requests that are looked at. 'Round' means that of one word.
- *   c. A full pass passes over x only if both have the same stamp. From then on y's is newer.
- *   d. A pass as in a. passes over x only if y is unserved, so this round began after the last choice
- *      of y. By b. it began when x had been served in the round before. For a. to choose y once more,
- *      another round must begin, and by b. it does not before x is served in this one.
- * So among requests that share a round, x is passed over for y at most once by c. and once by d.; by
- * full passes of stamps that differ, as the other policies make them, never. What a request stamps is
- * served for all requests, and no request ends a round in which others have unserved members: kinds,
- * policies and models can't starve each other.
+ * The bound. Say that x is passed over if y is chosen although x was chosen longer ago, and both
+ * are equal and the best for all requests in question. 'Round' means a round of one word.
+ *   c. A full pass passes over x only if both have the same stamp. From then on the stamp of y is
+ *      newer.
+ *   d. A pass as in a. passes over x only if y is unserved, so this round began after the last
+ *      choice of y. By b., it began when x had been served in the round before. For a. to choose y
+ *      once more, another round must begin, and by b. that does not happen before x is served in
+ *      this one.
+ * So among requests that share a round, x is passed over for y at most once by c. and once by d.
+ * Full passes over stamps that differ, as the other policies make them, never pass over x. A
+ * member that one request has stamped is served for all requests, and no request ends a round in
+ * which others have unserved members. So kinds, policies and models can't starve each other.
  */
 #ifndef REG_ROUNDS_H
 #define REG_ROUNDS_H
@@ -53,7 +59,7 @@
 
 /* ---- the words ---- */
 
-/* In a list up to so long, a pass looks at all stamps where they are out of order. */
+/* If stamps are out of order, a pass over a list of at most this length is a full pass. */
 enum { SHORT_LIST = 16 };
 
 #define ROUND_ORDER (((uint64_t)1 << 59) - 1) /* a word without its disorder */
@@ -64,14 +70,13 @@ static inline uint32_t round_position(uint64_t word) {
 }
 static inline uint32_t round_start(uint64_t word) { return (uint32_t)word; }
 
-/* After a choice, in a round that began at tick `start`. The position may be the length, which is as good as 0. */
+/* The word after a choice, in a round that began at tick `start`. The position may be the length of
+ * the list, which means 0. */
 static inline uint64_t round_word(const choice *c, const candidate *chosen, uint32_t start) {
-    uint32_t place = place_number(c, chosen);
-    uint32_t disorder = place != c->start ? SHORT_LIST : c->disorder != 0 ? c->disorder - 1 : 0;
-    return (uint64_t)disorder << 59 | (uint64_t)(place + 1) << 32 | start;
+    uint32_t position = position_of(c, chosen);
+    uint32_t disorder = position != c->start ? SHORT_LIST : c->disorder != 0 ? c->disorder - 1 : 0;
+    return (uint64_t)disorder << 59 | (uint64_t)(position + 1) << 32 | start;
 }
-
-#define NOBODY_IS_OLDER UINT32_MAX /* for `round_age`: no round */
 
 /* In ticks since the last choice. A backend that was never chosen is older than all others. */
 static inline uint32_t age_of(const choice *c, const record *r) {
@@ -83,7 +88,7 @@ static inline bool is_unserved(const choice *c, const candidate *x) {
     return x->age > c->round_age;
 }
 
-/* Idle, and of the greatest weight: whatever happens to the others, none is preferred to it. */
+/* Idle, and of the greatest weight: whatever happens to the others, none can be preferred to it. */
 static inline bool is_unbeatable(const choice *c, const candidate *x) {
     return counter_in_flight(x->pending) == 0 &&
            x->weight >= load_published(&c->reading.array->top_weight);
@@ -91,13 +96,14 @@ static inline bool is_unbeatable(const choice *c, const candidate *x) {
 
 /* ---- a choice and its round ---- */
 
-/* Where the pass of this choice starts, and who is unserved. */
+/* Sets where the pass of this choice starts, and which members are unserved. Only for policies
+ * whose ties go by age. */
 void round_join(choice *c, reg_registry *reg);
 
-/* After a choice of one that was served: see b. for `leaves_unserved`. */
+/* After the choice of a served one. For `leaves_unserved` see b. */
 void round_end(const choice *c, reg_registry *reg, const candidate *chosen, bool leaves_unserved);
 
-/* After a choice. */
+/* After each choice. */
 static inline void round_settle(const choice *c, reg_registry *reg, const candidate *chosen,
                                 bool leaves_unserved) {
     if (reg_unlikely(!is_unserved(c, chosen))) {

@@ -1,0 +1,193 @@
+#include "choose/pass.h"
+
+#include "base/random.h"
+#include "choose/draw.h"
+#include "choose/rounds.h"
+
+/* Every listed member once, from position `start` on and around the end. */
+#define EACH_IN_ROUND(c, m)                                                                        \
+    for (int half = 0; half < 2; half++)                                                           \
+        EACH_LISTED((c), half == 0 ? (c)->start : 0, half == 0 ? (c)->reading.length : (c)->start, \
+                    m)
+
+/* ---- any policy that compares one by one ---- */
+
+/* Finds the best average of all candidates, full ones included. It adds up the tally too, because
+ * the choice depends on the averages that are read here. */
+static void find_best_average(choice *c, picks *p) {
+    uint32_t best = UINT32_MAX;
+    bool found = false;
+    EACH_LISTED(c, 0, c->reading.length, m) {
+        candidate x = candidate_at(m, true);
+        p->tally += tally_of(&x);
+        if (!latency_is_sampled(x.latency) || latency_of(x.latency) > best ||
+            !candidate_is_eligible(c, &x, c->is_plain))
+            continue;
+        best = latency_of(x.latency);
+        found = true;
+    }
+    if (found) c->best_average = best;
+}
+
+/* For a candidate that is not eligible for this request, but would be the best one if it were:
+ * whether other requests will choose it in this round. */
+static bool is_left_unserved(const choice *c, candidate x) {
+    x.age = age_of(c, x.record);
+    return is_unserved(c, &x) && record_is_plainly_healthy(x.record, c->version) &&
+           !candidate_is_full(&x);
+}
+
+/* Whether the choice takes `x` rather than the best candidate so far. */
+static always_inline bool goes_before(const choice *c, reg_policy policy, const candidate *x,
+                                      const candidate *best) {
+    int order = preference(policy, x, best, c->best_average);
+    if (reg_likely(order > 0)) return false;
+    return order < 0 || (age_of(c, x->record) > best->age && !is_unserved(c, best));
+}
+
+static always_inline void pass_by(const choice *shared, reg_policy policy, bool is_plain,
+                                  picks *p) {
+    const policy_traits *traits = traits_of(policy);
+    const choice local = *shared, *c = &local; /* a copy can stay in registers */
+    uint64_t tally = p->tally, weights = 0;
+    candidate best;
+    bool found = false;
+    EACH_IN_ROUND(c, m) {
+        candidate x = candidate_at(m, traits->reads_latency);
+        if (traits->has_score) x.credit = smart_score(&x);
+        if (!traits->needs_best_average) tally += tally_of(&x);
+        /* Compare first and check the rest later: most candidates are not better than the best. */
+        if (!traits->draws_one && reg_likely(found && !goes_before(c, policy, &x, &best))) continue;
+        if (!candidate_is_eligible(c, &x, is_plain) || candidate_is_full(&x)) {
+            if (traits->has_rounds && !is_plain && is_left_unserved(c, x))
+                p->leaves_unserved = true;
+            continue;
+        }
+        /* A weighted reservoir of one (Chao, 1982). */
+        if (traits->draws_one && random_below(weights += x.weight) >= x.weight) continue;
+        /* Keeps the compiler from using conditional moves, which would make each candidate wait
+         * for the one before. */
+        atomic_signal_fence(memory_order_relaxed);
+        best = x;
+        best.age = age_of(c, x.record);
+        found = true;
+        if (traits->only_loads && is_unserved(c, &best) && is_unbeatable(c, &best)) goto done;
+    }
+done:
+    p->tally = tally;
+    p->count = found;
+    if (found) p->best = best;
+}
+
+/* ---- only loads, all of the same weight ---- */
+
+/* What a candidate must have to go before the best one so far. */
+typedef struct mark {
+    uint64_t limit;     /* at most so many in flight */
+    uint64_t in_flight; /* with exactly so many, */
+    uint32_t age;       /* also a greater age */
+} mark;
+
+/* The first member from `m` on that is not full and goes before the best one so far, or `end`.
+ * Sets `word` to its pending word, and adds the tallies of all members that it reads to `tally`. */
+static always_inline const member *next_before(const choice *c, const mark *best, const member *m,
+                                               const member *end, uint64_t *word, uint64_t *tally) {
+    uint64_t sum = *tally, pending = 0, limit = best->limit;
+    uint32_t tick = c->reading.tick, now = c->now;
+#pragma GCC unroll 4
+    for (; m != end; m++) {
+        if (reg_unlikely(!member_is_in(m, tick))) continue;
+        pending = load_seq_cst(&line_of(m->record)->counters.pending);
+        sum += counter_decrements(pending);
+        if (reg_likely(counter_in_flight(pending) > limit)) continue;
+        if (counter_in_flight(pending) >= line_of(m->record)->max_pending) continue;
+        if (counter_in_flight(pending) != best->in_flight ||
+            now - load_hint(&line_of(m->record)->chosen_at) > best->age)
+            break;
+    }
+    *word = pending;
+    *tally = sum;
+    return m;
+}
+
+/* In most lists all members have the same weight. Then the numbers in flight decide alone. */
+static void pass_over_equals(const choice *c, picks *p) {
+    const member *members = c->reading.array->members, *start = members + c->start,
+                 *end = members + c->reading.length;
+    mark best = {.limit = UINT64_MAX, .in_flight = UINT64_MAX};
+    uint64_t word;
+    for (int half = 0; half < 2; half++) {
+        const member *m = half == 0 ? start : members, *to = half == 0 ? end : start;
+        for (; (m = next_before(c, &best, m, to, &word, &p->tally)) != to; m++) {
+            candidate x = {.record = m->record,
+                           .place = m,
+                           .pending = word,
+                           .weight = line_of(m->record)->weight,
+                           .age = age_of(c, m->record)};
+            if (!candidate_is_eligible(c, &x, c->is_plain)) {
+                p->leaves_unserved |= !c->is_plain && is_left_unserved(c, x);
+                continue;
+            }
+            p->best = x;
+            p->count = 1;
+            best = (mark){.limit = counter_in_flight(word),
+                          .in_flight = counter_in_flight(word),
+                          .age = x.age};
+            /* Only a candidate with fewer in flight goes before an unserved one. */
+            if (is_unserved(c, &x) && best.limit-- == 0) return;
+        }
+    }
+}
+
+/* ---- by turns ---- */
+
+/* Picks the candidate with the greatest credit. False when memory is out. */
+static always_inline bool pass_in_turn_locked(const choice *c, reg_policy policy, picks *p) {
+    turns *t = &c->model->turns;
+    turns_begin(t);
+    EACH_IN_ROUND(c, m) {
+        candidate x = candidate_at(m, false);
+        p->tally += tally_of(&x);
+        turn *its = turns_see(t, line_of(x.record)->serial, x.weight);
+        if (its == NULL) return false;
+        if (!candidate_is_eligible(c, &x, c->is_plain) || candidate_is_full(&x)) {
+            p->has_skipped = true;
+            continue;
+        }
+        its->due = t->round;
+        x.credit = its->credit + its->weight;
+        if (p->count != 0 && !goes_before(c, policy, &x, &p->best)) continue;
+        p->best = x;
+        p->best.age = age_of(c, x.record);
+        p->count = 1;
+    }
+    return true;
+}
+
+/* ---- all policies ---- */
+
+/* Inlined for each policy, so that the compiler drops what the policy does not need. */
+static always_inline verdict pick_by(choice *c, reg_policy policy, picks *p) {
+    const policy_traits *traits = traits_of(policy);
+    if (traits->draws_two) return draw_two(c, p) ? CHOSEN : TOO_LONG;
+    if (traits->takes_turns) return pass_in_turn_locked(c, policy, p) ? CHOSEN : NO_MEMORY;
+    if (traits->needs_best_average) find_best_average(c, p);
+    if (traits->only_loads && !load_published(&c->reading.array->is_uneven))
+        pass_over_equals(c, p);
+    else if (c->is_plain)
+        pass_by(c, policy, true, p);
+    else
+        pass_by(c, policy, false, p);
+    return CHOSEN;
+}
+
+verdict pick(choice *c, picks *p) {
+    *p = (picks){0};
+#define PICK_OF_ROW(policy, ...)                                                                   \
+    case policy: return pick_by(c, policy, p);
+    switch (c->request->policy) {
+        EACH_POLICY(PICK_OF_ROW)
+    default: return NONE_LEFT; /* REG_POLICY_COUNT is not a policy */
+    }
+#undef PICK_OF_ROW
+}

@@ -1,0 +1,25 @@
+/* What a pass over the candidates hands to the recheck and to the attempt. */
+#ifndef REG_PICKS_H
+#define REG_PICKS_H
+
+#include "choose/candidates.h"
+
+typedef enum verdict { CHOSEN, NONE_LEFT, TRY_AGAIN, NO_MEMORY, TOO_LONG } verdict;
+
+typedef struct picks {
+    candidate best;
+    candidate second;     /* the other one of two that were drawn */
+    uint32_t count;       /* how many of these two are set */
+    uint64_t tally;       /* the sum of tally_of() over all that the pass has read */
+    bool has_skipped;     /* takes turns: some candidate was full or not eligible */
+    bool leaves_unserved; /* has rounds: see rule b. in rounds.h */
+} picks;
+
+/* Grows with each change that could make this candidate better: a decrement, or a new average. The
+ * latency is 0 for policies that don't read it. Each tally only grows, so if the sum over several
+ * candidates has not changed, none of their tallies has. */
+static always_inline uint64_t tally_of(const candidate *x) {
+    return counter_decrements(x->pending) + x->latency;
+}
+
+#endif
