@@ -35,6 +35,7 @@ static bool is_excluded(const reg_request *request, const reg_key *id) {
 
 bool choice_begin(choice *c, reg_registry *reg, const reg_request *request) {
     *c = (choice){.request = request,
+                  .traits = traits_of(request->policy),
                   .version = load_committed(&reg->committed),
                   .best_average = 1,
                   .round_age = NO_ROUND};

@@ -11,6 +11,7 @@ enum { QUICK_LENGTH = 64 };
 
 typedef struct choice {
     const reg_request *request;
+    const policy_traits *traits; /* of its policy */
     model *model;
     member_reading reading;
     uint64_t version;

@@ -42,15 +42,15 @@ static void draw_from_all(const choice *c, picks *p) {
     if (p->count == 2 && random_next() & 1) swap_picks(p);
 }
 
-bool draw_two(choice *c, picks *p) {
+verdict draw_two(choice *c, picks *p) {
     bool is_short = c->reading.length <= 2;
     if (!is_short && draw_one(c, &p->best, NULL) && draw_one(c, &p->second, p->best.place)) {
         p->count = 2;
     } else {
-        if (c->reading.length > QUICK_LENGTH && !c->request->may_block) return false;
+        if (c->reading.length > QUICK_LENGTH && !c->request->may_block) return TOO_LONG;
         draw_from_all(c, p);
         c->is_searched = true;
     }
     if (p->count == 2 && compare_loads(&p->second, &p->best) < 0) swap_picks(p);
-    return true;
+    return CHOSEN;
 }

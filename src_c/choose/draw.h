@@ -4,7 +4,7 @@
 
 #include "choose/picks.h"
 
-/* False if the request must not block and the draws would take too long. */
-bool draw_two(choice *c, picks *p);
+/* CHOSEN, or TOO_LONG if the request must not block and the draws find too few. */
+verdict draw_two(choice *c, picks *p);
 
 #endif

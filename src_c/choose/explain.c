@@ -40,15 +40,14 @@ static int by_rank(const void *left, const void *right) {
 
 /* Under the turns lock if the policy takes turns. */
 static explained explain_one_locked(const choice *c, const member *place) {
-    const policy_traits *traits = traits_of(c->request->policy);
     candidate x = candidate_at(place, true);
     record *r = x.record;
     x.pending = counter_value(&line_of(r)->counters.pending);
     x.age = age_of(c, r);
     reg_reason reason = candidate_obstacle(c, place);
     if (reason == REG_ELIGIBLE && candidate_is_full(&x)) reason = REG_FULL;
-    if (traits->has_score) x.credit = smart_score(&x);
-    if (traits->takes_turns) x.credit = turns_credit(&c->model->turns, line_of(r)->serial) + line_of(r)->weight;
+    if (c->traits->has_score) x.credit = smart_score(&x);
+    if (c->traits->takes_turns) x.credit = turns_credit(&c->model->turns, line_of(r)->serial) + line_of(r)->weight;
     return (explained){
         .seen = x,
         .choice = c,
@@ -81,7 +80,7 @@ static void find_best_average(choice *c, const explained *items, size_t count) {
 
 static size_t explain_all(reg_registry *reg, choice *c, explained *items) {
     size_t count = 0;
-    bool takes_turns = traits_of(c->request->policy)->takes_turns;
+    bool takes_turns = c->traits->takes_turns;
     if (takes_turns) pthread_mutex_lock(&reg->turns);
     EACH_LISTED(c, 0, c->reading.length, m) items[count++] = explain_one_locked(c, m);
     if (takes_turns) pthread_mutex_unlock(&reg->turns);
@@ -94,7 +93,7 @@ reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *
     *candidates = (reg_candidates){0};
     request_prepare(request);
     if (!choice_begin(&c, reg, request)) return REG_OK;
-    if (traits_of(request->policy)->ties_by_age) round_join(&c, reg);
+    if (c.traits->ties_by_age) round_join(&c, reg);
     c.now = load_hint(&reg->tick) + 1; /* the other policies are reported by age too */
     explained *items = memory_alloc_raw(c.reading.length * sizeof *items);
     reg_candidate *reports = memory_alloc_raw(c.reading.length * sizeof *reports);

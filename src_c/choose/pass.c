@@ -169,7 +169,7 @@ static always_inline bool pass_in_turn_locked(const choice *c, reg_policy policy
 /* Inlined for each policy, so that the compiler drops what the policy does not need. */
 static always_inline verdict pick_by(choice *c, reg_policy policy, picks *p) {
     const policy_traits *traits = traits_of(policy);
-    if (traits->draws_two) return draw_two(c, p) ? CHOSEN : TOO_LONG;
+    if (traits->draws_two) return draw_two(c, p);
     if (traits->takes_turns) return pass_in_turn_locked(c, policy, p) ? CHOSEN : NO_MEMORY;
     if (traits->needs_best_average) find_best_average(c, p);
     if (traits->only_loads && !load_published(&c->reading.array->is_uneven))
@@ -181,13 +181,15 @@ static always_inline verdict pick_by(choice *c, reg_policy policy, picks *p) {
     return CHOSEN;
 }
 
-verdict pick(choice *c, picks *p) {
-    *p = (picks){0};
 #define PICK_OF_ROW(policy, ...)                                                                   \
-    case policy: return pick_by(c, policy, p);
-    switch (c->request->policy) {
-        EACH_POLICY(PICK_OF_ROW)
-    default: return NONE_LEFT; /* REG_POLICY_COUNT is not a policy */
-    }
-#undef PICK_OF_ROW
+    static verdict pick_##policy(choice *c, picks *p) { return pick_by(c, policy, p); }
+EACH_POLICY(PICK_OF_ROW)
+
+verdict pick(choice *c, picks *p) {
+#define NAME_OF_ROW(policy, ...) [policy] = pick_##policy,
+    static verdict (*const picks_by[])(choice *, picks *) = {EACH_POLICY(NAME_OF_ROW)};
+    p->tally = 0;
+    p->count = 0;
+    p->has_skipped = p->leaves_unserved = false;
+    return picks_by[c->request->policy](c, p);
 }

@@ -4,9 +4,43 @@
 #define REG_RECHECK_H
 
 #include "choose/picks.h"
+#include "choose/rounds.h"
 
-/* At version `now`, loaded at T. Looks at all candidates, or only at the chosen ones if the choice
- * does not depend on the others. */
-bool still_holds(const choice *c, const picks *p, uint64_t now);
+/* Whether the list at version `now` has the same members, with the same health and definition. */
+bool all_are_listed(const choice *c, uint64_t now);
+
+/* The same for the one or two members that were picked. */
+bool picks_are_listed(const choice *c, const picks *p, uint64_t now);
+
+/* The sum of tally_of() over all candidates. */
+uint64_t tally_of_all(const choice *c);
+
+static inline bool all_are_unchanged(const choice *c, const picks *p, uint64_t now) {
+    if (reg_unlikely(now != c->version) && !all_are_listed(c, now)) return false;
+    return tally_of_all(c) == p->tally;
+}
+
+/* The attempt itself checks the count of the best one. */
+static inline bool picks_are_unchanged(const choice *c, const picks *p, uint64_t now) {
+    if (reg_unlikely(now != c->version) && !picks_are_listed(c, p, now)) return false;
+    if (p->count == 1) return true;
+    candidate second = candidate_at(p->second.place, false);
+    return counter_decrements(second.pending) == counter_decrements(p->second.pending) &&
+           !candidate_is_full(&second);
+}
+
+/* Whether changes to other candidates can't make the best one the wrong choice. */
+static inline bool depends_on_picks_only(const choice *c, const picks *p) {
+    if (p->count != 1) return p->count == 2;
+    const policy_traits *traits = c->traits;
+    return traits->draws_one || (traits->takes_turns && !p->has_skipped) ||
+           (traits->only_loads && is_unbeatable(c, &p->best));
+}
+
+/* Step 5, with the version `now` of step 4. */
+static inline bool still_holds(const choice *c, const picks *p, uint64_t now) {
+    return depends_on_picks_only(c, p) ? picks_are_unchanged(c, p, now)
+                                       : all_are_unchanged(c, p, now);
+}
 
 #endif

@@ -41,7 +41,7 @@ static uint32_t start_position(const choice *c, uint64_t word) {
 }
 
 void round_join(choice *c, reg_registry *reg) {
-    bool has_rounds = traits_of(c->request->policy)->has_rounds;
+    bool has_rounds = c->traits->has_rounds;
     own_round *own = has_rounds && !c->is_plain ? own_round_of(c) : NULL;
     c->is_own_round = own != NULL;
     c->round = own != NULL ? &own->word : &c->model->round;
@@ -82,8 +82,7 @@ static void disturb(model *m) {
 
 void round_end(const choice *c, reg_registry *reg, const candidate *chosen, bool leaves_unserved) {
     _Atomic uint32_t *stamp = &line_of(chosen->record)->chosen_at;
-    const policy_traits *traits = traits_of(c->request->policy);
-    if (traits->draws_two) {
+    if (c->traits->draws_two) {
         /* This choice is O(1) and compares no stamps. It doesn't write to the tick's line, which
          * all threads read. */
         store_private(stamp, load_hint(&reg->tick));
@@ -91,7 +90,7 @@ void round_end(const choice *c, reg_registry *reg, const candidate *chosen, bool
     }
     uint32_t tick = next_tick(reg);
     store_private(stamp, tick);
-    if (traits->has_rounds)
+    if (c->traits->has_rounds)
         begin_round(c, tick, round_word(c, chosen, tick), leaves_unserved);
     else
         disturb(c->model);

@@ -123,17 +123,16 @@ static verdict last_attempt_locked(const picks *p, bool counts) {
  * attempt. */
 static verdict attempt_locked(reg_registry *reg, choice *c, const reg_request *request, bool counts,
                               bool is_last, record **chosen) {
-    const policy_traits *traits = traits_of(request->policy);
     if (!choice_begin(c, reg, request)) return NONE_LEFT;
-    if (c->reading.length > QUICK_LENGTH && !traits->draws_two && !request->may_block)
+    if (c->reading.length > QUICK_LENGTH && !c->traits->draws_two && !request->may_block)
         return TOO_LONG;
-    if (traits->ties_by_age) round_join(c, reg);
+    if (c->traits->ties_by_age) round_join(c, reg);
     picks p;
     verdict v = pick(c, &p);
     if (v != CHOSEN) return v;
     v = is_last ? last_attempt_locked(&p, counts) : exact_attempt(reg, c, &p, counts);
     if (v != CHOSEN) return v;
-    if (traits->takes_turns) turns_settle(&c->model->turns, line_of(p.best.record)->serial);
+    if (c->traits->takes_turns) turns_settle(&c->model->turns, line_of(p.best.record)->serial);
     round_settle(c, reg, &p.best, p.leaves_unserved);
     *chosen = p.best.record;
     return CHOSEN;
@@ -158,7 +157,7 @@ static verdict attempt(reg_registry *reg, choice *c, const reg_request *request,
 enum { MANY_ATTEMPTS = 256, MANY_CANDIDATES = 1 << 18, SOME_ATTEMPTS = 8 };
 
 static bool is_enough(const choice *c, uint32_t attempts) {
-    bool has_read_two = traits_of(c->request->policy)->draws_two && !c->is_searched;
+    bool has_read_two = c->traits->draws_two && !c->is_searched;
     uint64_t candidates = has_read_two ? 2 : c->reading.length;
     return attempts >= MANY_ATTEMPTS ||
            (attempts >= SOME_ATTEMPTS && attempts * candidates >= MANY_CANDIDATES);
