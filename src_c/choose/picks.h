@@ -9,7 +9,7 @@ typedef enum verdict { CHOSEN, NONE_LEFT, TRY_AGAIN, NO_MEMORY, TOO_LONG } verdi
 typedef struct picks {
     candidate best;
     candidate second;     /* the other one of two that were drawn */
-    uint32_t count;       /* how many of these two are set; the others are undefined */
+    uint32_t count;       /* how many of these two are set */
     uint64_t tally;       /* the sum of tally_of() over all that the pass has read */
     bool has_skipped;     /* takes turns: some candidate was full or not eligible */
     bool leaves_unserved; /* has rounds: see rule b. in rounds.h */

@@ -1,4 +1,5 @@
-/* Choices from several threads at once: what they add up to, and that each was right at one instant of its call. */
+/* Choices of several threads at once: what they add up to, and that each one was right at one
+ * instant of its call. */
 #include <pthread.h>
 #include <string.h>
 
@@ -81,7 +82,7 @@ static long no_policy_exceeds_a_cap(void) {
     return (long)REG_POLICY_COUNT * THREADS * LEASES;
 }
 
-/* Releases that race with choices: a cap of 1 on each, and never two holders. */
+/* Releases race with choices: each backend has a cap of 1, and never two holders. */
 static _Atomic int holders[3];
 
 static void of_one(offer *o, int number) {
@@ -112,7 +113,7 @@ static long a_cap_of_one_is_a_lock(void) {
     return 10L * THREADS * LEASES;
 }
 
-/* ---- loads that move while choices are made ---- */
+/* ---- loads that change while choices are made ---- */
 
 enum { CHOICES = 20000, MARGIN = 4, PEAK = 30 };
 
@@ -120,7 +121,7 @@ typedef struct stage {
     reg_registry *reg;
     reg_policy policy;
     bool counts;
-    int lesser;
+    int less_loaded;
     _Atomic bool over;
 } stage;
 
@@ -138,13 +139,14 @@ static void step(const char *id, int by) {
 
 static const char *const ids[] = {"b0", "b1"};
 
-/* At every instant one has fewer in flight than the other, by MARGIN or one more; both go up and down. */
+/* Both counts go up and down. At every instant one is lower than the other, by MARGIN or by
+ * MARGIN + 1. */
 static void *move_together(void *argument) {
     (void)argument;
-    const char *lesser = ids[the_stage.lesser], *other = ids[!the_stage.lesser];
+    const char *low = ids[the_stage.less_loaded], *high = ids[!the_stage.less_loaded];
     while (!the_stage.over) {
-        for (int i = 0; i < PEAK; i++) step(other, 1), step(lesser, 1);
-        for (int i = 0; i < PEAK; i++) step(lesser, -1), step(other, -1);
+        for (int i = 0; i < PEAK; i++) step(high, 1), step(low, 1);
+        for (int i = 0; i < PEAK; i++) step(low, -1), step(high, -1);
     }
     return NULL;
 }
@@ -159,13 +161,13 @@ static void choose_once(int expected) {
     CHECK(client_return(&lease, &(uint32_t){5}));
 }
 
-static void *choose_the_lesser(void *argument) {
+static void *choose_the_less_loaded(void *argument) {
     (void)argument;
-    for (int i = 0; i < CHOICES; i++) choose_once(the_stage.lesser);
+    for (int i = 0; i < CHOICES; i++) choose_once(the_stage.less_loaded);
     return NULL;
 }
 
-/* `mover` beside two threads that choose; the registry is theirs until both are done. */
+/* Runs `mover` beside two threads that choose, until both have finished. */
 static void perform(reg_registry *reg, reg_policy policy, bool counts, void *(*mover)(void *),
                     void *(*chooser)(void *)) {
     pthread_t threads[3];
@@ -180,16 +182,16 @@ static void perform(reg_registry *reg, reg_policy policy, bool counts, void *(*m
     CHECK(pthread_join(threads[0], NULL) == 0);
 }
 
-static long the_lesser_is_chosen_at_every_instant(void) {
+static long the_less_loaded_is_chosen_at_every_instant(void) {
     const reg_policy policies[] = {REG_LEAST_PENDING, REG_PRIORITY, REG_SMART, REG_POWER_OF_TWO};
     for (int i = 0; i < 16; i++) {
         reg_registry *reg = client_fleet(2, NULL);
         the_stage.reg = reg;
-        the_stage.lesser = i / 2 % 2;
-        for (int k = 0; k < MARGIN; k++) step(ids[!the_stage.lesser], 1);
-        perform(reg, policies[i / 4], i % 2, move_together, choose_the_lesser);
-        CHECK(client_in_flight(reg, ids[!the_stage.lesser]) == MARGIN &&
-              client_in_flight(reg, ids[the_stage.lesser]) == 0);
+        the_stage.less_loaded = i / 2 % 2;
+        for (int k = 0; k < MARGIN; k++) step(ids[!the_stage.less_loaded], 1);
+        perform(reg, policies[i / 4], i % 2, move_together, choose_the_less_loaded);
+        CHECK(client_in_flight(reg, ids[!the_stage.less_loaded]) == MARGIN &&
+              client_in_flight(reg, ids[the_stage.less_loaded]) == 0);
         client_free(reg);
     }
     return 16L * 2 * CHOICES;
@@ -258,8 +260,9 @@ static long none_is_refused_while_one_is_healthy(void) {
     return (long)REG_POLICY_COUNT * 2 * CHOICES;
 }
 
-/* At every instant one of the two is healthy and has room; the other is neither most of the time. */
-static void *move_house(void *argument) {
+/* At every instant one of the two is healthy and has room. Most of the time the other one is
+ * draining and full. */
+static void *move_health_and_room(void *argument) {
     (void)argument;
     for (int i = 0; !the_stage.over; i = !i) {
         step(ids[!i], -1);
@@ -276,7 +279,7 @@ static long health_and_room_are_of_one_instant(void) {
         the_stage.reg = reg;
         CHECK(client_health(reg, "b1", REG_DRAINING, -1) == REG_OK);
         step("b1", 1);
-        perform(reg, policy, false, move_house, find_one);
+        perform(reg, policy, false, move_health_and_room, find_one);
         client_free(reg);
     }
     return (long)REG_POLICY_COUNT * 2 * CHOICES;
@@ -286,7 +289,7 @@ static long health_and_room_are_of_one_instant(void) {
 
 enum { MANY = 500, REFUSALS = 20 };
 
-/* Everybody is full at every instant, and something is always taken off. */
+/* Each backend is full at every instant, while counts are decremented all the time. */
 static void *turn_over(void *argument) {
     (void)argument;
     for (int i = 0; !the_stage.over; i = (i + 1) % MANY) {
@@ -314,13 +317,13 @@ static reg_registry *full_fleet(int count) {
     return reg;
 }
 
-static const reg_policy looking[] = {REG_LEAST_PENDING, REG_PRIORITY, REG_ROUND_ROBIN,
-                                     REG_POWER_OF_TWO};
+static const reg_policy searching[] = {REG_LEAST_PENDING, REG_PRIORITY, REG_ROUND_ROBIN,
+                                       REG_POWER_OF_TWO};
 
-static long a_refusal_comes_in_the_end(void) {
+static long a_refusal_ends_under_turnover(void) {
     for (int i = 0; i < 4; i++) {
         reg_registry *reg = full_fleet(MANY);
-        perform(reg, looking[i], false, turn_over, be_refused);
+        perform(reg, searching[i], false, turn_over, be_refused);
         client_free(reg);
     }
     return 4L * 2 * REFUSALS;
@@ -354,8 +357,9 @@ static record *record_with_id(reg_registry *reg, const char *id) {
     return found;
 }
 
-/* The best one is counted on in every pass: its word is never again what a pass has seen. */
-static long a_choice_comes_whatever_happens(void) {
+/* In every pass another thread counts on the best backend, so its word always differs from the one
+ * that the pass has read. */
+static long a_choice_ends_under_interference(void) {
     enum { LENGTH = 2000 };
     reg_registry *reg = client_fleet(LENGTH, best_first);
     for (int counts = 0; counts < 2; counts++) {
@@ -373,14 +377,15 @@ static long a_choice_comes_whatever_happens(void) {
     return 2;
 }
 
-/* Between any two steps of the choice somebody else's request ends: no attempt ever finds the counts as they were. */
-static long a_refusal_comes_whatever_happens(void) {
+/* Between any two steps of the choice another request ends, so no attempt finds the counts
+ * unchanged. */
+static long a_refusal_ends_under_interference(void) {
     for (int i = 0; i < 4; i++) {
         reg_registry *reg = full_fleet(3);
         first = record_with_id(reg, "b0");
         deeds = 0;
         torture_deed = take_one_off;
-        int chosen = client_select(reg, client_request("m", looking[i]));
+        int chosen = client_select(reg, client_request("m", searching[i]));
         torture_deed = NULL;
         CHECK(chosen == -1);
         client_free(reg);
@@ -388,16 +393,16 @@ static long a_refusal_comes_whatever_happens(void) {
     return 4;
 }
 
-/* Where all writes change what choices depend on. */
-static void look_whether_it_is_told(void) {
+/* For writes that all change what choices depend on. */
+static void check_choices_changed(void) {
     deeds++;
     CHECK(load_own(&the_stage.reg->choices_changed) >= load_own(&the_stage.reg->committed));
 }
 
-static long a_change_is_told_before_it_is_committed(void) {
+static long a_change_is_announced_before_its_commit(void) {
     the_stage.reg = client_fleet(2, NULL);
     deeds = 0;
-    torture_deed = look_whether_it_is_told;
+    torture_deed = check_choices_changed;
     CHECK(client_health(the_stage.reg, "b0", REG_DRAINING, -1) == REG_OK);
     CHECK(client_redefine(the_stage.reg, &(offer){.id = "b1", .models = {"n"}}, 5) == REG_OK);
     CHECK(client_remove(the_stage.reg, "b0", NULL) == REG_OK);
@@ -408,7 +413,7 @@ static long a_change_is_told_before_it_is_committed(void) {
 }
 #endif
 
-/* ---- what others see between a choice and its count ---- */
+/* ---- what other threads see between a choice and its count ---- */
 
 enum { DUELS = 20000 };
 
@@ -426,9 +431,10 @@ static void *choose_in_duel(void *argument) {
     return NULL;
 }
 
-/* b0 has 1 and b1 has 2 in flight. One thread chooses. The other takes two off b1, and then reads b0: if that still has 1, the choice
- * has not taken effect, and from now on b1 is the only right one. */
-static long nobody_sees_a_choice_before_its_count(void) {
+/* b0 has 1 in flight and b1 has 2. One thread chooses. The other one decrements b1 twice and then
+ * reads b0. If b0 still has 1, the choice has not taken effect yet, and only b1 is right from now
+ * on. */
+static long no_thread_sees_a_choice_before_its_count(void) {
     pthread_t thread;
     reg_lease lease;
     the_stage.reg = client_fleet(2, NULL);
@@ -458,15 +464,15 @@ const test choice_tests[] = {
     {"choices: a crowd splits evenly", a_crowd_splits_evenly},
     {"choices: no policy exceeds a cap", no_policy_exceeds_a_cap},
     {"choices: a cap of one is a lock", a_cap_of_one_is_a_lock},
-    {"choices: the lesser at every instant", the_lesser_is_chosen_at_every_instant},
+    {"choices: the less loaded at every instant", the_less_loaded_is_chosen_at_every_instant},
     {"choices: not refused while one has room", none_is_refused_while_one_has_room},
     {"choices: not refused while one is healthy", none_is_refused_while_one_is_healthy},
     {"choices: health and room at one instant", health_and_room_are_of_one_instant},
-    {"choices: a refusal comes in the end", a_refusal_comes_in_the_end},
+    {"choices: a refusal ends under turnover", a_refusal_ends_under_turnover},
 #ifdef REG_TORTURE
-    {"choices: a choice comes whatever happens", a_choice_comes_whatever_happens},
-    {"choices: a refusal comes whatever happens", a_refusal_comes_whatever_happens},
-    {"choices: a change is told first", a_change_is_told_before_it_is_committed},
+    {"choices: a choice ends under interference", a_choice_ends_under_interference},
+    {"choices: a refusal ends under interference", a_refusal_ends_under_interference},
+    {"choices: a change is announced first", a_change_is_announced_before_its_commit},
 #endif
-    {"choices: not seen before the count", nobody_sees_a_choice_before_its_count},
+    {"choices: not seen before the count", no_thread_sees_a_choice_before_its_count},
     {0}};

@@ -1,4 +1,5 @@
-/* Choosing: what each policy prefers, and what a lease holds. */
+/* Choices of one thread: what each policy prefers, how ties and turns rotate, and what a lease
+ * holds. */
 #include <pthread.h>
 #include <string.h>
 
@@ -62,14 +63,13 @@ static void *read_through_lease(void *lease) {
     reg_reader *reader = reg_read_begin();
     object *definition = object_of(reg_lease_definition(lease));
     pthread_barrier_wait(&barrier);
-    pthread_barrier_wait(
-        &barrier); /* meanwhile the definition was replaced, and the registry is gone */
+    pthread_barrier_wait(&barrier); /* by now the definition is replaced and the registry freed */
     CHECK(object_of(definition)->number == 0);
     reg_read_end(reader);
     return NULL;
 }
 
-static long a_registry_goes_while_a_lease_is_read(void) {
+static long a_registry_is_freed_while_a_lease_is_read(void) {
     reg_registry *reg = client_fleet(1, NULL);
     reg_lease lease;
     pthread_t thread;
@@ -83,7 +83,7 @@ static long a_registry_goes_while_a_lease_is_read(void) {
     pthread_barrier_wait(&barrier);
     CHECK(pthread_join(thread, NULL) == 0 && pthread_barrier_destroy(&barrier) == 0);
     CHECK(client_return(&lease, NULL));
-    client_free(reg_new()); /* what had to wait goes with the next one */
+    client_free(reg_new()); /* frees what the reader still saw */
     return 1;
 }
 
@@ -99,13 +99,13 @@ static long weighted_turns_are_smooth(void) {
         counts[chosen]++;
         if (i % 7 == 6) CHECK(counts[0] == 5 * (i / 7 + 1) && counts[1] == i / 7 + 1);
     }
-    /* All at once would be 10 in a row across two rounds; smooth is at most 4. */
+    /* Two rounds could put 10 in a row. Smooth turns put at most 4 in a row. */
     CHECK(longest <= 4);
     client_free(reg);
     return 70;
 }
 
-static long turns_of_many_come_whenever_they_joined(void) {
+static long late_members_get_their_turns(void) {
     enum { COUNT = 300, CYCLES = 3 };
     reg_registry *reg = reg_new();
     static int counts[COUNT];
@@ -117,7 +117,7 @@ static long turns_of_many_come_whenever_they_joined(void) {
     }
     for (int i = 0; i < 100; i++)
         CHECK(client_select(reg, client_request("m", REG_ROUND_ROBIN)) % 5 != 0);
-    /* A fifth joins late, before their elders in order. */
+    /* Every fifth one joins late, although its serial is lower than those of others. */
     for (int i = 0; i < COUNT; i += 5) {
         snprintf(id, sizeof id, "b%d", i);
         CHECK(client_redefine(reg, &(offer){.id = id, .models = {"m"}}, i) == REG_OK);
@@ -130,7 +130,7 @@ static long turns_of_many_come_whenever_they_joined(void) {
     return COUNT * CYCLES;
 }
 
-static long the_heavier_carries_more(void) {
+static long loads_are_in_proportion_to_weights(void) {
     enum { LIGHT = 3, EACH = 5 };
     reg_registry *reg = client_fleet(LIGHT, NULL);
     reg_lease leases[LIGHT * EACH + 4 * EACH];
@@ -164,7 +164,7 @@ static long ties_rotate_while_the_fleet_changes(void) {
     return (long)COUNT * ROUNDS;
 }
 
-static long ties_go_on_behind_who_is_gone(void) {
+static long ties_resume_after_a_removal(void) {
     enum { COUNT = 12 };
     reg_registry *reg = client_fleet(COUNT, NULL);
     bool is_gone[COUNT] = {false};
@@ -220,7 +220,7 @@ static reg_reason reason_for(reg_registry *reg, reg_request request, size_t coun
     return reason;
 }
 
-static long reasons_come_in_their_order(void) {
+static long the_first_reason_is_reported(void) {
     reg_registry *reg = client_fleet(5, of_many_kinds);
     reg_request any = client_request("m", REG_LEAST_PENDING), picky = any;
     picky.capabilities = REG_VISION | REG_TOOLS;
@@ -249,7 +249,7 @@ static long reasons_come_in_their_order(void) {
     return 13;
 }
 
-static long a_new_definition_of_a_model_counts(void) {
+static long a_redefined_model_has_its_new_traits(void) {
     reg_registry *reg = client_fleet(2, NULL);
     reg_request picky = client_request("m", REG_LEAST_PENDING);
     picky.capabilities = REG_TOOLS;
@@ -265,11 +265,11 @@ static long a_new_definition_of_a_model_counts(void) {
     return 3;
 }
 
-/* ---- whose turn it is ---- */
+/* ---- kinds of requests ---- */
 
 static void in_two_groups(offer *o, int number) { o->priority = number > 1; }
 
-static long kinds_that_alternate_starve_nobody(void) {
+static long alternating_kinds_starve_no_backend(void) {
     reg_registry *reg = client_fleet(5, in_two_groups);
     reg_key out[] = {key_of("b0"), key_of("b1")};
     int counts[5] = {0};
@@ -284,15 +284,16 @@ static long kinds_that_alternate_starve_nobody(void) {
     return 600;
 }
 
-enum { LONG_LIST = 40, ABLE = 4 };
+enum { LONG_LIST = 40, WITH_TOOLS = 4 };
 
-static void able_in_part(offer *o, int number) {
-    if (number % (LONG_LIST / ABLE) == 0) o->capabilities = REG_TOOLS;
+static void with_tools_on_some(offer *o, int number) {
+    if (number % (LONG_LIST / WITH_TOOLS) == 0) o->capabilities = REG_TOOLS;
 }
 
-/* One kind can take a few of a long list, and uses them up long before the others have had their turns. */
-static long a_kind_for_few_leaves_the_others_their_turns(void) {
-    reg_registry *reg = client_fleet(LONG_LIST, able_in_part);
+/* One kind is limited to a few backends of a long list. It has chosen all of them long before the
+ * others have had their turns. */
+static long a_limited_kind_leaves_others_their_turns(void) {
+    reg_registry *reg = client_fleet(LONG_LIST, with_tools_on_some);
     int counts[LONG_LIST] = {0};
     for (int i = 0; i < 2 * 10 * LONG_LIST; i++) {
         reg_request request = client_request("m", REG_LEAST_PENDING);
@@ -304,11 +305,11 @@ static long a_kind_for_few_leaves_the_others_their_turns(void) {
     return 2L * 10 * LONG_LIST;
 }
 
-/* In a long list, too, and for a kind that can't take all of it: nobody twice before all have been chosen. */
+/* Also in a long list, and for a limited kind: no backend is chosen twice before all others. */
 static long requests_of_one_kind_rotate(void) {
-    reg_registry *reg = client_fleet(LONG_LIST, able_in_part);
+    reg_registry *reg = client_fleet(LONG_LIST, with_tools_on_some);
     for (int kind = 0; kind < 2; kind++) {
-        int length = kind == 0 ? LONG_LIST : ABLE, last[LONG_LIST] = {0};
+        int length = kind == 0 ? LONG_LIST : WITH_TOOLS, last[LONG_LIST] = {0};
         reg_request request = client_request("m", REG_LEAST_PENDING);
         if (kind == 1) request.capabilities = REG_TOOLS;
         uint32_t before = load_own(&reg->tick);
@@ -317,16 +318,16 @@ static long requests_of_one_kind_rotate(void) {
             CHECK(last[chosen] == 0 ? i <= length : i - last[chosen] == length);
             last[chosen] = i;
         }
-        /* Of full passes, which take longer, one in a round; and the first of a kind. */
+        /* Only full passes advance the tick: one in each round, and the first one of a kind. */
         CHECK(load_own(&reg->tick) - before <= 10 + 1);
     }
     client_free(reg);
-    return 10L * (LONG_LIST + ABLE);
+    return 10L * (LONG_LIST + WITH_TOOLS);
 }
 
-/* ---- what changes nothing ---- */
+/* ---- writes that change no choice ---- */
 
-static long checks_that_change_nothing_are_no_changes(void) {
+static long an_unchanged_health_is_no_change(void) {
     reg_registry *reg = client_fleet(2, NULL);
     uint64_t before = load_own(&reg->choices_changed), version = load_own(&reg->committed);
     CHECK(before == version);
@@ -358,7 +359,7 @@ static void churn(reg_registry *reg) {
     }
 }
 
-static long a_refusal_is_of_its_instant(void) {
+static long a_refusal_keeps_what_it_reports(void) {
     reg_registry *reg = client_fleet(5, of_many_kinds);
     reg_request picky = client_request("m", REG_LEAST_PENDING);
     picky.min_context = 4096;
@@ -398,19 +399,19 @@ const test select_tests[] = {
     {"select: a lease counts and returns", a_lease_counts_and_returns},
     {"select: a lease outlives its registration",
      a_lease_outlives_its_registration_and_the_registry},
-    {"select: a registry goes while a lease is read", a_registry_goes_while_a_lease_is_read},
+    {"select: a registry is freed while a lease is read",
+     a_registry_is_freed_while_a_lease_is_read},
     {"select: weighted turns are smooth", weighted_turns_are_smooth},
-    {"select: turns of many, whenever they joined", turns_of_many_come_whenever_they_joined},
-    {"select: the heavier carries more", the_heavier_carries_more},
+    {"select: late members get their turns", late_members_get_their_turns},
+    {"select: loads are in proportion to weights", loads_are_in_proportion_to_weights},
     {"select: ties rotate while the fleet changes", ties_rotate_while_the_fleet_changes},
-    {"select: ties go on behind who is gone", ties_go_on_behind_who_is_gone},
+    {"select: ties resume after a removal", ties_resume_after_a_removal},
     {"select: priorities spill over when full", priorities_spill_over_when_full},
-    {"select: reasons come in their order", reasons_come_in_their_order},
-    {"select: a new definition of a model counts", a_new_definition_of_a_model_counts},
-    {"select: kinds that alternate starve nobody", kinds_that_alternate_starve_nobody},
-    {"select: a kind for few leaves the others turns",
-     a_kind_for_few_leaves_the_others_their_turns},
+    {"select: the first reason is reported", the_first_reason_is_reported},
+    {"select: a redefined model has its new traits", a_redefined_model_has_its_new_traits},
+    {"select: alternating kinds starve no backend", alternating_kinds_starve_no_backend},
+    {"select: a limited kind leaves others their turns", a_limited_kind_leaves_others_their_turns},
     {"select: requests of one kind rotate", requests_of_one_kind_rotate},
-    {"select: checks that change nothing", checks_that_change_nothing_are_no_changes},
-    {"select: a refusal is of its instant", a_refusal_is_of_its_instant},
+    {"select: an unchanged health is no change", an_unchanged_health_is_no_change},
+    {"select: a refusal keeps what it reports", a_refusal_keeps_what_it_reports},
     {0}};

@@ -1,34 +1,37 @@
-/* The choice of src_c/select.c by least pending among two backends, step by step as its proof names them, for Spin: two that acquire, one that
- * selects, one that counts up and down, one that reads, every interleaving.
+/* A model of the choice in src_c/choose/select.c, for Spin: LEAST_PENDING among two backends, with
+ * the steps that the proof names. Two processes acquire, or one acquires and one selects. One counts
+ * up and down, and one reads. Spin tries every interleaving.
  *
- * What is asserted when a choice succeeds: at its instant T the chosen one had the count that the choice was made by, and the other no
- * less; and nobody has been told the chosen one's count since.
+ * When a choice succeeds, the model asserts two things. At the instant T of the choice, the chosen
+ * backend had the count that the choice was based on, and the other one had at least as many. And
+ * since T no process has learned the chosen one's count.
  *
- * Each of these is a bug that the checker must find:
- *   ONE_PASS       the counts are not looked at again
- *   NO_CLAIM       the count is taken if the word is the same, without a claim before T
- *   CLAIM_STAYS    who reads a count leaves the claim on
- *   SAME_VERSION   a decrement leaves the version as it is
- *   ONE_LOOK       a selection does not look at the chosen one's word again
+ * Each of these defines plants a bug that Spin must find:
+ *   ONE_PASS       the counts are not rechecked
+ *   NO_CLAIM       the count is taken if the word is unchanged, without a claim before T
+ *   CLAIM_STAYS    a process that reads a count leaves the claim on
+ *   SAME_VERSION   a decrement does not change the version
+ *   ONE_LOOK       a selection does not recheck the word of the chosen one
  */
 #define BACKENDS 2
 #define CHOOSERS 2
 #ifndef COUNTS
-#define COUNTS 2 /* how often the one that counts does */
+#define COUNTS 2 /* operations of the counter */
 #endif
 #ifndef READS
 #define READS 1
 #endif
 #ifndef ATTEMPTS
-#define ATTEMPTS 2 /* of each choice; then it gives up, as nothing is claimed about how soon one succeeds */
+#define ATTEMPTS 2 /* a choice gives up afterwards: the model says nothing about progress */
 #endif
-#define NOBODY 9
+#define NO_BACKEND 9
 
 byte count[BACKENDS], version[BACKENDS];
 bool claimed[BACKENDS];
 
-/* Of each choice since its T: whom it chose, and whether anybody was told that one's count. */
-byte chosen[CHOOSERS] = NOBODY;
+/* For each choice since its T: the backend that it chose, whether that was right, and whether a
+ * process has learned its count. */
+byte chosen[CHOOSERS] = NO_BACKEND;
 bool right[CHOOSERS], told[CHOOSERS];
 
 inline tell(which) {
@@ -39,7 +42,7 @@ inline tell(which) {
     od
 }
 
-/* T: what is true now, and from now on nobody has been told. */
+/* T: records whether the choice is right now. From now on no process has learned the count. */
 inline note(me, c) {
     chosen[me] = c;
     told[me] = false;
@@ -47,16 +50,23 @@ inline note(me, c) {
 }
 
 inline look(which) {
-    atomic { seen[which] = count[which]; versions[which] = version[which]; was_claimed[which] = claimed[which] }
+    atomic {
+        seen[which] = count[which];
+        versions[which] = version[which];
+        was_claimed[which] = claimed[which]
+    }
 }
 
 inline forget(me) {
-    atomic { chosen[me] = NOBODY; right[me] = false; told[me] = false; seen[0] = 0; seen[1] = 0; versions[0] = 0; versions[1] = 0;
-             was_claimed[0] = false; was_claimed[1] = false; first = 0; c = 0; again = 0 }
+    atomic {
+        chosen[me] = NO_BACKEND; right[me] = false; told[me] = false;
+        seen[0] = 0; seen[1] = 0; versions[0] = 0; versions[1] = 0;
+        was_claimed[0] = false; was_claimed[1] = false; first = 0; c = 0; again = 0
+    }
 }
 
 inline pass_and_pick() {
-    if :: first = 0 :: first = 1 fi; /* wherever the round begins */
+    if :: first = 0 :: first = 1 fi; /* a round may start at either one */
     look(first);
     look(1 - first);
     if
@@ -65,7 +75,7 @@ inline pass_and_pick() {
     fi
 }
 
-/* The second pass: the decrements' sum. */
+/* The second pass: adds up the decrements. */
 inline pass_again() {
     again = version[first];
     again = again + version[1 - first]
@@ -80,7 +90,9 @@ try:
 #ifndef NO_CLAIM
     atomic {
         if
-        :: count[c] == seen[c] && version[c] == versions[c] && claimed[c] == was_claimed[c] -> claimed[c] = true; was_claimed[c] = true
+        :: count[c] == seen[c] && version[c] == versions[c] && claimed[c] == was_claimed[c] ->
+            claimed[c] = true;
+            was_claimed[c] = true
         :: else -> goto again_from_start
         fi
     }
@@ -117,7 +129,12 @@ try:
     if :: attempts == ATTEMPTS -> goto done :: else -> attempts++ fi;
     pass_and_pick();
     if
-    :: was_claimed[c] -> atomic { if :: claimed[c] -> claimed[c] = false; version[c]++ :: else fi; forget(me) }; goto try
+    :: was_claimed[c] ->
+        atomic {
+            if :: claimed[c] -> claimed[c] = false; version[c]++ :: else fi;
+            forget(me)
+        };
+        goto try
     :: else
     fi;
     atomic { note(me, c) }
