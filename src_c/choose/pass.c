@@ -13,8 +13,9 @@
 /* ---- any policy that compares one by one ---- */
 
 /* Finds the best average of all candidates, full ones included. It adds up the tally too, because
- * the choice depends on the averages that are read here. */
-static void find_best_average(choice *c, picks *p) {
+ * the choice depends on the averages that are read here. Not inlined: it would take registers from
+ * the pass that follows. */
+static __attribute__((noinline)) void find_best_average(choice *c, picks *p) {
     uint32_t best = UINT32_MAX;
     bool found = false;
     EACH_LISTED(c, 0, c->reading.length, m) {

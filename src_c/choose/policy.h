@@ -1,8 +1,11 @@
 /* The policies: the traits of each one, and which of two candidates it prefers.
  *
  * To add a policy: add a member to `reg_policy` (base/types.h), a row to EACH_POLICY, a comparison
- * for the row unless one of these fits, and a member to Python's `Policy` (registry/selection.py),
- * in the same order. The binding refuses to load when the rows and Python's members differ.
+ * for the row unless one of these fits, and, in the same order, a member to Python's `Policy`
+ * (registry/selection.py) with its value in `PolicyValue` (registry/_values.py). The binding
+ * refuses to load if the rows and Python's members differ. A policy that reads anything but loads,
+ * averages and fields that never change also needs more in tally_of() (picks.h) and in the proof
+ * (select.c).
  *
  * Each comparison returns < 0 if it prefers `a`, > 0 if it prefers `b`, and 0 if they are equal.
  *
@@ -110,8 +113,9 @@ typedef struct policy_traits {
 static const policy_traits policy_table[] = {EACH_POLICY(TRAITS_OF_ROW)};
 #undef TRAITS_OF_ROW
 
-_Static_assert(sizeof policy_table / sizeof *policy_table == REG_POLICY_COUNT,
-               "the table has a row for each policy");
+#define ONE_FOR_ROW(policy, ...) +1
+_Static_assert(EACH_POLICY(ONE_FOR_ROW) == REG_POLICY_COUNT, "each policy has a row");
+#undef ONE_FOR_ROW
 
 static always_inline const policy_traits *traits_of(reg_policy policy) {
     return &policy_table[policy];
