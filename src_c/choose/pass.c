@@ -188,9 +188,9 @@ EACH_POLICY(PICK_OF_ROW)
 
 verdict pick(choice *c, picks *p) {
 #define NAME_OF_ROW(policy, ...) [policy] = pick_##policy,
-    static verdict (*const picks_by[])(choice *, picks *) = {EACH_POLICY(NAME_OF_ROW)};
+    static verdict (*const by_policy[])(choice *, picks *) = {EACH_POLICY(NAME_OF_ROW)};
     p->tally = 0;
     p->count = 0;
     p->has_skipped = p->leaves_unserved = false;
-    return picks_by[c->request->policy](c, p);
+    return by_policy[c->request->policy](c, p);
 }

@@ -37,12 +37,15 @@
  * ---------------------------------
  * `reg_select` claims nothing and counts nothing. After step 5 it reads the word once more. If the
  * word is the same, c. holds for it too.
+ *
  * A refusal also takes effect at T. A candidate that was full has had no decrement, so it is full
  * at T. So the reasons are those at T: an obstacle as of V, or else the candidate is full. No count
  * is read again to find them.
+ *
  * The proof also holds for PRIORITY, which skips full candidates; for SMART and LOWEST_LATENCY,
  * where step 5 compares the versions of the averages too; and for POWER_OF_TWO, with the two that
  * were drawn as the only candidates.
+ *
  * In three cases step 5 rechecks only the chosen one:
  *   - RANDOM, which ignores the loads of the others.
  *   - ROUND_ROBIN, which ignores them too, unless it has skipped a candidate.
@@ -52,7 +55,9 @@
  *     only some of them, so the sums usually differ and the attempt fails. If they happen to be
  *     equal, the chosen one was unbeatable at V.
  *
- * Progress. An attempt fails only because an operation of another thread took effect on one of the
+ * Progress
+ * --------
+ * An attempt fails only because an operation of another thread took effect on one of the
  * candidates, so choices are lock-free. To keep any thread from starving, an attempt after
  * MANY_ATTEMPTS (fewer in a long list) holds the writer lock, which keeps the version, and leaves
  * out steps 3 and 5. Its step 6 counts on the chosen one whatever its word is by now, unless the
@@ -61,7 +66,7 @@
  * If the pass finds no candidate, the call is refused: each candidate was full when the pass read
  * it, though not all at one instant.
  *
- * The turns of ROUND_ROBIN are exact. They are taken under the registry's turns lock. A thread that
+ * The turns of ROUND_ROBIN are exact: they are taken under the registry's turns lock. A thread that
  * holds this lock never waits for a reader.
  */
 #include "base/random.h"
