@@ -47,7 +47,8 @@ static explained explain_one_locked(const choice *c, const member *place) {
     reg_reason reason = candidate_obstacle(c, place);
     if (reason == REG_ELIGIBLE && candidate_is_full(&x)) reason = REG_FULL;
     if (c->traits->has_score) x.credit = smart_score(&x);
-    if (c->traits->takes_turns) x.credit = turns_credit(&c->model->turns, line_of(r)->serial) + line_of(r)->weight;
+    if (c->traits->takes_turns)
+        x.credit = turns_credit(&c->model->turns, line_of(r)->serial) + line_of(r)->weight;
     return (explained){
         .seen = x,
         .choice = c,

@@ -106,15 +106,17 @@ static verdict exact_attempt(reg_registry *reg, const choice *c, picks *p, bool 
     if (p->count != 0 && !claim(p, counts)) return TRY_AGAIN;
     if (!still_holds(c, p, version_at_t(reg, c)) || !is_same_word(p, counts)) return TRY_AGAIN;
     if (p->count == 0) return NONE_LEFT;
-    return !counts || counter_take(&line_of(p->best.record)->counters.pending, p->best.pending) ? CHOSEN
-                                                                                       : TRY_AGAIN;
+    return !counts || counter_take(&line_of(p->best.record)->counters.pending, p->best.pending)
+               ? CHOSEN
+               : TRY_AGAIN;
 }
 
 /* Adds one in flight below the cap, whatever the count was before. */
 static bool take_below_cap(record *r) {
     uint64_t word = load_seq_cst(&line_of(r)->counters.pending);
     while (counter_in_flight(word) < line_of(r)->max_pending)
-        if (cas_seq_cst(&line_of(r)->counters.pending, &word, counter_changes(word) + 1)) return true;
+        if (cas_seq_cst(&line_of(r)->counters.pending, &word, counter_changes(word) + 1))
+            return true;
     return false;
 }
 

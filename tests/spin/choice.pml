@@ -1,6 +1,6 @@
 /* A model of the choice in src_c/choose/select.c, for Spin: LEAST_PENDING among two backends, with
- * the steps that the proof names. Two processes acquire, or one acquires and one selects. One counts
- * up and down, and one reads. Spin tries every interleaving.
+ * the steps that the proof names. Two processes acquire, or one acquires and one selects. One
+ * counts up and down, and one reads. Spin tries every interleaving.
  *
  * When a choice succeeds, the model asserts two things. At the instant T of the choice, the chosen
  * backend had the count that the choice was based on, and the other one had at least as many. And
