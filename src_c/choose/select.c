@@ -75,6 +75,7 @@
 #include "choose/recheck.h"
 #include "choose/refusal.h"
 #include "choose/rounds.h"
+#include "registry/write.h"
 
 /* ---- one attempt ---- */
 
@@ -122,6 +123,7 @@ static bool take_below_cap(record *r) {
 
 /* Step 6 of an attempt under the writer lock: see Progress. */
 static verdict last_attempt_locked(const picks *p, bool counts) {
+    REG_ASSERT_WRITER();
     if (p->count == 0) return NONE_LEFT;
     return !counts || take_below_cap(p->best.record) ? CHOSEN : TRY_AGAIN;
 }
@@ -150,9 +152,9 @@ static verdict attempt(reg_registry *reg, choice *c, const reg_request *request,
     bool takes_turns = traits_of(request->policy)->takes_turns;
     if ((takes_turns || is_last) && !request->may_block) return TOO_LONG;
     if (takes_turns) pthread_mutex_lock(&reg->turns);
-    if (is_last) pthread_mutex_lock(&reg->writer);
+    if (is_last) lock_writer(reg);
     verdict v = attempt_locked(reg, c, request, counts, is_last, chosen);
-    if (is_last) pthread_mutex_unlock(&reg->writer);
+    if (is_last) unlock_writer(reg);
     if (takes_turns) pthread_mutex_unlock(&reg->turns);
     return v;
 }
