@@ -21,7 +21,7 @@ def registry() -> Registry:
 
 @pytest.fixture(autouse=True)
 def _eager_switching(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Where there is a GIL, tests with threads let it change hands often."""
+    """Makes tests of concurrency switch the GIL between threads often."""
     if "concurren" not in request.node.nodeid and "defect" not in request.node.nodeid:
         yield
         return

@@ -1,4 +1,9 @@
-"""'What concurrent callers see', rule by rule, with real threads. A pass is weak evidence: see tests/c/plant for what fails."""
+"""What concurrent callers see, rule by rule, with real threads.
+
+The rules are those of the contract for concurrent callers. A race may pass unnoticed, so these
+tests are weak evidence by themselves; tests/c/plant plants bugs
+that the C tests have to detect.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +35,10 @@ def pair(registry: Registry) -> Registry:
     return registry
 
 
-# ---- rule 1: linearizable, over different methods
+# ---- Operations are linearizable, also across different methods.
 
 
-def test_what_one_method_has_seen_added_every_other_sees(registry: Registry) -> None:
+def test_a_backend_that_one_method_sees_is_seen_by_all(registry: Registry) -> None:
     def add_and_remove() -> None:
         for _ in range(2000):
             registry.add_backend(
@@ -57,7 +62,10 @@ def test_what_one_method_has_seen_added_every_other_sees(registry: Registry) -> 
     changes = 0
 
     def watch() -> None:
-        """One writer toggles one thing: between two equal sightings nothing else can be counted, so look at a quick pair."""
+        """One writer adds and removes x.
+
+        If x is the same registration before and after, it was there in between.
+        """
         nonlocal changes
         first = registry.get_backend("x")
         seen = sightings()
@@ -67,7 +75,7 @@ def test_what_one_method_has_seen_added_every_other_sees(registry: Registry) -> 
             and last is not None
             and first.last_health_check == last.last_health_check
         ):
-            assert all(seen)  # the same registration before and after: it was there all the while
+            assert all(seen)
             changes += 1
 
     until_done(add_and_remove, watch, watch)
@@ -75,7 +83,10 @@ def test_what_one_method_has_seen_added_every_other_sees(registry: Registry) -> 
 
 
 def test_len_and_iteration_agree_with_the_order_of_writes(registry: Registry) -> None:
-    """One writer adds, then removes the oldest: at every instant there are 5 or 6, and they are consecutive."""
+    """One writer adds a backend and then removes the oldest.
+
+    At every instant there are 5 or 6 backends, and their numbers are consecutive.
+    """
     for number in range(5):
         registry.add_backend(make_backend(f"{number:06d}"))
 
@@ -94,10 +105,10 @@ def test_len_and_iteration_agree_with_the_order_of_writes(registry: Registry) ->
     until_done(shift, watch, watch, watch)
 
 
-# ---- rule 3: a query is one instant
+# ---- A query returns the state of one instant.
 
 
-def test_a_model_that_moves_is_never_nowhere(pair: Registry) -> None:
+def test_a_model_that_moves_always_has_a_backend(pair: Registry) -> None:
     pair.update_models("b", [])
 
     def move() -> None:
@@ -115,7 +126,7 @@ def test_a_model_that_moves_is_never_nowhere(pair: Registry) -> None:
     until_done(move, watch, watch, watch)
 
 
-def test_views_of_a_query_have_the_model_once_and_in_order(registry: Registry) -> None:
+def test_queries_by_model_return_each_backend_once_and_in_order(registry: Registry) -> None:
     ids = [f"b{number}" for number in range(12)]
 
     def churn(seed: int) -> None:
@@ -163,7 +174,7 @@ def test_views_of_a_query_have_the_model_once_and_in_order(registry: Registry) -
         assert [view.id for view in registry.get_backends_for_model(model_id)] == serving
 
 
-# ---- rule 4: what belongs together
+# ---- Status and error are written and read together.
 
 
 def test_status_and_error_are_never_torn(registry: Registry) -> None:
@@ -189,7 +200,7 @@ def test_status_and_error_are_never_torn(registry: Registry) -> None:
     until_done(update, watch, watch, watch)
 
 
-def test_a_check_time_never_goes_back_for_one_writer(registry: Registry) -> None:
+def test_check_times_of_one_writer_never_decrease(registry: Registry) -> None:
     registry.add_backend(make_backend("a"))
     last = registry.get_all_backends()[0].last_health_check
 
@@ -206,7 +217,7 @@ def test_a_check_time_never_goes_back_for_one_writer(registry: Registry) -> None
     until_done(update, watch)
 
 
-# ---- rule 6: updates stay with their registration
+# ---- Updates belong to one registration.
 
 
 def test_counts_never_reach_a_later_registration(registry: Registry) -> None:
@@ -232,7 +243,7 @@ def test_counts_never_reach_a_later_registration(registry: Registry) -> None:
     assert (view.pending_requests, view.total_requests, view.avg_latency_ms) == (0, 0, 0)
 
 
-# ---- counts are exact
+# ---- Counts are exact.
 
 
 def test_no_count_is_lost(pair: Registry) -> None:
@@ -251,7 +262,7 @@ def test_no_count_is_lost(pair: Registry) -> None:
     ] * 2
 
 
-def test_concurrent_changes_of_one_definition_all_count(registry: Registry) -> None:
+def test_concurrent_changes_of_one_definition_are_all_kept(registry: Registry) -> None:
     registry.add_backend(make_backend("a"))
 
     def add(thread: int) -> None:
@@ -271,7 +282,7 @@ def test_concurrent_changes_of_one_definition_all_count(registry: Registry) -> N
     assert registry.model_count() == 7 * 25
 
 
-# ---- rule 7: every pair of operations, in both orders, on the same ids
+# ---- Any two operations may run at the same time, in either order, on the same ids.
 
 OPERATIONS: dict[str, Callable[[Registry], object]] = {
     "add": lambda r: r.add_backend(make_backend("x", "m", "n", metadata={"mdns_instance": "i"})),
@@ -302,7 +313,9 @@ OPERATIONS: dict[str, Callable[[Registry], object]] = {
 @pytest.mark.parametrize(
     ("one", "other"), list(itertools.combinations_with_replacement(OPERATIONS, 2))
 )
-def test_every_pair_of_operations_concurrently(registry: Registry, one: str, other: str) -> None:
+def test_every_pair_of_operations_runs_concurrently(
+    registry: Registry, one: str, other: str
+) -> None:
     registry.add_backend(make_backend("x", "m"))
     registry.add_backend(make_backend("y", "m"))
 

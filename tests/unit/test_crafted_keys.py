@@ -1,4 +1,7 @@
-"""Crafted keys work as others do; what they cost is measured by the long check, and counted in tests/c/test_string_map.c."""
+"""Keys that were crafted to collide work like others.
+
+The long check measures what they cost; tests/c/test_string_map.c counts their probes.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,6 @@ def test_crafted_keys_are_found_and_removed(registry: Registry, craft: crafted_k
 
 
 def test_a_registry_that_trusts_hashes_is_noticed() -> None:
-    """Not a matter of a few per cent: there the cost of crafted ids grows with their square."""
+    """The cost of crafted ids grows with their square there, so the difference is large."""
     with pytest.raises(AssertionError, match="agrees_in_low_bits: .* times the cost"):
         list(crafted_keys.run(lambda: True, make=TrustsHashes, count=10_000))

@@ -1,4 +1,9 @@
-"""One test for each defect of the original that PITFALLS lists, in its order. Those about threads use real ones."""
+"""One test for each defect that was found in the original registry.
+
+The original was written in Rust. It kept its backends in one sharded map and its index of models in another, each with
+locks of its own. Each docstring describes one defect of it; the test shows that this registry does
+not have it. Tests of races use real threads.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +30,7 @@ def ids_for(registry: Registry, model_id: str) -> list[str]:
 
 
 def test_defect_01_query_and_update_models_do_not_deadlock(registry: Registry) -> None:
+    """The query locked index, then backends; update_models locked backends, then index."""
     for backend_id in "ab":
         registry.add_backend(make_backend(backend_id, "m"))
 
@@ -41,6 +47,8 @@ def test_defect_01_query_and_update_models_do_not_deadlock(registry: Registry) -
 
 
 def test_defect_02_of_two_adds_of_one_id_one_succeeds(registry: Registry) -> None:
+    """Adding checked for the id and then inserted it, so two concurrent calls could succeed."""
+
     def add() -> bool:
         try:
             registry.add_backend(make_backend("x", "m"))
@@ -55,6 +63,8 @@ def test_defect_02_of_two_adds_of_one_id_one_succeeds(registry: Registry) -> Non
 
 
 def test_defect_03_the_loser_of_an_add_leaves_nothing(registry: Registry) -> None:
+    """Of two concurrent additions, the one that lost left its models in the index for good."""
+
     def add(model_id: str) -> bool:
         try:
             registry.add_backend(
@@ -80,6 +90,11 @@ def test_defect_03_the_loser_of_an_add_leaves_nothing(registry: Registry) -> Non
 
 
 def test_defect_04_an_id_added_while_the_index_is_cleaned_is_kept(registry: Registry) -> None:
+    """Cleaning the index gave up its lock before it removed an empty entry.
+
+    An id that was added in between was lost.
+    """
+
     def churn(backend_id: str) -> None:
         for _ in range(1000):
             registry.add_backend(make_backend(backend_id, "m"))
@@ -91,6 +106,7 @@ def test_defect_04_an_id_added_while_the_index_is_cleaned_is_kept(registry: Regi
 
 
 def test_defect_05_a_late_clean_up_spares_the_new_registration(registry: Registry) -> None:
+    """A removal cleaned the index late, and could delete the entries of a new registration."""
     registry.add_backend(make_backend("x", "m"))
 
     def remove() -> None:
@@ -108,6 +124,10 @@ def test_defect_05_a_late_clean_up_spares_the_new_registration(registry: Registr
 
 
 def test_defect_06_a_model_in_both_lists_is_never_without_its_backend(registry: Registry) -> None:
+    """update_models emptied the index before it filled it again.
+
+    So a model that was in the old and in the new list had no backend for a moment.
+    """
     registry.add_backend(make_backend("a", "m"))
 
     def update() -> None:
@@ -121,6 +141,7 @@ def test_defect_06_a_model_in_both_lists_is_never_without_its_backend(registry: 
 
 
 def test_defect_07_counts_belong_to_one_registration(registry: Registry) -> None:
+    """Counters knew a backend by its id alone, so old requests were counted for its successor."""
     registry.add_backend(make_backend("x"))
     registry.increment_pending("x")
     registry.remove_backend("x")
@@ -130,7 +151,11 @@ def test_defect_07_counts_belong_to_one_registration(registry: Registry) -> None
 
 
 def test_defect_08_a_request_cancelled_on_its_way_can_be_taken_back(registry: Registry) -> None:
-    """Until leases exist, a caller's own `finally` has to do it: no call may be interrupted half way."""
+    """A request that was cancelled between increment and decrement stayed counted for ever.
+
+    The remedy here is a `finally` block: no operation can be interrupted half-way. Leases, which
+    have tests of their own, need no such block.
+    """
     registry.add_backend(make_backend("x"))
 
     def cancelled() -> None:
@@ -147,18 +172,20 @@ def test_defect_08_a_request_cancelled_on_its_way_can_be_taken_back(registry: Re
 
 
 def test_defect_09_an_average_of_zero_is_a_sample(registry: Registry) -> None:
+    """An average of 0 was taken for 'no sample yet', so 100 after 0 gave 100, not 20."""
     registry.add_backend(make_backend("x"))
     assert [registry.update_latency("x", sample) for sample in (0, 100)] == [0, 20]
 
 
 def test_defect_10_the_average_does_not_overflow(registry: Registry) -> None:
+    """The average was computed in 32 bits, and overflowed from a value of 2**30 on."""
     registry.add_backend(make_backend("x"))
     for sample in (2**30, 2**31, TOP, TOP):
         last = registry.update_latency("x", sample)
     assert [registry.update_latency("x", TOP) for _ in range(200)][-1] > last > 2**30
 
 
-TOP_OF_COUNTER = """
+COUNTER_AT_ITS_LIMIT = """
 #include "store/counters.h"
 #include <assert.h>
 int main(void) {
@@ -173,9 +200,12 @@ int main(void) {
 
 
 def test_defect_11_in_flight_does_not_wrap(tmp_path: Path) -> None:
-    """Four thousand million increments take too long, so the top is tried on the core's own counter; and what it reports
-    becomes an OverflowError."""
-    (tmp_path / "top.c").write_text(TOP_OF_COUNTER)
+    """The requests in flight wrapped from 2**32 - 1 to 0: the busiest backend looked idle.
+
+    Incrementing that often takes too long. The test therefore calls the counter's C code at its
+    limit, and checks that the status which the code reports becomes an OverflowError.
+    """
+    (tmp_path / "top.c").write_text(COUNTER_AT_ITS_LIMIT)
     core = Path(__file__).parents[2] / "src_c"
     subprocess.run(["cc", "-std=c11", f"-I{core}", "top.c", "-o", "top"], cwd=tmp_path, check=True)
     subprocess.run(["./top"], cwd=tmp_path, check=True)
@@ -188,6 +218,7 @@ def test_defect_11_in_flight_does_not_wrap(tmp_path: Path) -> None:
 
 
 def test_defect_12_a_model_id_twice_in_one_list_is_refused(registry: Registry) -> None:
+    """A model id that was twice in one list made queries return the backend twice."""
     with pytest.raises(ValueError, match="twice"):
         make_backend("x", "m", "m")
     registry.add_backend(make_backend("x", "m"))
@@ -197,6 +228,10 @@ def test_defect_12_a_model_id_twice_in_one_list_is_refused(registry: Registry) -
 
 
 def test_defect_13_one_of_two_is_healthy_at_every_instant(registry: Registry) -> None:
+    """The query for healthy backends read one shard of the map after the other.
+
+    So it could find no healthy backend although one of two was healthy at every instant.
+    """
     for backend_id in "ab":
         registry.add_backend(make_backend(backend_id))
     registry.update_status("a", BackendStatus.HEALTHY)
@@ -214,14 +249,21 @@ def test_defect_13_one_of_two_is_healthy_at_every_instant(registry: Registry) ->
 
 
 def test_defect_14_check_then_act_is_not_needed(registry: Registry) -> None:
-    """Adding says itself whether the id was there, and counting returns the value that it made."""
+    """Callers had to check first and then act, and others could come in between.
+
+    Here, adding reports whether the id was registered, and counting returns the new value.
+    """
     registry.add_backend(make_backend("x"))
     seen = run_threads([lambda: [registry.increment_pending("x") for _ in range(500)]] * 8)
     assert Counter(value for values in seen for value in values) == Counter(range(1, 4001))
 
 
 def test_defect_15_removal_does_not_scan_the_models_list(registry: Registry) -> None:
-    """Not timed: 20,000 removals in the worst order for a scan are merely possible within the limit."""
+    """A removal searched the list of each of its models, so it was slow in a large fleet.
+
+    Nothing is timed precisely: 20,000 removals, in the worst order for a search, have to end within
+    30 seconds.
+    """
     for number in range(20_000):
         registry.add_backend(make_backend(f"b{number}", "m"))
 
@@ -234,6 +276,7 @@ def test_defect_15_removal_does_not_scan_the_models_list(registry: Registry) -> 
 
 
 def test_defect_16_concurrency_tests_run_on_threads() -> None:
+    """The concurrency tests ran on a single thread, so they could not show any of these races."""
     source = inspect.getsource(run_threads)
     assert "threading.Thread(" in source
     assert "Barrier" in source

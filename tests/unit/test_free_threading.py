@@ -1,4 +1,4 @@
-"""What the extension module does to the interpreter that imports it."""
+"""How importing and calling the extension module affects the interpreter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 def run(code: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """A fresh interpreter's result."""
+    """Runs the code in a fresh interpreter."""
     return subprocess.run(
         [sys.executable, *options, "-c", code],
         capture_output=True,
@@ -31,13 +31,13 @@ def test_import_gives_no_warning() -> None:
 
 
 def test_import_leaves_the_gil_as_the_build_has_it() -> None:
-    """Off on a free-threaded build: an extension that did not declare itself would turn it on, with a warning."""
+    """An extension without a declaration of free-threading support would turn the GIL on."""
     code = "import registry, sys; print(getattr(sys, '_is_gil_enabled', lambda: True)())"
     done = run(code, "-W", "error")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{not FREE_THREADED}\n", "")
 
 
-def test_hot_methods_take_one_argument_straight_from_c() -> None:
+def test_hot_methods_are_method_descriptors() -> None:
     for name in (
         "get_backend",
         "increment_pending",
@@ -52,7 +52,7 @@ def test_hot_methods_take_one_argument_straight_from_c() -> None:
 
 
 def fresh(text: str) -> str:
-    """A str that nobody else has, as a parsed request brings it."""
+    """A new str object that nothing else refers to, like one from a parsed request."""
     return "".join(list(text))
 
 
@@ -60,7 +60,7 @@ def fresh(text: str) -> str:
     "given",
     [{}, {"policy": Policy.SMART}, {"policy": "random", "exclude": [], "allow_unknown": True}],
 )
-def test_a_lease_takes_no_reference_to_the_id_that_threads_share(
+def test_a_lease_takes_no_reference_to_the_model_id(
     registry: Registry, given: dict[str, Any]
 ) -> None:
     model_id = fresh("llama3:70b")
@@ -76,8 +76,8 @@ def test_a_lease_takes_no_reference_to_the_id_that_threads_share(
 @pytest.mark.skipif(
     not FREE_THREADED, reason="where there is a GIL, threads do not queue for counters"
 )
-def test_what_all_backends_share_is_not_counted() -> None:
-    system: Any = sys  # checkers do not know its private function of 3.14
+def test_objects_that_all_backends_share_are_immortal() -> None:
+    system: Any = sys  # Type checkers do not know the private function of 3.14.
     metadata = Backend("b", "b", "http://b").metadata
     shared = (*Policy, *BackendStatus, *BackendType, *DiscoverySource, metadata)
     counted = [one for one in shared if not system._is_immortal(one)]
@@ -87,8 +87,8 @@ def test_what_all_backends_share_is_not_counted() -> None:
 @pytest.mark.skipif(
     not FREE_THREADED, reason="where there is a GIL, threads do not queue for counters"
 )
-def test_an_import_that_another_thread_began_leaves_the_counts_right() -> None:
-    """Who imports the package a second time does not own what the first attempt has made: it must stay counted, and counted right."""
+def test_a_second_import_keeps_reference_counts_right() -> None:
+    """The second import must not take over the references that the first, interrupted one owns."""
     code = """
 import sys, threading
 sys.modules["registry.fleet"] = None

@@ -1,4 +1,7 @@
-"""What the fuzzer kept, replayed, and planted bugs that it must show. The search itself is `long.fuzz`."""
+"""Replays the inputs that the fuzzer kept, and checks that they detect planted bugs.
+
+`long.fuzz` does the search itself.
+"""
 
 from __future__ import annotations
 
@@ -16,29 +19,29 @@ KEPT = {target: sorted((CORPUS / target).iterdir()) for target in TARGETS}
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_was_kept_holds(target: str) -> None:
+def test_kept_inputs_break_no_promise(target: str) -> None:
     assert len(KEPT[target]) > 20
     for path in KEPT[target]:
         TARGETS[target](path.read_bytes())
 
 
-def test_what_was_kept_has_every_call() -> None:
+def test_kept_inputs_use_every_call() -> None:
     assert len({name for path in KEPT["calls"] for name, _ in steps(path.read_bytes())}) == 16
 
 
-def test_a_wrong_average_is_noticed() -> None:
+def test_a_wrong_average_is_detected() -> None:
     with pytest.raises(AssertionError):
         replay(lambda data: calls(data, broken.WrongAverage), KEPT["calls"])
 
 
-def test_an_error_without_a_place_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_without_a_place_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_json, "decode", _json.decode)
     broken.names_no_place()
     with pytest.raises(AssertionError, match="names no place"):
         replay(documents, KEPT["documents"])
 
 
-def test_a_crash_on_unknown_keys_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_on_unknown_keys_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file, "_warn_in_table", file._warn_in_table)
     broken.breaks_on_unknown_keys()
     with pytest.raises(KeyError):
@@ -46,6 +49,6 @@ def test_a_crash_on_unknown_keys_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def replay(target: Callable[[bytes], None], paths: list[Path]) -> None:
-    """All of them."""
+    """Runs the target on each input."""
     for path in paths:
         target(path.read_bytes())

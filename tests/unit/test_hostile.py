@@ -1,4 +1,4 @@
-"""Hostile input: one round of the long check, with shorter ids, and the planted bugs that it must notice."""
+"""Hostile input: one round of the long check with shorter ids, and planted bugs to detect."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from registry import Registry
 
 
 def at_once() -> bool:
-    """One round is enough."""
+    """Ends a check after one round."""
     return True
 
 
 def test_every_operation_is_in_the_table() -> None:
-    """`release` is a lease's; `from_fleet` makes a registry, and the files that it reads have a check of their own."""
+    """`release` belongs to leases.
+
+    `from_fleet` creates a registry, and other tests check the files that it reads.
+    """
     public = {name for name in dir(Registry) if not name.startswith("_")}
     assert {name for name in OPERATIONS if not name.startswith("__")} - {"release"} == public - {
         "from_fleet"
     }
 
 
-def test_one_round() -> None:
+def test_one_round_finds_nothing() -> None:
     assert sum(hostile.run(at_once, length=5000)) > 1000
 
 
@@ -37,6 +40,6 @@ def test_one_round() -> None:
         ("LosesLongIds", "not kept as they are"),
     ],
 )
-def test_a_planted_bug_is_noticed(name: str, message: str) -> None:
+def test_a_planted_bug_is_detected(name: str, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         list(hostile.run(at_once, make=getattr(broken, name), length=5000))

@@ -1,4 +1,4 @@
-"""Leases: what they count, that they cannot leak, and whom they belong to."""
+"""Leases: what they count, that they cannot leak, and which registration they belong to."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from registry import BackendView, Lease, NoBackendAvailableError, Policy, Regist
 
 @pytest.fixture
 def one(registry: Registry) -> Registry:
-    """One healthy backend, b, that serves m."""
+    """A registry with one healthy backend, b, that serves m."""
     registry.add_backend(make_backend("b", "m"))
     registry.update_status("b", "healthy")
     return registry
 
 
 def counts(registry: Registry, backend_id: str = "b") -> tuple[int, int, int]:
-    """In flight, total, average."""
+    """The requests in flight, the total and the average latency of a backend."""
     view = registry.get_backend(backend_id)
     assert view is not None
     return view.pending_requests, view.total_requests, view.avg_latency_ms
 
 
-# ---- what it is and counts
+# ---- What a lease shows and counts.
 
 
-def test_what_it_tells(one: Registry) -> None:
+def test_a_lease_shows_its_backend_model_and_state(one: Registry) -> None:
     lease = one.acquire("m")
     assert (lease.backend.id, lease.model_id, lease.active) == ("b", "m", True)
     assert lease.backend == make_backend("b", "m")
@@ -61,16 +61,16 @@ def test_a_release_counts_once(one: Registry) -> None:
     assert counts(one) == (0, 1, 250)
 
 
-def test_without_a_sample_the_time_since_then_is_taken(one: Registry) -> None:
+def test_a_release_without_a_latency_measures_the_time_held(one: Registry) -> None:
     lease = one.acquire("m")
-    time.sleep(0.031)  # one more than is asked for: the lease's clock is another one
+    time.sleep(0.031)  # The lease's clock is not the one that sleep uses: allow 1 ms.
     lease.release()
     pending, total, average = counts(one)
     assert (pending, total) == (0, 1)
     assert 30 <= average < 30_000
 
 
-def test_a_failed_one_does_not_feed_the_average(one: Registry) -> None:
+def test_a_failed_release_does_not_change_the_average(one: Registry) -> None:
     one.acquire("m").release(100)
     one.acquire("m").release(failed=True)
     one.acquire("m").release(0, failed=True)
@@ -79,7 +79,7 @@ def test_a_failed_one_does_not_feed_the_average(one: Registry) -> None:
     assert counts(one) == (0, 4, 80)
 
 
-def test_after_a_stray_decrement_it_warns_and_stays_at_0(
+def test_a_release_after_a_stray_decrement_warns_and_stays_at_0(
     one: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     lease = one.acquire("m")
@@ -102,7 +102,7 @@ def test_after_a_stray_decrement_it_warns_and_stays_at_0(
         ({"failed": None}, TypeError, "failed must be a bool"),
     ],
 )
-def test_a_bad_release_releases_nothing(
+def test_a_release_with_bad_arguments_releases_nothing(
     one: Registry, arguments: dict[str, object], error: type[Exception], message: str
 ) -> None:
     lease = one.acquire("m")
@@ -113,7 +113,7 @@ def test_a_bad_release_releases_nothing(
     lease.release()
 
 
-def test_leases_come_from_acquire_alone(one: Registry) -> None:
+def test_only_acquire_makes_leases(one: Registry) -> None:
     with pytest.raises(TypeError, match=r"Registry\.acquire"):
         Lease()
     empty = Lease.__new__(Lease)
@@ -131,10 +131,10 @@ def test_leases_come_from_acquire_alone(one: Registry) -> None:
     lease.release()
 
 
-# ---- blocks
+# ---- `with` blocks.
 
 
-def test_a_block_releases(one: Registry) -> None:
+def test_the_end_of_a_block_releases(one: Registry) -> None:
     with one.acquire("m") as lease:
         assert counts(one)[0] == 1
     assert not lease.active
@@ -162,13 +162,13 @@ def test_an_exception_releases_as_failed(one: Registry, error: type[BaseExceptio
     assert one.select("m", policy=Policy.LOWEST_LATENCY).id == "b"
 
 
-def test_a_release_inside_the_block_is_the_one_that_counts(one: Registry) -> None:
+def test_a_release_inside_the_block_takes_precedence(one: Registry) -> None:
     with one.acquire("m") as lease:
         lease.release(70)
     assert counts(one) == (0, 1, 70)
 
 
-def test_leaving_by_return_is_no_failure(one: Registry) -> None:
+def test_returning_from_a_block_is_not_a_failure(one: Registry) -> None:
     def use() -> str:
         with one.acquire("m") as lease:
             time.sleep(0.003)
@@ -178,24 +178,24 @@ def test_leaving_by_return_is_no_failure(one: Registry) -> None:
     assert counts(one)[2] >= 2
 
 
-# ---- nothing leaks
+# ---- Leases do not leak.
 
 
-def test_one_that_is_lost_is_released_as_failed_with_a_warning(one: Registry) -> None:
+def test_a_lost_lease_is_released_as_failed_with_a_warning(one: Registry) -> None:
     one.acquire("m").release(40)
     with pytest.warns(
         ResourceWarning, match=r"lease of backend 'b' for model 'm' was never released"
     ):
-        one.acquire("m")  # and at once its last reference is gone
+        one.acquire("m")  # The lease loses its only reference at once.
     assert counts(one) == (0, 2, 40)
 
 
-def test_one_in_a_cycle_is_released_by_the_collector(one: Registry) -> None:
+def test_a_lost_lease_in_a_cycle_is_released_by_the_collector(one: Registry) -> None:
     class Holder:
         """Refers to itself."""
 
     def lose() -> None:
-        """Where the warning is awaited, for the collector may run once it is lost."""
+        """Loses the lease where the warning is expected: a collection may run at any time after."""
         holder = Holder()
         holder.me, holder.lease = holder, one.acquire("m")  # type: ignore[attr-defined]
         del holder
@@ -206,7 +206,7 @@ def test_one_in_a_cycle_is_released_by_the_collector(one: Registry) -> None:
     assert counts(one) == (0, 1, 0)
 
 
-def test_a_warning_that_is_an_error_does_not_undo_the_release(
+def test_a_warning_turned_into_an_error_does_not_prevent_the_release(
     one: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raised: list[BaseException | None] = []
@@ -219,7 +219,7 @@ def test_a_warning_that_is_an_error_does_not_undo_the_release(
     assert counts(one)[:2] == (0, 1)
 
 
-def test_a_released_one_goes_silently(one: Registry) -> None:
+def test_a_released_lease_is_freed_without_a_warning(one: Registry) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(10):
@@ -241,10 +241,10 @@ def test_an_abandoned_generator_releases(one: Registry) -> None:
     assert counts(one) == (0, 1, 0)
 
 
-# ---- whom it belongs to
+# ---- The registration that a lease belongs to.
 
 
-def test_an_old_lease_leaves_the_new_registration_untouched(one: Registry) -> None:
+def test_an_old_lease_does_not_change_a_new_registration(one: Registry) -> None:
     old = one.acquire("m")
     one.remove_backend("b")
     one.add_backend(make_backend("b", "m", weight=7))
@@ -258,7 +258,7 @@ def test_an_old_lease_leaves_the_new_registration_untouched(one: Registry) -> No
     assert counts(one) == (0, 1, 3)
 
 
-def test_it_outlives_backend_and_registry() -> None:
+def test_a_lease_outlives_its_backend_and_registry() -> None:
     registry = Registry()
     registry.add_backend(make_backend("b", "m", metadata={"k": "v"}))
     registry.update_status("b", "unhealthy", "boom")
@@ -268,7 +268,7 @@ def test_it_outlives_backend_and_registry() -> None:
     assert [model.id for model in kept[0].backend.models] == ["n", "m"]
     last: BackendView = registry.remove_backend("b")
     assert last.pending_requests == 3
-    for number in range(1000):  # enough that what was removed is reclaimed
+    for number in range(1000):  # Enough writes for the removed backend to be reclaimed.
         registry.add_backend(make_backend(f"x{number}", "m"))
         registry.remove_backend(f"x{number}")
     assert kept[1].backend.metadata == {"k": "v"}
@@ -280,17 +280,17 @@ def test_it_outlives_backend_and_registry() -> None:
 
 
 def release_all(leases: list[Lease], latency_ms: int) -> list[bool]:
-    """What each release returns."""
+    """Releases all and returns what each release returned."""
     return [lease.release(latency_ms) for lease in leases]
 
 
-def test_a_lease_crosses_threads(one: Registry) -> None:
+def test_a_lease_can_be_released_by_another_thread(one: Registry) -> None:
     leases = [one.acquire("m") for _ in range(50)]
     run_threads([partial(release_all, leases[i::5], 1) for i in range(5)])
     assert counts(one)[:2] == (0, 50)
 
 
-# ---- threads; 'concurren' in their names lets the GIL change hands often
+# ---- Threads. With 'concurren' in a test's name, the GIL is switched often: see conftest.py.
 
 
 def test_concurrent_releases_of_one_lease_count_once(one: Registry) -> None:
@@ -353,7 +353,10 @@ def test_concurrent_acquires_never_exceed_a_cap(policy: Policy) -> None:
 
 
 def test_concurrent_choices_while_the_fleet_changes(one: Registry) -> None:
-    """Removal, re-adding, new definitions and health under choices and releases: nothing is chosen that may not be, none is lost."""
+    """Choices and releases stay correct while backends come, go and change.
+
+    Only b and x are ever chosen, and no lease is lost.
+    """
     stop = threading.Event()
 
     def change() -> None:
@@ -368,7 +371,7 @@ def test_concurrent_choices_while_the_fleet_changes(one: Registry) -> None:
 
     def use() -> int:
         done = 0
-        while not done or not stop.is_set():  # once it stops, b is healthy and can be had
+        while not done or not stop.is_set():  # When `stop` is set, b is healthy and has no cap.
             try:
                 lease = one.acquire("m", policy=random.choice(list(Policy)))
             except NoBackendAvailableError:
@@ -407,7 +410,7 @@ def test_abandoned_async_generators_leave_nothing_in_flight(one: Registry) -> No
     assert counts(one)[:2] == (0, 500)
 
 
-def test_a_task_that_never_started_holds_nothing(one: Registry) -> None:
+def test_a_task_that_never_started_holds_no_lease(one: Registry) -> None:
     async def use() -> None:
         async with one.acquire("m"):
             await asyncio.sleep(1)
@@ -424,7 +427,7 @@ def test_a_task_that_never_started_holds_nothing(one: Registry) -> None:
 @pytest.mark.parametrize(
     "model_id", ["m", "x" * 47, "x" * 48, "é" * 23, "é" * 24, "\0", "m" * 5000, "模型"]
 )
-def test_a_lease_knows_its_model_however_long_the_id(registry: Registry, model_id: str) -> None:
+def test_a_lease_keeps_a_model_id_of_any_length(registry: Registry, model_id: str) -> None:
     registry.add_backend(make_backend("b", model_id))
     registry.update_status("b", "healthy")
     with registry.acquire(model_id) as lease:

@@ -1,4 +1,4 @@
-"""Memory: what a registry holds, it lets go of."""
+"""Memory: a registry frees what it no longer holds, and views keep only what they show."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 def live_backends() -> int:
-    """Backends that the collector knows of."""
+    """The number of Backend objects that the garbage collector tracks."""
     return sum(type(thing) is Backend for thing in gc.get_objects())
 
 
@@ -38,8 +38,8 @@ def test_a_registry_is_freed_with_what_it_holds() -> None:
     assert live_backends() <= before
 
 
-def test_without_automatic_collection_a_dropped_registry_is_freed_by_hand() -> None:
-    """As the docstring of `Registry` says: references are counted lazily where there is no GIL."""
+def test_without_automatic_collection_gc_collect_frees_a_registry() -> None:
+    """The docstring of `Registry` advises `gc.collect()`: free-threaded builds delay decrements."""
     assert "gc.collect()" in (Registry.__doc__ or "")
     gc.disable()
     try:
@@ -71,7 +71,7 @@ def test_a_registry_in_a_cycle_is_collected() -> None:
 
 
 def change_much(registry: Registry, coming_and_going: str, failing: str) -> None:
-    """Enough that what is not freed shows."""
+    """Makes enough changes for a leak to show."""
     for number in range(3000):
         registry.add_backend(make_backend(coming_and_going, "m", f"m{number}"))
         registry.update_status(failing, "unhealthy", f"error {number}")
@@ -79,11 +79,12 @@ def change_much(registry: Registry, coming_and_going: str, failing: str) -> None
         registry.remove_backend(coming_and_going)
 
 
-def test_adding_and_removing_leaves_nothing(registry: Registry) -> None:
+def test_adding_and_removing_leaks_nothing(registry: Registry) -> None:
     before = live_backends()
     change_much(registry, "x", "x")
     gc.collect()
-    assert live_backends() < before + 500  # what waits for a batch to be reclaimed is bounded
+    # The number of objects that wait for a batch to be reclaimed is bounded.
+    assert live_backends() < before + 500
     assert (len(registry), registry.model_count()) == (0, 0)
 
 
@@ -104,8 +105,8 @@ def test_a_view_outlives_its_backend_and_its_registry() -> None:
     )
 
 
-def test_one_view_that_is_held_keeps_no_more_than_its_time(registry: Registry) -> None:
-    """What comes and goes later is freed, whatever the view is of."""
+def test_a_held_view_keeps_only_objects_of_its_time(registry: Registry) -> None:
+    """Objects that come and go later are freed while the view is held."""
     before = live_backends()
     registry.add_backend(make_backend("x", "m"))
     view = registry.get_backend("x")
@@ -116,7 +117,7 @@ def test_one_view_that_is_held_keeps_no_more_than_its_time(registry: Registry) -
     assert (view.id, view.last_error) == ("x", None)
 
 
-def test_views_of_every_time_are_let_go_of(registry: Registry) -> None:
+def test_views_of_many_versions_are_freed(registry: Registry) -> None:
     before, held = live_backends(), []
     for number in range(2000):
         registry.add_backend(make_backend("x", f"m{number}"))
@@ -124,17 +125,18 @@ def test_views_of_every_time_are_let_go_of(registry: Registry) -> None:
         held.append(registry.remove_backend("x"))
     assert [view.models[0].id for view in held] == [f"m{number // 2}" for number in range(4000)]
     gc.collect()
-    assert live_backends() - before > 1900  # an earlier test may have left some
+    # The collector may free objects of earlier tests meanwhile.
+    assert live_backends() - before > 1900
     del held
-    for _ in range(600):  # what waits for a batch
+    for _ in range(600):  # Reclaim what waits for a batch.
         registry.add_backend(make_backend("x"))
         registry.remove_backend("x")
     gc.collect()
     assert live_backends() - before < 500
 
 
-def test_views_are_dropped_by_other_threads_while_their_backends_go(registry: Registry) -> None:
-    """Each view shows what it showed, wherever it goes."""
+def test_views_dropped_by_other_threads_while_backends_are_removed(registry: Registry) -> None:
+    """Every view keeps its contents, whichever thread drops it."""
     boxes: list[list[BackendView]] = [[] for _ in range(8)]
     stop = threading.Event()
 
@@ -166,7 +168,10 @@ def test_views_are_dropped_by_other_threads_while_their_backends_go(registry: Re
 
 
 def test_a_dropped_registry_is_freed_by_writes_of_another(registry: Registry) -> None:
-    """A thread was inside a read when it went, and nobody drops a registry afterwards."""
+    """A registry that was dropped during a read is freed by writes of another one.
+
+    No other registry has to be dropped first.
+    """
     before = live_backends()
     for number in range(500):
         registry.add_backend(make_backend(f"b{number}", "m"))
@@ -190,7 +195,9 @@ def test_a_dropped_registry_is_freed_by_writes_of_another(registry: Registry) ->
     assert live_backends() <= before + 500
 
 
-def test_large_definitions_and_errors_do_not_wait_for_a_batch(registry: Registry) -> None:
+def test_large_definitions_and_errors_are_freed_without_waiting_for_a_batch(
+    registry: Registry,
+) -> None:
     large = "x" * 2**20
     for number in range(20):
         registry.add_backend(
@@ -218,10 +225,10 @@ LARGE = "x" * 2**20
     ],
     ids=["metadata", "name", "a model", "a model alone", "an error"],
 )
-def test_what_is_large_goes_with_the_write_that_drops_it(
+def test_a_write_frees_the_large_object_that_it_drops(
     registry: Registry, drop: Callable[[Registry], object], held: dict[str, Any]
 ) -> None:
-    """Also if it is the last write for long."""
+    """This holds even if no further write follows."""
     error = held.pop("error", None) if "error" in (held := dict(held)) else None
     registry.add_backend(dataclasses.replace(make_backend("a"), **held))
     registry.update_status("a", "unhealthy", error)
@@ -230,7 +237,7 @@ def test_what_is_large_goes_with_the_write_that_drops_it(
     assert registry.stats().waiting_bytes < 2**19
 
 
-def test_what_waits_counts_with_what_it_holds(registry: Registry) -> None:
+def test_waiting_bytes_include_what_a_waiting_backend_holds(registry: Registry) -> None:
     registry.add_backend(make_backend("a", metadata={"large": "x" * 100_000}))
     registry.remove_backend("a")
     assert registry.stats().waiting_bytes > 100_000
@@ -238,7 +245,7 @@ def test_what_waits_counts_with_what_it_holds(registry: Registry) -> None:
 
 def test_a_subclass_of_view_in_a_cycle_is_collected() -> None:
     class Mine(BackendView):
-        """It has a dict, as subclasses do."""
+        """Has a __dict__, as subclasses do."""
 
     registry = Registry()
     registry.add_backend(make_backend("a"))
@@ -254,17 +261,17 @@ def test_a_subclass_of_view_in_a_cycle_is_collected() -> None:
 
 
 class Other:
-    """What a weak reference can be to."""
+    """An object that weak references can refer to."""
 
 
-def test_equal_models_are_kept_once(registry: Registry) -> None:
+def test_equal_models_are_stored_once(registry: Registry) -> None:
     for backend_id in "abc":
         registry.add_backend(make_backend(backend_id, "m"))
     first, *others = (view.models[0] for view in registry.get_all_backends())
     assert all(other is first for other in others)
 
 
-def test_short_lived_threads_read(registry: Registry) -> None:
+def test_short_lived_threads_can_count(registry: Registry) -> None:
     registry.add_backend(make_backend("a"))
     for _ in range(100):
         run_threads([lambda: registry.increment_pending("a")] * 8)

@@ -1,4 +1,4 @@
-"""Small concurrent histories, each explained by one order of its operations; and histories that must not be."""
+"""Small concurrent histories have a linear order, and histories of broken registries have none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from registry import Model, Registry
 
 
 def at_once() -> bool:
-    """One round is enough."""
+    """Ends a check after one round."""
     return True
 
 
@@ -23,16 +23,16 @@ def test_concurrent_histories_have_an_order() -> None:
 
 
 @pytest.mark.parametrize("broken", [CheckThenAct, StaleReads])
-def test_concurrent_histories_of_a_broken_registry_have_none(broken: type[Registry]) -> None:
+def test_concurrent_histories_of_a_broken_registry_have_no_order(broken: type[Registry]) -> None:
     with pytest.raises(AssertionError, match="thread 0"):
         list(histories.run(at_once, make=broken, histories=5000))
 
 
-# ---- the search itself, on histories made by hand
+# ---- The search itself, on histories written by hand.
 
 
 def filled() -> Spec:
-    """Two backends, nothing in flight."""
+    """Two backends with no requests in flight."""
     spec = Spec(OracleRegistry())
     for backend_id in ("a", "b"):
         spec.oracle.add_backend(definition(backend_id, (Model("m"),)))
@@ -40,13 +40,13 @@ def filled() -> Spec:
 
 
 def step(thread: int, began: int, ended: int, name: str, backend_id: str, seen: Any) -> Step:
-    """A counter operation."""
+    """A step that counts on one backend."""
     return Step(
         thread, began, ended, name, lambda spec: getattr(spec.oracle, name)(backend_id), seen
     )
 
 
-def test_overlapping_steps_may_come_in_either_order() -> None:
+def test_overlapping_steps_may_be_ordered_either_way() -> None:
     for first, second in ((1, 2), (2, 1)):
         steps = [
             step(0, 0, 10, "increment_pending", "a", first),
@@ -55,7 +55,7 @@ def test_overlapping_steps_may_come_in_either_order() -> None:
         assert explains(steps, filled())
 
 
-def test_a_step_that_ended_comes_before_one_that_began_later() -> None:
+def test_a_step_that_ended_is_ordered_before_one_that_began_later() -> None:
     steps = [
         step(0, 0, 4, "increment_pending", "a", 2),
         step(1, 5, 15, "increment_pending", "a", 1),
@@ -73,8 +73,11 @@ def test_steps_of_one_call_keep_their_order() -> None:
     assert not explains(steps, filled())
 
 
-def test_two_threads_cannot_both_miss_the_other() -> None:
-    """Each counts on its own, and then reads the other's: one of them is later, and sees it."""
+def test_two_threads_cannot_both_miss_each_others_count() -> None:
+    """Each thread counts on its own backend and then reads the other thread's.
+
+    In any order, the later one of the two reads sees the other thread's count.
+    """
     steps = [
         step(0, 0, 9, "increment_pending", "a", 1),
         step(0, 10, 19, "decrement_pending", "b", 0),

@@ -1,4 +1,4 @@
-"""Checks of `long` in their quick forms, and the planted bugs that each must notice."""
+"""One quick round of checks of `long`, and planted bugs that each check must detect."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ CHECKS = (brief_threads, churn, counters, incarnations, snapshots, storm)
 
 
 def at_once() -> bool:
-    """One round is enough."""
+    """Ends a check after one round."""
     return True
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_one_round(check: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_round_finds_nothing(check: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     assert sum(check.run(at_once)) > 0
 
@@ -50,12 +50,13 @@ def test_one_round(check: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
         (brief_threads, KeepsThreads, "bytes stay for each"),
     ],
 )
-def test_a_planted_bug_is_noticed(
+def test_a_planted_bug_is_detected(
     check: ModuleType, broken: type[Registry], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
-    # One round is enough, as a rule: each tries a planted race thousands of times.
+    # One round usually suffices: each tries a planted race thousands of times.
     rounds = iter(range(20))
     with pytest.raises(AssertionError, match=message):
         list(check.run(lambda: next(rounds, None) is None, make=broken))
-    LOST.clear()  # here, where nobody minds the leases that were never released
+    # Drop the leases that were never released here, where their warnings do not matter.
+    LOST.clear()

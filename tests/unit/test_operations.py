@@ -1,4 +1,4 @@
-"""Rows of the contract's table of operations that no other file covers: orders, returns, iterables, names, urls."""
+"""Operations that no other file covers: orders, return values, iterables, mDNS names and URLs."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from registry import (
 from registry._core.binding import STATUS_ERRORS
 
 
-def test_everything_public_is_importable() -> None:
+def test_everything_public_can_be_imported() -> None:
     import registry
 
     assert all(hasattr(registry, name) for name in registry.__all__)
 
 
-def test_repr(registry: Registry) -> None:
+def test_repr_shows_the_numbers_of_backends_and_models(registry: Registry) -> None:
     registry.add_backend(make_backend("a", "m"))
     assert repr(registry) == "<Registry: 1 backends, 1 models>"
 
 
-def test_registration_order_survives_models_that_join_late(registry: Registry) -> None:
+def test_registration_order_is_kept_when_models_are_added_late(registry: Registry) -> None:
     ids = [f"b{number}" for number in range(200)]
     for backend_id in ids:
         registry.add_backend(make_backend(backend_id))
@@ -50,7 +50,7 @@ def test_registration_order_survives_models_that_join_late(registry: Registry) -
     assert [v.id for v in registry.get_backends_for_model("m")] == [*ids[1:], "b0"]
 
 
-def test_models_may_be_any_iterable(registry: Registry) -> None:
+def test_lists_may_be_given_as_any_iterable(registry: Registry) -> None:
     registry.add_backend(Backend("a", "a", "http://h", models=(Model(name) for name in "mn")))
     registry.update_models("a", iter([Model("o")]))
     registry.update_models("a", models={Model("p"): 1}.keys())
@@ -59,7 +59,7 @@ def test_models_may_be_any_iterable(registry: Registry) -> None:
     assert registry.update_latency_many(("a",), range(7, 8)) == [7]
 
 
-def test_add_and_remove_model_say_whether_the_list_changed(registry: Registry) -> None:
+def test_add_and_remove_model_report_whether_the_list_changed(registry: Registry) -> None:
     registry.add_backend(make_backend("a", "m"))
     assert registry.add_model("a", Model("m", context_length=1)) is False
     assert registry.get_all_backends()[0].models == (Model("m"),)
@@ -137,7 +137,7 @@ def test_urls_are_compared_in_normal_form(
     assert registry.get_backend("a") is None
 
 
-def test_mdns_instances(registry: Registry) -> None:
+def test_mdns_instances_are_unique_and_can_be_found(registry: Registry) -> None:
     registry.add_backend(make_backend("a", metadata={"mdns_instance": "i", "zone": "eu"}))
     registry.add_backend(make_backend("b"))
     assert registry.find_by_mdns_instance("i") == "a"
@@ -156,7 +156,9 @@ def test_mdns_instances(registry: Registry) -> None:
         registry.set_mdns_instance("b", "i")
 
 
-def test_bulk_forms(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
+def test_bulk_forms_count_item_by_item_or_not_at_all(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
     for backend_id in "ab":
         registry.add_backend(make_backend(backend_id))
     assert registry.increment_pending_many(["a", "b", "a"]) == [1, 1, 2]
@@ -170,7 +172,7 @@ def test_bulk_forms(registry: Registry, caplog: pytest.LogCaptureFixture) -> Non
     assert [view.pending_requests for view in registry.get_all_backends()] == [1, 0]
 
 
-def test_a_subclass_of_backend_or_model_is_registered_as_the_plain_one(registry: Registry) -> None:
+def test_a_subclass_of_backend_or_model_is_stored_as_the_plain_class(registry: Registry) -> None:
     class OwnBackend(Backend):
         pass
 
@@ -194,7 +196,7 @@ def test_a_subclass_of_registry_works() -> None:
     assert (own.increment_pending("a"), own.name) == (1, "x")
 
 
-def test_a_large_fleet(registry: Registry) -> None:
+def test_a_large_fleet_keeps_its_order(registry: Registry) -> None:
     models = [Model(f"m{number}") for number in range(3)]
     for number in range(5000):
         registry.add_backend(Backend(str(number), "n", f"http://h{number}", models=models))
@@ -205,8 +207,11 @@ def test_a_large_fleet(registry: Registry) -> None:
     assert [view.id for view in registry.get_backends_for_model("m2")] == list(registry)
 
 
-def test_every_status_of_the_core_has_its_exception() -> None:
-    """The statuses of src_c/base/types.h, but for success and 'ask again', in their order there."""
+def test_every_failure_status_of_the_core_has_an_exception() -> None:
+    """Reads the statuses and their order from src_c/base/types.h.
+
+    The exceptions are success and the two statuses that ask the caller to try again.
+    """
     header = (Path(__file__).parents[2] / "src_c" / "base" / "types.h").read_text()
     names = re.findall(
         r"^    (REG_\w+),",

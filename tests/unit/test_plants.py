@@ -1,4 +1,7 @@
-"""Every planted bug still fits the source that it edits. `make check-long` runs the plants themselves."""
+"""Every planted bug still fits the source that it edits.
+
+`make check-long` runs the tests with each bug planted.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def script(path: str) -> ModuleType:
-    """A script that has no `.py` in its name, as a module."""
+    """Imports a script that has no `.py` in its name."""
     name = path.replace("/", "_")
     spec = spec_from_loader(name, SourceFileLoader(name, str(ROOT / path)))
     assert spec is not None
@@ -28,11 +31,11 @@ PLANT = script("tests/c/plant")
 
 
 @pytest.mark.parametrize("plant", PLANT.PLANTS, ids=lambda plant: plant.name)
-def test_a_plant_of_the_core_has_one_place(plant: object) -> None:
+def test_a_plant_matches_exactly_one_place(plant: object) -> None:
     source = (ROOT / "src_c" / plant.file).read_text()  # type: ignore[attr-defined]
     assert PLANT.with_plant(plant, source) != source
 
 
-def test_a_plant_without_a_place_is_refused() -> None:
+def test_a_plant_that_matches_no_place_is_refused() -> None:
     with pytest.raises(SystemExit, match="expected exactly one place in none.c, found 0"):
         PLANT.with_plant(PLANT.Plant("lost", "none.c", "right", "wrong"), "")

@@ -1,4 +1,4 @@
-"""What `acquire`, `select` and `explain` take, and what they refuse; `Requirements`, and the limits of a backend."""
+"""Arguments of `acquire`, `select` and `explain`, fields of `Requirements`, limits of a backend."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ from registry import Backend, BackendStatus, Model, NoBackendAvailableError, Reg
         ({"polcy": "random"}, TypeError, "polcy"),
     ],
 )
-def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_bad_arguments_are_refused(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
     registry = make_fleet({})
     for method in (registry.acquire, registry.select, registry.explain):
         with pytest.raises(error, match=message):
@@ -54,16 +56,16 @@ def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], messag
 
 
 @pytest.mark.parametrize("model_id", [None, 7, b"m", ["m"]])
-def test_a_model_id_is_a_str(model_id: Any) -> None:
+def test_a_model_id_must_be_a_str(model_id: Any) -> None:
     registry = make_fleet({})
     for method in (registry.acquire, registry.select, registry.explain):
         with pytest.raises(TypeError, match="model_id must be a str"):
             method(model_id)
 
 
-def test_odd_but_good_arguments() -> None:
+def test_unusual_but_valid_arguments_are_accepted() -> None:
     class Text(str):
-        """A str that is not to be trusted."""
+        """A str subclass that cannot be hashed or compared."""
 
         __hash__ = None  # type: ignore[assignment]
 
@@ -71,7 +73,7 @@ def test_odd_but_good_arguments() -> None:
             raise AssertionError
 
     class Needs(Requirements):
-        """A subclass."""
+        """A subclass of Requirements."""
 
     registry = make_fleet({}, {})
     assert (
@@ -96,7 +98,9 @@ def test_odd_but_good_arguments() -> None:
         ({"min_context": True}, TypeError, "min_context"),
     ],
 )
-def test_bad_requirements(fields: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_bad_requirements_are_refused(
+    fields: dict[str, Any], error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         Requirements(**fields)
 
@@ -123,14 +127,14 @@ def test_requirements_and_candidates_are_frozen_values() -> None:
         ({"weight": None}, TypeError, "weight must be an int"),
     ],
 )
-def test_bad_limits_of_a_backend(
+def test_bad_limits_of_a_backend_are_refused(
     fields: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         make_backend("b", **fields)
 
 
-def test_limits_are_in_views_and_json_and_survive_changes(registry: Registry) -> None:
+def test_limits_are_kept_in_views_and_json_and_by_updates(registry: Registry) -> None:
     registry.add_backend(make_backend("b", "m", max_pending=2**32 - 1, weight=1000))
     registry.update_models("b", [Model("n")])
     registry.set_mdns_instance("b", "i")
@@ -152,14 +156,14 @@ def test_limits_are_in_views_and_json_and_survive_changes(registry: Registry) ->
 
 
 @pytest.mark.parametrize("call", ["exclude", "policy"])
-def test_an_argument_that_its_caller_lets_go_of_during_the_call_stays(
+def test_an_argument_that_its_caller_drops_during_the_call_stays_valid(
     registry: Registry, call: str
 ) -> None:
-    """A partial does not own what it passes on, and can be changed while it is called."""
+    """A partial can be changed while it is called, and then releases the arguments it passed."""
     model_id = "".join(["llama3", ":70b"])
 
     class Meddles:
-        """Takes the argument away while it is looked at."""
+        """Makes the partial drop the model id while another argument is read."""
 
         def __iter__(self) -> Iterator[str]:
             partial.__setstate__((registry.acquire, (), {}, {}))

@@ -1,4 +1,4 @@
-"""`Registry.stats`: what there is, and what it takes."""
+"""`Registry.stats`: counts of objects, and the memory that they take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.fleets import make_backend
 from registry import Model, Registry, RegistryStats
 
 
-def test_an_empty_registry(registry: Registry) -> None:
+def test_an_empty_registry_has_only_a_few_bytes(registry: Registry) -> None:
     stats = registry.stats()
     assert (
         stats.backends,
@@ -29,7 +29,7 @@ def test_an_empty_registry(registry: Registry) -> None:
     assert 0 < stats.bytes < 4096
 
 
-def test_what_there_is_is_counted(registry: Registry) -> None:
+def test_registered_objects_are_counted(registry: Registry) -> None:
     registry.add_backend(make_backend("a", "m", "n"))
     registry.add_backend(make_backend("b", "m"))
     stats = registry.stats()
@@ -39,7 +39,7 @@ def test_what_there_is_is_counted(registry: Registry) -> None:
     assert (stats.backends, stats.models, stats.index_entries) == (2, 1, 2)
 
 
-def test_what_was_removed_waits_and_is_reclaimed(registry: Registry) -> None:
+def test_removed_backends_wait_and_are_reclaimed(registry: Registry) -> None:
     registry.add_backend(make_backend("a", "m"))
     before = registry.stats()
     registry.remove_backend("a")
@@ -51,29 +51,29 @@ def test_what_was_removed_waits_and_is_reclaimed(registry: Registry) -> None:
         registry.add_backend(make_backend("a", "m"))
         registry.remove_backend("a")
     after = registry.stats()
-    assert after.waiting_for_reclamation < 600  # of some 5,000: two batches
+    assert after.waiting_for_reclamation < 600  # Two batches, of some 5,000 that were retired.
     assert after.bytes < waiting.bytes + 600 * 200
 
 
 def churn(registry: Registry) -> None:
-    """What was removed before is collected by then."""
+    """Makes enough writes for everything removed before to be collected."""
     for _ in range(600):
         registry.add_backend(make_backend("other", "m"))
         registry.remove_backend("other")
 
 
-def test_what_views_keep_is_counted_until_they_go(registry: Registry) -> None:
+def test_objects_kept_for_views_are_counted_until_the_views_are_dropped(registry: Registry) -> None:
     for number in range(5):
         registry.add_backend(make_backend(f"b{number}", "m"))
     view = registry.get_backend("b0")
-    assert registry.stats().kept_for_views == 0  # all of it is registered
+    assert registry.stats().kept_for_views == 0  # Everything is still registered.
     for number in range(5):
         registry.remove_backend(f"b{number}")
     churn(registry)
     before = registry.stats()
     assert (
         5 <= before.kept_for_views < 200
-    )  # the fleet of its time, and what came and went in the same epoch
+    )  # Those registered when the view was made, and those that came and went in the same epoch.
     del view
     after = registry.stats()
     assert after.kept_for_views == 0
@@ -120,7 +120,7 @@ def test_stats_are_frozen(registry: Registry) -> None:
     ],
     ids=["equal", "the same", "an iterator", "add", "remove", "instance", "no instance"],
 )
-def test_a_change_that_changes_nothing_makes_no_new_definition(
+def test_an_update_without_a_change_makes_no_new_definition(
     registry: Registry, change: Callable[[Registry], object]
 ) -> None:
     models = (Model("m"), Model("n", context_length=8))
@@ -129,8 +129,8 @@ def test_a_change_that_changes_nothing_makes_no_new_definition(
         registry.add_backend(dataclasses.replace(given, models=models))
         registry.update_status(backend_id, "healthy")
     before = [registry.select("m", exclude=[other]) for other in "ba"]
-    registry.get_backend("a")  # a thread's first view of a registry takes memory
-    registry.stats()  # reclaims what the set-up has left
+    registry.get_backend("a")  # A thread's first view of a registry allocates memory.
+    registry.stats()  # Reclaims what the set-up has retired.
     stats = registry.stats()
     for _ in range(100):
         change(registry)
@@ -150,7 +150,7 @@ def test_a_change_that_changes_nothing_makes_no_new_definition(
     ],
     ids=["another order", "fewer", "more", "another capability", "another name"],
 )
-def test_a_list_that_differs_in_anything_is_taken(registry: Registry, models: list[Model]) -> None:
+def test_a_list_that_differs_in_any_way_is_stored(registry: Registry, models: list[Model]) -> None:
     registry.add_backend(make_backend("a", "m", "n"))
     registry.update_models("a", models)
     view = registry.get_backend("a")
@@ -158,7 +158,7 @@ def test_a_list_that_differs_in_anything_is_taken(registry: Registry, models: li
     assert view.models == tuple(models)
 
 
-def test_views_that_are_kept_pin_nothing_while_equal_models_come_in(registry: Registry) -> None:
+def test_held_views_keep_nothing_alive_when_equal_models_are_stored(registry: Registry) -> None:
     for number in range(50):
         registry.add_backend(make_backend(f"b{number}", "m", "n"))
     before = registry.stats()

@@ -1,4 +1,4 @@
-"""Surroundings that lack what the core needs: system calls, thread-specific keys, a 64-bit target."""
+"""Environments that lack what the core needs: system calls, thread-specific keys, 64 bits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.children import run_clean_child
 ROOT = Path(__file__).parents[2]
 MEMBARRIER = {"x86_64": 324, "aarch64": 283}
 
-# A service that installs its seccomp filter after its imports. From then on membarrier fails.
+# A service that installs a seccomp filter after its imports, so that membarrier fails.
 REFUSES = """
 import ctypes, errno, threading, time
 from registry import Backend, BackendStatus, Model, Registry
@@ -28,11 +28,11 @@ class Program(ctypes.Structure):
     _fields_ = [("len", ctypes.c_uint16), ("filter", ctypes.POINTER(Instruction))]
 
 def refuse(call):
-    load_number, equal, give_back = 0x20, 0x15, 0x06
+    load_number, equal, return_constant = 0x20, 0x15, 0x06
     instructions = (Instruction * 4)(
         Instruction(load_number, 0, 0, 0), Instruction(equal, 0, 1, call),
-        Instruction(give_back, 0, 0, 0x00050000 | errno.EPERM),
-        Instruction(give_back, 0, 0, 0x7FFF0000))
+        Instruction(return_constant, 0, 0, 0x00050000 | errno.EPERM),
+        Instruction(return_constant, 0, 0, 0x7FFF0000))
     program = Program(4, instructions)
     libc = ctypes.CDLL(None, use_errno=True)
     no_new_privileges, set_seccomp, filter_mode = 38, 22, 2
@@ -96,13 +96,13 @@ def test_memory_is_reclaimed_again_after_membarrier_is_refused() -> None:
     if told == ["skip"]:
         pytest.skip("this kernel has no seccomp filters")
     most, least_later, at_last = map(int, told)
-    # Nobody reads at last: less than two batches of 256 wait, of more than 22,000 replaced ones.
+    # No thread reads any more: of over 22,000 retired objects, about two batches of 256 still wait.
     assert least_later < 5000
     assert at_last < 600, (most, least_later, at_last)
 
 
-# `import registry` takes one of the process's thread-specific keys. Without one of its own, readers
-# would use key 0, which is another library's.
+# Importing the package takes one of the process's thread-specific keys. Readers must have a key of
+# their own; key 0 belongs to another library.
 EXHAUSTED = """
 import ctypes
 libc = ctypes.CDLL(None)
@@ -123,7 +123,7 @@ called_back()
 """
 
 
-def test_import_fails_where_all_thread_specific_keys_are_taken() -> None:
+def test_import_fails_when_all_thread_specific_keys_are_taken() -> None:
     first, second, alive = run_clean_child(EXHAUSTED).splitlines()
     assert first == second
     assert first.startswith("registry can't work in this process: all thread-specific keys")
@@ -135,7 +135,7 @@ def test_import_fails_where_all_thread_specific_keys_are_taken() -> None:
     ("sys.maxsize", 2**31 - 1, "registry needs a 64-bit Python"),
     ("os.name", "nt", "registry needs a Unix system"),
 ])  # fmt: skip
-def test_setup_says_which_platforms_are_refused(
+def test_setup_names_the_platforms_it_refuses(
     monkeypatch: pytest.MonkeyPatch, name: str, value: object, sentence: str
 ) -> None:
     monkeypatch.setattr(name, value)

@@ -1,4 +1,4 @@
-"""The tests' own thread runner can fail in every way that it should."""
+"""The thread runner of these tests reports every kind of failure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from support.threads import run_threads, until_done
 
 
-def test_results_come_in_order() -> None:
+def test_results_are_returned_in_order() -> None:
     assert run_threads([partial(int, i) for i in range(8)]) == list(range(8))
 
 
-def test_an_exception_of_a_worker_is_raised() -> None:
+def test_an_exception_in_a_worker_is_raised() -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
@@ -21,7 +21,7 @@ def test_an_exception_of_a_worker_is_raised() -> None:
         run_threads([fail, lambda: None])
 
 
-def test_a_worker_that_hangs_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_that_hangs_raises_an_error(capfd: pytest.CaptureFixture[str]) -> None:
     release = threading.Event()
     with pytest.raises(TimeoutError):
         run_threads([release.wait], limit=0.2)
