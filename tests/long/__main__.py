@@ -1,7 +1,7 @@
-"""Every check of reliability, for a set time, one at a time: what `make check-long MINUTES=N` runs.
+"""Runs every check of reliability, one at a time: `make check-long MINUTES=N`.
 
-Timed checks share what is left of N minutes once those with a set cost are done; each does one round at least. Ends with one table, and
-with exit status 1 if a check failed.
+Checks with a fixed cost run first. The timed checks share the rest of the N minutes; each does at
+least one round. A table ends the output, and the exit status is 1 if a check failed.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from long.table import Check, checks
 from rich.console import Console
 from rich.table import Table
 
-GRACE = 900  # seconds that a check may take beyond its share before it is taken for hung
-TAIL = 60  # lines of a failed check that are shown
+GRACE = 900  # Seconds beyond its share after which a check counts as hung.
+TAIL = 60  # Lines of a failed check's output to show.
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a check ended."""
+    """The result of one check."""
 
     check: Check
     work: int
     seconds: float
-    failure: str  # empty: none
+    failure: str  # Empty if the check passed.
 
 
 def execute(check: Check, share: float, console: Console) -> Outcome:
-    """Runs one check, with its last line as progress."""
+    """Runs one check, and shows its last line of output as progress."""
     began = time.monotonic()
     last: deque[str] = deque(maxlen=TAIL)
     hung = threading.Event()
@@ -81,19 +81,19 @@ def execute(check: Check, share: float, console: Console) -> Outcome:
 
 
 def share_of(check: Check, waiting: Sequence[Check], left: float) -> float:
-    """Seconds for this check, of those that are left for it and all that wait."""
+    """The seconds for this check, from those left for it and all checks that wait."""
     return max(0.0, left) * check.weight / (sum(one.weight for one in waiting) or 1)
 
 
 def report(outcomes: Sequence[Outcome]) -> Table:
-    """One row for each check."""
+    """A table with one row for each check."""
     table = Table(
         "check",
         "seconds",
         "work",
         "of goal",
         "result",
-        caption="the goal is a long run's: see tests/long",
+        caption="the goals are those of a long run: see tests/long",
     )
     for outcome in outcomes:
         check = outcome.check
@@ -108,15 +108,15 @@ def report(outcomes: Sequence[Outcome]) -> Table:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs all checks, or those named."""
+    """Runs all checks, or those that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m long", description=__doc__)
-    parser.add_argument("minutes", type=float, help="for all together")
+    parser.add_argument("minutes", type=float, help="the time for all checks together")
     parser.add_argument(
         "pythons",
         nargs="+",
-        help="interpreters of environments that have the package and its extra `test`",
+        help="interpreters of environments with the package and its extra `test`",
     )
-    parser.add_argument("--only", default="", help="those whose name contains this")
+    parser.add_argument("--only", default="", help="run only checks whose name contains this")
     given = parser.parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 120)
     waiting = [check for check in checks(given.pythons) if given.only in check.name]
@@ -128,7 +128,8 @@ def main(arguments: Sequence[str]) -> int:
         waiting.pop(0)
         outcomes.append(outcome)
         console.print(
-            f"{check.name}: {outcome.work:,} {check.unit} in {outcome.seconds:.0f} s: {outcome.failure or 'ok'}"
+            f"{check.name}: {outcome.work:,} {check.unit} in {outcome.seconds:.0f} s: "
+            f"{outcome.failure or 'ok'}"
         )
     console.print(report(outcomes))
     return 1 if not outcomes or any(outcome.failure for outcome in outcomes) else 0

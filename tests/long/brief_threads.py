@@ -1,4 +1,4 @@
-"""Short-lived threads: each reads, writes and chooses, and leaves nothing when it ends."""
+"""Short-lived threads: each reads, writes and chooses, and leaves no memory behind."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .resident import steady
 UNIT = "threads"
 GOAL = 10**5
 
-LIMIT = 16.0  # bytes for each: a slot of the core takes 192
-SLACK = (
-    16 << 20
-)  # the interpreter's own, until it uses again what ended threads leave: 4 to 9 MB seen
+# Bytes for each thread. A thread's slot in the core takes 192, so a leak of slots shows.
+LIMIT = 16.0
+# Free memory that the interpreter keeps of ended threads: 4 to 9 MB were seen.
+SLACK = 16 << 20
 ROUND = 500
 LEAST = 10 * ROUND
 
@@ -23,7 +23,10 @@ LEAST = 10 * ROUND
 def run(
     until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, least: int = LEAST
 ) -> Iterator[int]:
-    """A few at a time; memory does not grow, and the core's own account of it doesn't either."""
+    """Runs a few threads at a time.
+
+    Neither resident memory nor the core's own account of it grows.
+    """
     registry = make()
     registry.add_backend(Backend("b", "b", "http://b", models=[Model("m")]))
     registry.update_status("b", "healthy")

@@ -1,4 +1,4 @@
-"""Memory under churn: backends that come and go leave nothing behind."""
+"""Memory under churn: backends that were added and removed leave nothing behind."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from .resident import steady
 UNIT = "adds and removals"
 GOAL = 10**7
 
-LIMIT = 1.0  # bytes for each
-SLACK = 1 << 20  # what other tests of the same process have left to be used
+LIMIT = 1.0  # Bytes for each add and removal.
+SLACK = 1 << 20  # Free memory that other tests of the same process have left.
 ROUND = 20_000
 DIFFERENT = 1000
-HELD = 100  # views, each for as long as the next hundred
+HELD = 100  # Views; each is dropped when a hundred newer ones exist.
 LEAST = 10 * ROUND
 
 
 def run(
     until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, least: int = LEAST
 ) -> Iterator[int]:
-    """The slope of resident memory is below one byte for each add and removal; what waits for reclamation stays bounded."""
+    """Resident memory grows by less than a byte for each, and little waits for reclamation."""
     registry = make()
     number = 0
     held: deque[BackendView | None] = deque(maxlen=HELD)
@@ -31,7 +31,7 @@ def run(
     def work() -> int:
         nonlocal number
         number += 1
-        # New strings in every round: what is interned or kept by its id would show.
+        # New strings in each round: a leak of interned strings would show.
         names = [f"b{number}-{which}" for which in range(DIFFERENT)]
         backends = [
             Backend(name, name, f"http://{name}", models=[Model("m"), Model(name)])

@@ -1,4 +1,4 @@
-"""Counters: many acquire and release from eight threads, and nothing is lost, nothing counted twice."""
+"""Counters: eight threads take and release leases, and no count is lost or doubled."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def run(
     make: Callable[[], Registry] = Registry,
     per_thread: int = PER_THREAD,
 ) -> Iterator[int]:
-    """In flight is exactly 0 after each round, and the totals are exact; with counts that need no lease in between."""
+    """After each round, nothing is in flight and the totals are exact.
+
+    Some counts need no lease; they are mixed in.
+    """
     registry = make()
     for backend_id in IDS:
         registry.add_backend(Backend(backend_id, backend_id, "http://h", models=[Model("m")]))
@@ -47,7 +50,7 @@ def run(
 
 
 def work(registry: Registry, seed: int, count: int) -> int:
-    """So many leases by every policy, and what each adds to the totals."""
+    """Takes and releases `count` leases by every policy; returns what that adds to the totals."""
     rng = random.Random(seed)
     for number in range(count):
         policy = Policy.LEAST_PENDING if number % 2 else rng.choice(list(Policy))

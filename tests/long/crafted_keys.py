@@ -1,4 +1,4 @@
-"""Crafted keys: ids that someone chose who knows their hashes, and how tables use them, cost about what others cost."""
+"""Ids that were crafted to collide in a hash table cost about as much as others."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ COUNT = 100_000
 LIMIT = 3.0
 LEAST_ROUNDS = 3
 BITS = 8
-GOLDEN = (
-    0x9E3779B97F4A7C15  # what a table of this kind multiplies with, unless it draws its own number
-)
+# The usual factor of multiplicative hashing. The core's tables draw a factor of their own.
+GOLDEN = 0x9E3779B97F4A7C15
 
 Craft = Callable[[str], bool]
 
 
 def agrees_in_low_bits(text: str) -> bool:
-    """The table's low bits: what most tables take for the place."""
+    """Crafted for tables that take the place from the low bits of the hash."""
     return hash(text) & (1 << BITS) - 1 == 0
 
 
 def agrees_in_golden_place(text: str) -> bool:
-    """The upper bits of the product with the usual constant."""
+    """Crafted for tables that take the place from the upper bits of the usual product."""
     return hash(text) * GOLDEN % 2**64 >> 64 - BITS == 0
 
 
@@ -40,19 +39,22 @@ CRAFTS: tuple[Craft, ...] = (agrees_in_low_bits, agrees_in_golden_place)
 
 @cache
 def crafted(craft: Craft, count: int) -> list[str]:
-    """So many ids of a craft, found by trying: some 2**BITS for each."""
+    """Ids of one craft, found by trial: about 2**BITS trials for each."""
     return list(itertools.islice(filter(craft, map("id-%012d".__mod__, itertools.count())), count))
 
 
 def usual(count: int) -> list[str]:
-    """Ids of the same form that nobody chose."""
+    """Ids of the same form that are not crafted."""
     return [f"id-{(number << BITS) + number % 251:012}" for number in range(count)]
 
 
 def run(
     until: Callable[[], bool], *, make: type[Registry] = Registry, count: int = COUNT
 ) -> Iterator[int]:
-    """10**5 ids made to collide cost at most 3 times what as many others cost: the median of interleaved rounds."""
+    """100,000 crafted ids cost at most 3 times as much as others, in the median of all rounds.
+
+    The rounds of crafted and other ids alternate.
+    """
     fleets = [
         [Backend(backend_id, "n", "http://h") for backend_id in ids]
         for ids in (usual(count), *(crafted(craft, count) for craft in CRAFTS))
@@ -66,13 +68,13 @@ def run(
             ratios[name].append(other / plain)
             median = statistics.median(ratios[name])
             assert rounds < LEAST_ROUNDS or median <= LIMIT, (
-                f"{name}: {median:.2f} times the cost, over {rounds} rounds"
+                f"{name}: {median:.2f} times the cost of other ids, over {rounds} rounds"
             )
         yield count * len(fleets)
 
 
 def cost(registry: Registry, fleet: list[Backend]) -> int:
-    """Nanoseconds to add all, to find each twice, and to remove all; what they are registered for is checked."""
+    """The nanoseconds to add all, find each twice and remove all. Also checks the results."""
     ids = [backend.id for backend in fleet]
     gc.collect()
     gc.disable()

@@ -1,8 +1,9 @@
-"""Deadlock watch: every pair of operations in both orders on the same ids from two threads, and in the middle of it signal handlers and
-finalizers that call both.
+"""No pair of operations can deadlock.
 
-A call of the core can be interrupted where it runs code of its caller: an iterable that it reads. Those given here collect garbage
-whose finalizer calls the registry. A registry that keeps to 'no user code under a lock' cannot hang whatever the others do.
+Two threads run each pair in both orders on the same ids, while signal handlers and finalizers call
+both operations, too. The core runs its caller's code only when it reads an iterable. The iterables
+here collect garbage whose finalizer calls the registry. A registry that runs no user code under a
+lock cannot hang.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ UNIT = "pairs"
 GOAL = len(OPERATIONS) ** 2
 
 ROUNDS = 10
-CALLS = 50  # in each round without an interruption of our own: what signals hit
-TICK = 2e-4  # seconds between two signals
+CALLS = 50  # Calls in each round that only signals interrupt.
+TICK = 2e-4  # Seconds between two signals.
 
 
 def run(
@@ -38,7 +39,7 @@ def run(
     seconds: tuple[str, ...] = tuple(OPERATIONS),
     hang: float = 60.0,
 ) -> Iterator[int]:
-    """Each pair ends, whatever interrupts it. One child for each first operation."""
+    """Each pair ends, whatever interrupts it. One child runs all pairs of a first operation."""
     for first in itertools.cycle(firsts):
         run_clean_child(
             f"from long import deadlocks as d; d.pairs({make!r}, {first!r}, {seconds!r})", hang
@@ -49,7 +50,7 @@ def run(
 
 
 class Collected:
-    """Calls when it is collected."""
+    """Calls `action` when the garbage collector frees it."""
 
     def __init__(self, action: Callable[[], Any]) -> None:
         self.cycle, self.action = self, action
@@ -59,7 +60,7 @@ class Collected:
 
 
 def interrupting(values: Iterable[Any], action: Callable[[], Any]) -> Iterator[Any]:
-    """The values; a garbage collection that ends in `action` comes before each."""
+    """Yields the values, and before each lets a garbage collection call `action`."""
     for value in values:
         Collected(action)
         gc.collect()
@@ -67,16 +68,16 @@ def interrupting(values: Iterable[Any], action: Callable[[], Any]) -> Iterator[A
 
 
 def attempt(registry: Any, operation: str, **given: Any) -> None:
-    """The call, whether it finds what it asks for or not."""
+    """Makes the call, and ignores the contract's errors."""
     with suppress(RegistryError, ValueError):
         call(registry, operation, **given)
 
 
 def pairs(make: str, first: str, seconds: tuple[str, ...]) -> None:
-    """In an interpreter of its own, whose main thread gets the signals."""
+    """Runs in a child, whose main thread receives the signals."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore", ResourceWarning)
-    gc.freeze()  # a collection looks at nothing but what the calls have made
+    gc.freeze()  # Collections then look only at objects that the calls create.
     for second in seconds:
         registry = filled(made(make))
         pair(registry, first, second)
@@ -85,7 +86,7 @@ def pairs(make: str, first: str, seconds: tuple[str, ...]) -> None:
 
 
 def pair(registry: Any, first: str, second: str) -> None:
-    """Both operations, in both orders, at once."""
+    """Runs both operations in both orders at the same time."""
 
     def both(*order: str) -> None:
         for operation in order:
@@ -93,7 +94,7 @@ def pair(registry: Any, first: str, second: str) -> None:
 
     def interrupted(*order: str) -> None:
         for operation, other in zip(order, reversed(order), strict=True):
-            # Garbage comes in the iterables that the call takes, or before it.
+            # The garbage is freed inside the iterables that the call reads, or before the call.
             names = [
                 name
                 for name in OPERATIONS[operation]
@@ -105,7 +106,7 @@ def pair(registry: Any, first: str, second: str) -> None:
             }
             Collected(lambda: both(other, operation))  # noqa: B023
             attempt(registry, operation, **values)
-            with suppress(RegistryError):  # or each pair would have it once only
+            with suppress(RegistryError):  # The next call can then add it again.
                 registry.remove_backend("y")
             with suppress(RegistryError):
                 registry.add_backend(Backend("x", "x", "http://x", models=[ARGUMENTS["model"]()]))

@@ -1,4 +1,4 @@
-"""Stateful equivalence: random sequences of all operations, leases included, on the registry and on the oracle."""
+"""Random sequences of operations have equal results on the registry and on the oracle."""
 
 from __future__ import annotations
 
@@ -26,23 +26,25 @@ def run(
     phases: Sequence[Phase] = PHASES,
     first: int | None = None,
 ) -> Iterator[int]:
-    """Rounds of examples, new ones each time, or, from a first seed on, the same ones each time; a difference is
-    raised with the shortest sequence that shows it."""
+    """Runs rounds of examples, and raises the shortest sequence that shows a difference.
+
+    The examples are new each time, unless `first` gives the seed of the first round.
+    """
 
     once = settings(
         max_examples=EXAMPLES,
         stateful_step_count=STEPS,
         deadline=None,
         database=None,
-        derandomize=False,  # else, where CI is set, each round would have the same examples
+        derandomize=False,  # Otherwise each round would have the same examples if CI is set.
         phases=phases,
-        # The type of its iteration is unknown to pyright.
+        # Pyright does not know the type that its iteration yields.
         suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
     )
     for number in itertools.count():
 
         class Machine(RegistryMachine):
-            """For this registry."""
+            """Compares this check's registry."""
 
             def make(self) -> Registry:
                 return make()

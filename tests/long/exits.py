@@ -1,4 +1,4 @@
-"""Exits with daemon threads in mid-call: an interpreter that ends while others use a registry ends well, and soon."""
+"""An interpreter can exit while daemon threads are inside calls of the registry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNIT = "exits"
 GOAL = 500
 
 HANG = 20.0
-# How an interpreter ends, and the exit status that this gives.
+# Ways to end an interpreter, and the exit status of each.
 ENDS = {"return": 0, "sys.exit": 3, "exception": 1, "atexit": 0, "leases": 0, "thread": 0}
 
 
@@ -31,7 +31,7 @@ def run(
     exits: int | None = None,
     hang: float = HANG,
 ) -> Iterator[int]:
-    """An interpreter that ends with daemon threads in mid-call neither crashes nor hangs."""
+    """Exiting neither crashes nor hangs, although daemon threads are in mid-call."""
     for number, end in zip(
         itertools.count() if exits is None else range(exits), itertools.cycle(ENDS)
     ):
@@ -49,12 +49,12 @@ def run(
 
 
 def without_leaks() -> str:
-    """AddressSanitizer's options: a daemon thread never gives back what the call holds in which the exit ends it."""
+    """AddressSanitizer's options: a call that an exit interrupts never frees what it holds."""
     return os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
 
 
 def busy(registry: Any, name: str) -> None:
-    """Everything that waits, that allocates, and that gives garbage back."""
+    """Repeats calls that block, that allocate and that retire garbage."""
     backend = Backend(name, name, "http://h", models=[Model("m"), Model(name)])
     while True:
         registry.add_backend(backend)
@@ -70,7 +70,7 @@ def busy(registry: Any, name: str) -> None:
 
 
 def end_in_mid_call(make: str, end: str, seed: int) -> None:
-    """In an interpreter of its own: ends in one of the ways while four threads go on."""
+    """Runs in a child: ends it in the given way while four threads use the registry."""
     registry = made(make)()
     for number in range(50):
         registry.add_backend(
@@ -87,7 +87,7 @@ def end_in_mid_call(make: str, end: str, seed: int) -> None:
     if end == "atexit":
         atexit.register(use_at_exit, registry)
     if end == "leases":
-        # Collected when the modules are torn down.
+        # Freed when the modules are torn down.
         leases = [registry.acquire("m") for _ in range(20)]
         made("long.exits:KEPT").extend([registry, *leases])
         for lease in leases:
@@ -100,7 +100,7 @@ KEPT: list[Any] = []
 
 
 def use_at_exit(registry: Any) -> None:
-    """What a program may still do when it ends."""
+    """Calls that a program may still make at exit."""
     registry.remove_backend("b49")
     assert registry.get_backend("b49") is None
     with registry.acquire("m"):

@@ -1,7 +1,8 @@
-"""Forks under load. Threads add, remove, read and choose all the while; each child uses every part of the registry at once.
+"""Forks under load: each child can use every part of the registry at once.
 
-On a free-threaded interpreter a fork can copy a lock of the interpreter's own while another thread holds it, and the child then hangs in
-whatever asks for it. Such a child is told apart by where it stands, and let pass there: see `is_ours`.
+Threads add, remove, read and choose while the process forks. On a free-threaded interpreter, a fork
+can copy one of the interpreter's own locks while another thread holds it, and the child then hangs
+in the interpreter. Such a child is recognised by its stack and ignored: see `is_ours`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def run(
     forks: int = PER_CHILD,
     hang: float = HANG,
 ) -> Iterator[int]:
-    """A forked child finds the registry in order, whatever the other threads were doing."""
+    """A forked child finds a consistent registry, whatever the other threads were doing."""
     while True:
         run_clean_child(
             f"from long import forks; forks.fork_under_load({make!r}, {forks}, {hang})", 60 + hang
@@ -47,7 +48,7 @@ def run(
 
 
 def filled(make: str) -> Any:
-    """A registry with one backend that the load leaves alone, and four that it chooses among."""
+    """A registry with one backend that the load never touches, and four that it chooses among."""
     registry = made(make)()
     for backend_id, model in [("own", "mine"), *((f"b{number}", "m") for number in range(4))]:
         registry.add_backend(
@@ -58,7 +59,7 @@ def filled(make: str) -> Any:
 
 
 def load(registry: Any, name: str, stop: threading.Event) -> None:
-    """What the other threads do: every lock of the core is taken over and over, and every read is begun."""
+    """Runs in the other threads: takes every lock of the core, and begins every kind of read."""
     backend = Backend(
         name, name, "http://h", models=[Model("m"), Model(name)], metadata={"mdns_instance": name}
     )
@@ -74,7 +75,7 @@ def load(registry: Any, name: str, stop: threading.Event) -> None:
 
 
 def use(registry: Any, lease: Any) -> None:
-    """What a child does first: writes, reads, counts, chooses, releases what it was born with."""
+    """What a child does first: writes, reads, counts, chooses, and releases the parent's lease."""
     assert registry.increment_pending("own") == 2
     assert lease.release()
     assert registry.decrement_pending("own") == 0
@@ -101,12 +102,13 @@ def use(registry: Any, lease: Any) -> None:
         registry.acquire("other")
     except NoBackendAvailableError:
         return
-    raise AssertionError("a backend that was removed is chosen")
+    raise AssertionError("a backend was chosen after its removal")
 
 
 def fork_under_load(make: str, forks: int, hang: float) -> None:
-    """In an interpreter of its own. Raises where a child answers wrong, or hangs in this package's code."""
-    warnings.simplefilter("ignore", DeprecationWarning)  # fork with threads: what is tested here
+    """Runs in a child. Raises if a forked process finds wrong values or hangs in the package."""
+    # A fork with threads is what this check is about.
+    warnings.simplefilter("ignore", DeprecationWarning)
     sys.setswitchinterval(1e-4)
     registry, stop = filled(make), threading.Event()
     threads = [
@@ -119,7 +121,7 @@ def fork_under_load(make: str, forks: int, hang: float) -> None:
         for _ in range(forks):
             with tempfile.TemporaryFile("w+") as stacks:
                 fork_once(registry, hang, stacks)
-    finally:  # an exit that ends them in mid-call would leave there what the call holds
+    finally:  # Exiting would interrupt their calls, which would then never free what they hold.
         stop.set()
         for thread in threads:
             thread.join()
@@ -128,13 +130,13 @@ def fork_under_load(make: str, forks: int, hang: float) -> None:
 
 
 def is_ours(stack: str) -> bool:
-    """Whether a hung child stands in a call of the package. Where there is a GIL, it can stand nowhere else."""
+    """Whether a hung process is inside a call of the package. With a GIL, it must be."""
     has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     return has_gil or any(frame.endswith(" in use") for frame in stack.splitlines())
 
 
 def fork_once(registry: Any, hang: float, stacks: Any) -> None:
-    """One child, which ends well or hangs for a reason of the interpreter's."""
+    """Forks once. The child must end well, or hang for a reason of the interpreter's own."""
     faulthandler.register(signal.SIGUSR1, stacks, all_threads=False)
     with registry.acquire("mine") as lease:
         child = os.fork()

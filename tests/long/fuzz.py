@@ -1,9 +1,12 @@
-"""Coverage-guided fuzzing by atheris of what tests/support/fuzz.py lists, in children, for a few seconds each in turn.
+"""Coverage-guided fuzzing by atheris: runs the targets of tests/support/fuzz.py in children.
 
-New inputs that reach new code are kept below build/fuzz. `python -m long.fuzz`, in tests/, copies those that tests/support/corpus lacks there; an
-input that fails stays in build/fuzz with a name that begins with `crash`, and belongs in the corpus once its bug is mended.
+Each target runs for a few seconds in turn. Inputs that reach new code are kept below build/fuzz.
+`python -m long.fuzz`, run in tests/, copies those that tests/support/corpus lacks. An input that
+fails stays in build/fuzz, with a name that begins with `crash`; once the bug is fixed, it belongs
+in the corpus.
 
-Coverage is that of the Python layer and, for calls, of the oracle: its branches are the contract's.
+Coverage is that of the Python layer and, for calls, of the oracle, whose branches are those of the
+contract.
 """
 
 from __future__ import annotations
@@ -21,11 +24,11 @@ from support.fuzz import CORPUS, TARGETS
 
 UNIT = "inputs"
 GOAL = 10**5
-PYTHONS = ("python3",)  # those that atheris is made for
+PYTHONS = ("python3",)  # Atheris supports no later interpreters.
 
-SLICE = 5  # seconds for one target at a time
+SLICE = 5  # Seconds for one target at a time.
 FOUND = Path(__file__).resolve().parents[2] / "build" / "fuzz"
-# Planted bugs, that must be found from nothing in so many seconds.
+# Planted bugs that have to be found without a corpus, within `PATIENCE` seconds.
 PLANTS = {
     "calls": "support.broken:WrongAverage",
     "documents": "support.broken:names_no_place",
@@ -35,7 +38,10 @@ PATIENCE = 60
 
 
 def run(until: Callable[[], bool]) -> Iterator[int]:
-    """The planted bugs first; then each target in turn, from the corpus and what was found since."""
+    """Finds the planted bugs first, then runs each target in turn.
+
+    A target starts from the corpus and the inputs found so far.
+    """
     for target, plant in PLANTS.items():
         crash, _ = fuzz(target, plant, PATIENCE)
         assert crash, f"{target}: {plant} is not found"
@@ -48,7 +54,7 @@ def run(until: Callable[[], bool]) -> Iterator[int]:
 
 
 def fuzz(target: str, plant: str, seconds: int) -> tuple[str, int]:
-    """What one child said if it has found a bug, and how many inputs it tried."""
+    """Runs one child. Returns its output if it found a bug, and how many inputs it tried."""
     folder = FOUND / (f"planted-{target}" if plant else target)
     if plant:
         shutil.rmtree(folder, ignore_errors=True)
@@ -86,7 +92,7 @@ def fuzz(target: str, plant: str, seconds: int) -> tuple[str, int]:
 
 
 def keep() -> None:
-    """Adds to the corpus each input that takes a branch which no earlier one takes, short ones first."""
+    """Adds inputs that take a branch which no earlier input takes, short ones first."""
     for target in TARGETS:
         taken: set[tuple[str, tuple[int, int]]] = set()
         found = sorted((FOUND / target).glob("[0-9a-f]*"), key=lambda path: path.stat().st_size)
@@ -98,12 +104,12 @@ def keep() -> None:
 
 
 def branches_of(target: str, data: bytes) -> set[tuple[str, tuple[int, int]]]:
-    """Those in the package, in the oracle and in the machine."""
+    """The branches that an input takes in the package, the oracle and the machine."""
     watch = coverage.Coverage(branch=True, data_file=None, include=["*/registry/*", "*/tests/*"])
     with watch.collect():
         TARGETS[target](data)
-    told = watch.get_data()
-    return {(file, arc) for file in told.measured_files() for arc in told.arcs(file) or ()}
+    data = watch.get_data()
+    return {(file, arc) for file in data.measured_files() for arc in data.arcs(file) or ()}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""One target under atheris: python -m long.fuzz_child TARGET PLANT [LIBFUZZER'S OPTIONS]
+"""Runs one target under atheris: python -m long.fuzz_child TARGET PLANT [LIBFUZZER'S OPTIONS]
 
-A process of its own, for libFuzzer ends it, and what is measured has to be imported here first of all.
+This is a process of its own because libFuzzer ends it, and because the measured modules must be
+imported here first.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ import logging
 import sys
 from functools import partial
 
-import atheris  # pyright: ignore[reportMissingModuleSource]  # of the fuzz extra
+import atheris  # pyright: ignore[reportMissingModuleSource]  # from the extra `fuzz`
 
-MEASURED = ["registry", "oracle", "machine", "fuzz", "tomllib"]
-# The stub that pyright brings lacks it.
+MEASURED = ["registry", "support.oracle", "support.machine", "support.fuzz", "tomllib"]
+# Pyright's stub lacks the function.
 with atheris.instrument_imports(MEASURED):  # pyright: ignore[reportAttributeAccessIssue]
     from support.fuzz import TARGETS
 
 
 def main(target: str, plant: str, *options: str) -> None:
-    """Never returns. A plant is a registry for `calls`; for the other targets, a function that breaks the package."""
+    """Never returns.
+
+    PLANT names a registry for the target `calls`; for the others, a function that breaks the
+    package. It is empty for a run without a planted bug.
+    """
     from support.children import made
 
     logging.disable(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Linearizability: small concurrent histories, each of which one order of its operations must explain."""
+"""Linearizability: one order of operations must explain each small concurrent history."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator
 
-from support.linearizability import explains, history, told
+from support.linearizability import describe, explains, history
 
 from registry import Registry
 
@@ -23,15 +23,14 @@ def run(
     histories: int = ROUND,
     first: int = 0,
 ) -> Iterator[int]:
-    """Histories of four threads; the first one without an explanation is raised, told for people."""
-    logging.getLogger("registry").setLevel(
-        logging.ERROR
-    )  # a stray decrement is a part of these histories
+    """Records histories of four threads, and raises the first one that no order explains."""
+    # Decrements at 0 are part of these histories, so their warnings are silenced.
+    logging.getLogger("registry").setLevel(logging.ERROR)
     try:
         for seed in itertools.count(first, histories):
             for number in range(seed, seed + histories):
                 steps, start = history(make(), number)
-                assert explains(steps, start), f"history {number}:\n{told(steps)}"
+                assert explains(steps, start), f"history {number}:\n{describe(steps)}"
             yield histories
             if until():
                 return

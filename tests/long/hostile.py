@@ -1,7 +1,8 @@
-"""Hostile input: wrong types for every argument of every operation, str subclasses that lie or raise, sequences and mappings that change or
-raise while they are read, ids of 64 MiB, lone surrogates, NUL, every integer edge.
+"""Hostile input: a call does what it would do for the plain value, or raises and changes nothing.
 
-A call either does what it would do for the plain value, or raises the contract's error, or the caller's own, and then has changed nothing.
+The error is one of the contract's or the caller's own. Inputs are values of wrong types for every
+argument, str subclasses that lie or raise, containers that change or raise while they are read, ids
+of 64 MiB, lone surrogates, NUL, and every edge of an integer range.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from registry.metadata import Metadata
 UNIT = "calls"
 GOAL = 10**5
 
-LONG = 64 << 20  # characters
+LONG = 64 << 20  # Characters.
 INTEGERS = sorted(
     {
         edge + step
@@ -48,16 +49,16 @@ TEXTS = ("", "\0", "x\0", "\ud800", "x\udfff", "ü", "\U0010ffff", "x" * 1001, "
 
 
 class OwnError(Exception):
-    """What hostile objects raise; the registry lets it through."""
+    """Raised by hostile objects. The registry lets it through."""
 
 
 def lies(*_: Any) -> Any:
-    """A method that gives something else."""
+    """A method that returns a wrong value."""
     return "lie"
 
 
 def raises(*_: Any) -> Any:
-    """A method that doesn't answer."""
+    """A method that raises."""
     raise OwnError
 
 
@@ -97,7 +98,7 @@ RaiserInt = type(
 
 
 class LateText(str):
-    """A key that is found no more once it is in a dict."""
+    """A dict key whose second lookup fails."""
 
     __slots__ = ("asked",)
 
@@ -108,29 +109,29 @@ class LateText(str):
         return 0
 
 
-# Whatever it is asked, it raises; it says that it is long, too.
+# Raises whatever it is asked, also its length.
 ASKED = "__iter__ __len__ __getitem__ __hash__ __eq__ __bool__ __index__ __int__ keys items"
 Raiser = type("Raiser", (), dict.fromkeys(ASKED.split(), raises))
 
 
 class Liar:
-    """An object that says it is of another class."""
+    """An object that claims to be of another class."""
 
     def __init__(self, kind: type) -> None:
         self.kind = kind
 
-    # Other than object's, it can't be written.
+    # Unlike object's, this __class__ cannot be assigned.
     __class__ = property(lambda self: self.kind)  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 def raising_after(values: list[Any]) -> Iterator[Any]:
-    """All of them, and then it raises."""
+    """Yields the values, and then raises."""
     yield from values
     raise OwnError
 
 
 class Shrinking(list[Any]):
-    """Loses what it holds while it is read, and lies about its length."""
+    """A list that shrinks while it is read, and lies about its length."""
 
     def __iter__(self) -> Iterator[Any]:
         while list.__len__(self):
@@ -142,7 +143,7 @@ class Shrinking(list[Any]):
 
 
 def growing(values: list[Any]) -> Iterator[Any]:
-    """A list that is added to while it is read."""
+    """Yields from a list that grows meanwhile."""
     for value in values:
         if len(values) < 100:
             values.append(value)
@@ -150,7 +151,7 @@ def growing(values: list[Any]) -> Iterator[Any]:
 
 
 class Changing(dict[Any, Any]):
-    """A mapping that changes while it is read."""
+    """A mapping that grows while it is read."""
 
     def items(self) -> Any:
         for item in list(super().items()):
@@ -166,7 +167,7 @@ class Changing(dict[Any, Any]):
 
 
 def recursive() -> list[Any]:
-    """A list that holds itself."""
+    """A list that contains itself."""
     made: list[Any] = []
     made.append(made)
     return made
@@ -183,7 +184,7 @@ WRONG: tuple[Callable[[], Any], ...] = (
     lambda: recursive(),
 )  # fmt: skip
 
-# What each argument may be; for anything else a TypeError has to name it.
+# The types that each argument accepts. For others, a TypeError has to name the argument.
 TYPES: Mapping[str, tuple[type, ...]] = {
     "backend": (Backend,),
     "model": (Model,),
@@ -197,13 +198,13 @@ TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def state(registry: Registry) -> tuple[Any, ...]:
-    """All that a refused call must leave as it was."""
-    told = registry.stats()
+    """The state that a refused call must not change."""
+    stats = registry.stats()
     return (
         registry.to_json(),
-        told.backends,
-        told.models,
-        told.index_entries,
+        stats.backends,
+        stats.models,
+        stats.index_entries,
         registry.find_by_mdns_instance("i"),
     )
 
@@ -211,7 +212,7 @@ def state(registry: Registry) -> tuple[Any, ...]:
 def run(
     until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, length: int = LONG
 ) -> Iterator[int]:
-    """Round after round of all of it, in another order each time, on registries that earlier calls have left behind."""
+    """Runs all cases in a random order, round after round."""
     with quiet():
         for seed in itertools.count():
             cases = [
@@ -233,7 +234,7 @@ def run(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings that long ids and counts below 0 are owed."""
+    """Silences warnings about long ids and counts below 0."""
     logging.getLogger("registry").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -242,49 +243,55 @@ def quiet() -> Iterator[None]:
 
 
 def outcome(registry: Registry, operation: str, **given: Any) -> Any:
-    """What it returns, or the error, which has to be one of the contract's or the caller's own."""
+    """The result, or the error, which has to be the contract's or the caller's own."""
     try:
-        told = call(registry, operation, **given)
+        result = call(registry, operation, **given)
     except (RegistryError, TypeError, ValueError, OverflowError, OwnError) as error:
         return error
     except Exception as error:
         raise AssertionError(
             f"{operation}: neither the contract's error nor the caller's: {error!r}"
         ) from error
-    return type(told).__name__ if operation in ("acquire", "__iter__") else told
+    return type(result).__name__ if operation in ("acquire", "__iter__") else result
 
 
 def offer(
     make: Callable[[], Registry], operation: str, name: str, value: Callable[[], Any]
 ) -> None:
-    """One odd value in the place of one argument."""
+    """Calls the operation with one odd argument."""
     registry = filled(make)
     before, given = state(registry), value()
-    told = outcome(registry, operation, **{name: given})
+    result = outcome(registry, operation, **{name: given})
     place = f"{operation}({name}={type(given).__name__})"
-    if (
-        isinstance(told, Exception) and operation != "release"
-    ):  # where the lease that it belongs to was counted
+    # A call of `release` has acquired a lease before.
+    if isinstance(result, Exception) and operation != "release":
         assert state(registry) == before, f"{place} raised, and something has changed"
-    if isinstance(told, OwnError):
-        assert not isinstance(given, (str, int)), f"{place}: a method of the argument was asked"
+    if isinstance(result, OwnError):
+        assert not isinstance(given, (str, int)), f"{place}: a method of the argument was called"
     elif not is_of(given, operation, name):
-        assert isinstance(told, TypeError), f"{place}: a wrong type is taken: {told!r}"
-        assert str(told).startswith(name), f"{place}: the error names no argument: {told}"
+        assert isinstance(result, TypeError), f"{place}: a wrong type was accepted: {result!r}"
+        assert str(result).startswith(name), f"{place}: the error names no argument: {result}"
     elif isinstance(given, (LiarText, RaiserText)):
         expected = outcome(filled(make), operation, **{name: "x"})
-        assert comparable(told) == comparable(expected), f"{place}: {told!r} is not {expected!r}"
+        assert comparable(result) == comparable(expected), (
+            f"{place}: {result!r} is not {expected!r}"
+        )
 
 
-def comparable(told: Any) -> Any:
-    """Without times, and without the names of types."""
-    if isinstance(told, Exception):
-        return type(told)
-    return [view.id for view in told] if isinstance(told, list) else getattr(told, "id", told)
+def comparable(result: Any) -> Any:
+    """The part of a result that depends neither on times nor on names of types."""
+    if isinstance(result, Exception):
+        return type(result)
+    return (
+        [view.id for view in result] if isinstance(result, list) else getattr(result, "id", result)
+    )
 
 
 def is_of(given: Any, operation: str, name: str) -> bool:
-    """Whether it is of a type that the argument may have, whatever it says that it is. Lists say more in their own words."""
+    """Whether the argument accepts the type, whatever the value claims to be.
+
+    Lists and other containers have more specific messages, which other tests check.
+    """
     kinds = {
         ("find_by_mdns_instance", "instance"): (str,),
         ("release", "latency_ms"): (int, type(None)),
@@ -295,7 +302,7 @@ def is_of(given: Any, operation: str, name: str) -> bool:
 
 
 def texts(make: Callable[[], Registry]) -> None:
-    """Each odd text as id, name, model id, instance and metadata: it is refused, or it is an ordinary, distinct one."""
+    """Each odd text as id, name, model id, instance and metadata is refused or kept exactly."""
     registry = make()
     accepted = []
     for text in TEXTS:
@@ -344,7 +351,7 @@ EXACT = (str, int, bool, type(None), tuple, Metadata, BackendType, DiscoverySour
 
 
 def definitions(make: Callable[[], Registry]) -> None:
-    """Each odd value as each field of what a registry is given: refused, or kept as a plain value that does not change any more."""
+    """Each odd value in each field is refused, or kept as an immutable plain value."""
     for kind, given in (
         (Model, {"id": "m"}),
         (Backend, {"id": "y", "name": "n", "url": "http://h"}),
@@ -374,7 +381,7 @@ def definitions(make: Callable[[], Registry]) -> None:
 
 
 def long_ids(make: Callable[[], Registry], length: int) -> None:
-    """As long as ids may get: each is kept whole, and distinct from one that differs at its end alone."""
+    """Very long ids are kept whole, also if they differ only in the last character."""
     registry, start = make(), "x" * length
     for end in "ab":
         text = start + end

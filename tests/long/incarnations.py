@@ -1,4 +1,4 @@
-"""Incarnations: an id that is removed and registered again, while leases of its old registrations are still out."""
+"""Ids are removed and registered again while leases of old registrations are released."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run(
     make: Callable[[], Registry] = Registry,
     registrations: int = ROUND,
 ) -> Iterator[int]:
-    """A new registration starts at zero and stays there, while others release what they hold of the old ones."""
+    """The counters of a new registration stay at 0 while others release leases of the old ones."""
     while True:
         registry = make()
         run_threads(
@@ -42,13 +42,13 @@ def run(
 def pair(
     registry: Registry, name: str, count: int
 ) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Who renews the id, and who releases its leases."""
+    """Two functions: one renews the registration, the other one releases its leases."""
     old: queue.SimpleQueue[Lease | None] = queue.SimpleQueue()
     return lambda: renew(registry, name, old, count), lambda: release_all(old)
 
 
 def renew(registry: Registry, name: str, old: queue.SimpleQueue[Lease | None], count: int) -> None:
-    """Registers it, takes leases, removes it, and hands the leases on to be released whenever."""
+    """Adds the backend, takes leases, removes it, and passes the leases on; `count` times."""
     backend = Backend(name, name, f"http://{name}", models=[Model(name)])
     try:
         for _ in range(count):
@@ -65,7 +65,7 @@ def renew(registry: Registry, name: str, old: queue.SimpleQueue[Lease | None], c
 
 
 def release_all(old: queue.SimpleQueue[Lease | None]) -> None:
-    """Each once, with a latency that would show."""
+    """Releases each lease once, with a latency that would show in a wrong average."""
     while (lease := old.get()) is not None:
         assert lease.release(999)
         try:

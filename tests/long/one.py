@@ -1,4 +1,4 @@
-"""One check of this package for a set time, in a process of its own: python -m long.one MODULE SECONDS"""
+"""Runs one check for a set time in a process of its own: python -m long.one MODULE SECONDS"""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import time
 
 
 def main(name: str, seconds: str) -> None:
-    """Prints the work done so far, a line each second at most, and the sum at the end."""
+    """Prints the work done so far, at most once a second, and the total at the end."""
     check = importlib.import_module(f"long.{name}")
     end = time.monotonic() + float(seconds)
-    work, told = 0, 0.0
+    work, printed = 0, 0.0
     for done in check.run(lambda: time.monotonic() >= end):
         work += done
-        if time.monotonic() - told >= 1:
-            told = time.monotonic()
+        if time.monotonic() - printed >= 1:
+            printed = time.monotonic()
             print(f"{work:,} {check.UNIT}", flush=True)
     print(f"work: {work}")
 

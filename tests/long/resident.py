@@ -1,4 +1,4 @@
-"""Resident memory, and its slope: what repeated work leaves behind."""
+"""Resident memory: how much of it repeated work leaves behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WARM_UP = 3
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory."""
+    """The bytes of this process that are in memory."""
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
@@ -26,9 +26,12 @@ def steady(
     least: int,
     unit: str,
 ) -> Iterator[int]:
-    """Repeats `work`, which returns how much it did; raises when over at least `least` of it, after a warm-up, memory has grown by
-    `limit` bytes for each or more, but for `slack` bytes once. The slope is that of the lower envelope: from the least of the first
-    half to the least of the second."""
+    """Repeats `work`, and raises if resident memory grows by `limit` bytes or more for each unit.
+
+    `work` returns how many units it did. After a warm-up and at least `least` units, the growth is
+    measured from the lowest size in the first half to the lowest in the second half, less `slack`
+    bytes.
+    """
     for _ in range(WARM_UP):
         yield work()
     done, sizes = [0], [resident()]
@@ -42,6 +45,6 @@ def steady(
         half = len(sizes) // 2
         grown = min(sizes[half:]) - min(sizes[:half]) - slack
         slope = grown / (done[-1] / 2)
-        assert slope < limit, f"{slope:.2f} bytes stay for each of {done[-1]} {unit}"
+        assert slope < limit, f"{slope:.2f} bytes leaked for each of {done[-1]} {unit}"
         if until():
             return

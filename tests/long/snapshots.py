@@ -1,4 +1,4 @@
-"""Whole-registry snapshots: what a query returns was true at one instant, whatever writers do meanwhile."""
+"""Queries return the state of one instant, whatever writers do meanwhile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ GOAL = 10**7
 
 READS = 20_000
 READERS = 3
-WRITES = 300  # at least, or on a busy machine all might be read before the writer comes
+# The least number of writes; otherwise readers could finish before a busy machine runs the writer.
+WRITES = 300
 ERRORS = {
     BackendStatus.UNHEALTHY: "down",
     BackendStatus.DRAINING: "drain",
@@ -26,7 +27,7 @@ BOTH = (Model("m"), Model("n"))
 def run(
     until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, reads: int = READS
 ) -> Iterator[int]:
-    """Rounds of every case: each with a writer, and with readers that count what they check."""
+    """Runs each case in turn, with a writer and with readers that check what they see."""
     while True:
         for write, look in CASES:
             yield case(filled(make), write, look, reads)
@@ -35,7 +36,7 @@ def run(
 
 
 def filled(make: Callable[[], Registry]) -> Registry:
-    """a and b, and backends between them, so that a query is long enough for the writer to come in between."""
+    """A registry with a, b and backends between them, so that a query takes a while."""
     registry = make()
     for backend_id in ("a", *(f"filler-{number}" for number in range(10)), "b"):
         models = (Model("m"),) if backend_id in "ab" else ()
@@ -50,7 +51,10 @@ def case(
     look: Callable[[Registry], None],
     reads: int,
 ) -> int:
-    """One writer, until a reader has read enough while enough was written; how much all have read."""
+    """Runs one writer and the readers until a reader has read enough.
+
+    Returns the number of reads.
+    """
     enough, over = threading.Event(), threading.Event()
     written = 0
 
@@ -77,43 +81,43 @@ def case(
 
 
 def swap_health(registry: Registry, number: int) -> None:
-    """One of a and b is healthy at every instant."""
+    """At every instant, a or b is healthy."""
     on, off = "ab" if number % 2 else "ba"
     registry.update_status(on, "healthy")
     registry.update_status(off, "unhealthy", "down")
 
 
 def see_one_healthy(registry: Registry) -> None:
-    """Never none, and none that isn't."""
+    """The query finds a healthy backend, and only healthy ones."""
     views = registry.get_healthy_backends()
     assert views, "neither a nor b is healthy"
     assert all(view.status is BackendStatus.HEALTHY for view in views), "a view that is not healthy"
 
 
 def move_models(registry: Registry, number: int) -> None:
-    """One of a and b serves m at every instant."""
+    """At every instant, a or b serves m."""
     on, off = "ab" if number % 2 else "ba"
     registry.update_models(on, BOTH)
     registry.update_models(off, BOTH[1:])
 
 
 def see_the_model(registry: Registry) -> None:
-    """Never nobody, and nobody who doesn't."""
+    """The query finds a backend that serves m, and only such backends."""
     views = registry.get_backends_for_model("m")
-    assert views, "nobody serves m"
+    assert views, "no backend serves m"
     assert all(any(model.id == "m" for model in view.models) for view in views), (
-        "a view lacks the model that was asked for"
+        "a view lacks the model of the query"
     )
 
 
 def change_status(registry: Registry, number: int) -> None:
-    """Status and error belong together."""
+    """Changes the status and its error."""
     status = list(ERRORS)[number % len(ERRORS)]
     registry.update_status("a", status, ERRORS[status])
 
 
 def see_status_and_error(registry: Registry) -> None:
-    """As they were written, in one view and in a list."""
+    """Status and error fit together, in a single view and in a list."""
     for view in (registry.get_backend("a"), registry.get_all_backends()[0]):
         assert view is not None
         if view.status is not BackendStatus.HEALTHY:

@@ -1,4 +1,4 @@
-"""A storm of cancellations: whatever ends a task, in whatever await, its lease is given back."""
+"""A storm of cancellations: however a task ends, its lease is released."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ ROUND = 5000
 
 
 class Interrupted(BaseException):
-    """What a body may raise that `except Exception` misses."""
+    """Raised by a body; `except Exception` does not catch it."""
 
 
 def run(
     until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, tasks: int = ROUND
 ) -> Iterator[int]:
-    """Nothing is in flight once the tasks are gone; most of them are cancelled, some raise, some leave generators behind."""
+    """No request is in flight once the tasks have ended.
+
+    Most tasks are cancelled, some raise, and some leave generators behind.
+    """
     registry = make()
     registry.add_backend(Backend("b", "b", "http://b", models=[Model("m")]))
     registry.update_status("b", "healthy")
@@ -39,7 +42,7 @@ def run(
 
 
 async def storm(registry: Registry, tasks: int, seed: int) -> None:
-    """Runs so many tasks, and cancels random ones until all are done."""
+    """Runs the tasks, and cancels random ones until all are done."""
     rng = random.Random(seed)
     running = [
         asyncio.create_task(consume(registry, random.Random(rng.random()))) for _ in range(tasks)
@@ -54,12 +57,12 @@ async def storm(registry: Registry, tasks: int, seed: int) -> None:
 
 
 async def consume(registry: Registry, rng: random.Random) -> None:
-    """One request: streamed to its end, abandoned, failing, or with an exception that asyncio itself doesn't know."""
+    """One request that ends normally, is abandoned, fails, or raises an unusual exception."""
     kind = rng.randrange(4)
     try:
         async for _ in stream(registry, rng):
             if kind == 0 and rng.random() < 0.3:
-                return  # the generator is left to the collector
+                return  # The garbage collector closes the generator.
             if kind == 1 and rng.random() < 0.1:
                 raise ZeroDivisionError
         if kind == 2:
@@ -70,7 +73,7 @@ async def consume(registry: Registry, rng: random.Random) -> None:
 
 
 async def stream(registry: Registry, rng: random.Random) -> AsyncIterator[int]:
-    """Leases one after the other, each held over awaits."""
+    """Takes leases one after the other, and holds each across awaits."""
     for _ in range(rng.randrange(1, 4)):
         async with registry.acquire("m") as lease:
             assert lease.active

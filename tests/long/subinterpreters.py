@@ -1,4 +1,7 @@
-"""Subinterpreters: each either has a registry that works, or is refused with an ImportError that says why; the first one is unharmed."""
+"""A subinterpreter has a working registry, or its import fails with a clear ImportError.
+
+Either way, the main interpreter is not affected.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ UNIT = "interpreters"
 GOAL = 1000
 
 PER_CHILD = 20
-# What a refusal has to speak of.
+# The word that the error message has to contain.
 REASON = "interpreter"
 
-# Run in a subinterpreter: what became of the import goes into a pipe.
+# Runs in a subinterpreter, and writes the result of the import to a pipe.
 INSIDE = """
 import os, sys
 sys.path[:] = {path!r}
@@ -44,7 +47,7 @@ def run(
     interpreters: int = PER_CHILD,
     limit: float = 60.0,
 ) -> Iterator[int]:
-    """A subinterpreter, with the GIL shared or its own, has a working registry or a clear ImportError."""
+    """A subinterpreter, with a shared GIL or one of its own, works or is refused clearly."""
     for is_first in itertools.cycle((True, False)):
         code = f"from long import subinterpreters as s; s.in_turn({module!r}, {interpreters}, {is_first})"
         done = run_child(code, limit)
@@ -55,12 +58,15 @@ def run(
 
 
 def in_turn(module: str, count: int, is_first: bool) -> None:
-    """In an interpreter of its own: makes subinterpreters of both kinds, while threads of this one use a registry, or before this one
-    has imported it."""
+    """Runs in a child: creates subinterpreters of both kinds.
+
+    Meanwhile threads of the main interpreter use a registry; or, if `is_first`, the main
+    interpreter imports the package only afterwards.
+    """
     if is_first:
         for number in range(count):
             judge(said_inside(module, is_isolated=number % 2 == 0))
-        # One that came first may have taken the place of this one.
+        # The package must not work only in the subinterpreter that imported it first.
         try:
             package = importlib.import_module(module)
         except ImportError as error:
@@ -88,7 +94,7 @@ def filled(package: Any) -> Any:
 
 
 def count_up_and_down(registry: Any, stop: threading.Event) -> None:
-    """What the first interpreter does meanwhile."""
+    """Uses the registry in the main interpreter."""
     while not stop.is_set():
         registry.increment_pending("a")
         registry.update_status("a", "unhealthy", "x")
@@ -96,13 +102,16 @@ def count_up_and_down(registry: Any, stop: threading.Event) -> None:
 
 
 def judge(said: str) -> None:
-    """It works, or it is refused in words that a reader understands."""
+    """The registry works, or the refusal gives its reason."""
     is_clear = said.startswith("ImportError: ") and REASON in said
     assert said == "works: 1" or is_clear, said
 
 
 def said_inside(module: str, is_isolated: bool) -> str:
-    """What a fresh subinterpreter says of the import. It is destroyed afterwards."""
+    """What a new subinterpreter writes about the import.
+
+    The subinterpreter is destroyed afterwards.
+    """
     reading, writing = os.pipe()
     try:
         execute(INSIDE.format(path=sys.path, module=module, pipe=writing), is_isolated)
@@ -114,14 +123,17 @@ def said_inside(module: str, is_isolated: bool) -> str:
 
 
 def execute(source: str, is_isolated: bool) -> None:
-    """Runs the source in a subinterpreter; one that is isolated has its own GIL where the interpreter can give it one."""
+    """Runs the code in a subinterpreter.
+
+    An isolated one has a GIL of its own, if the Python version supports that.
+    """
     if sys.version_info >= (3, 13):
         import _interpreters as interpreters
 
         made = interpreters.create("isolated" if is_isolated else "legacy")
         failure = interpreters.exec(made, source)
     else:
-        # Checkers do not know it.
+        # Type checkers do not know the module.
         import _xxsubinterpreters as interpreters  # type: ignore[import-not-found]
 
         made = interpreters.create(isolated=is_isolated)

@@ -1,4 +1,4 @@
-"""What the long run consists of: one row for each check."""
+"""The checks of a long run: one row for each."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Check:
-    """A command whose last line says `work: N`."""
+    """A command that ends with the line `work: N`."""
 
     name: str
     unit: str
-    command: Callable[[int], list[str]]  # for so many seconds
-    weight: float  # of the time that is left for timed checks; 0: it takes as long as it takes
-    goal: int = 0  # work that a long run is to reach
+    command: Callable[[int], list[str]]  # Takes the number of seconds to run.
+    weight: float  # The share of the time for timed checks; 0 if the check has a fixed cost.
+    goal: int = 0  # The work that a long run has to reach.
     folder: Path = ROOT
 
 
-# Modules of this package, and about how many seconds each takes to its goal.
+# Modules of this package, and about how many seconds each takes to reach its goal.
 MODULES = {
     "histories": 70,
     "equivalence": 60,
@@ -46,7 +46,7 @@ MODULES = {
 def in_c(
     name: str, target: str, weight: float, only: str = "", unit: str = "checks", goal: int = 0
 ) -> Check:
-    """A target of the core's own Makefile."""
+    """A target of the Makefile of the C tests."""
 
     def command(seconds: int) -> list[str]:
         return [
@@ -74,18 +74,18 @@ def in_python(name: str, python: str) -> Check:
 
 
 def environment(python: str) -> str:
-    """The name of the environment that an interpreter is of."""
+    """The name of the environment that the interpreter belongs to."""
     return Path(python).parents[1].name
 
 
 def runs_on(name: str, python: str) -> bool:
-    """Whether a module has a use for this interpreter."""
+    """Whether the check supports this interpreter."""
     only = getattr(importlib.import_module(f"long.{name}"), "PYTHONS", None)
     return only is None or environment(python) in only
 
 
 def checks(pythons: Sequence[str]) -> Iterator[Check]:
-    """All of them, those with a set cost first: what they take, the others cannot have."""
+    """All checks, those with a fixed cost first. The timed checks share the rest of the time."""
     sanitized = [sys.executable, "tests/sanitizers/check"]
     yield Check("protocols, model-checked", "states", lambda _: ["tests/spin/check"], 0)
     yield Check("planted bugs in the core", "plants", lambda _: ["tests/c/plant"], 0)

@@ -1,4 +1,4 @@
-"""Registries with a planted bug each: what the checks of `long` have to catch."""
+"""Registries with one planted bug each, which the checks of `long` have to detect."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ from registry.fleet import file as fleet_file
 from registry.stats import RegistryStats
 from support.linearizability import IDS
 
-# Seconds in which another thread comes in between. With nothing but luck, a check would miss the bug now and then.
+# Seconds that a planted race leaves to other threads. Without the delay, a check would miss the
+# race now and then.
 GAP = 1e-5
 backends_lock = threading.Lock()
 index_lock = threading.Lock()
 
 
 class CheckThenAct(Registry):
-    """The bug of the field: chooses first, and counts later."""
+    """Chooses first and counts later, as many gateways do."""
 
     def acquire(self, model_id: str, /, **arguments: Any) -> Lease:
         chosen = self.select(model_id, **arguments)
@@ -47,7 +48,7 @@ class CheckThenAct(Registry):
 
 
 class StaleReads(Registry):
-    """Tells what it found the last time."""
+    """Returns what it found the time before."""
 
     def get_backend(self, backend_id: str, /) -> BackendView | None:
         last = LAST.get((id(self), backend_id), super().get_backend(backend_id))
@@ -59,7 +60,7 @@ LAST: dict[tuple[int, str], BackendView | None] = {}
 
 
 class IdsThenViews(Registry):
-    """Asks who is there, and then each one what it is."""
+    """Reads the ids first, and then one view after the other."""
 
     def get_healthy_backends(self) -> list[BackendView]:
         ids = list(self)
@@ -83,7 +84,7 @@ class TwoWrites(Registry):
 
 
 class TriesTwice(Registry):
-    """Takes a second lease where another thread came in between, and forgets the first one."""
+    """Takes a second lease when another thread came in between, and loses the first one."""
 
     def acquire(self, model_id: str, /, **arguments: Any) -> Lease:
         before = sum(view.pending_requests for view in self.get_all_backends())
@@ -98,14 +99,14 @@ LOST: list[Lease] = []
 
 
 class MissesCancellation(Registry):
-    """Gives a lease back after an exception, but not after a cancellation, which is none of `Exception`."""
+    """Releases a lease after an Exception, but not after a cancellation, which is none."""
 
     def acquire(self, model_id: str, /, **arguments: Any) -> Any:
         return Careless(super().acquire(model_id, **arguments))
 
 
 class Careless:
-    """The lease of such a registry."""
+    """A lease of MissesCancellation."""
 
     active = True
 
@@ -128,14 +129,14 @@ class Careless:
 
 
 class ReleasesById(Registry):
-    """A lease that knows its backend by the id alone."""
+    """Leases know their backend by its id alone."""
 
     def acquire(self, model_id: str, /, **arguments: Any) -> Any:
         return ById(self, super().acquire(model_id, **arguments))
 
 
 class ById:
-    """The lease of such a registry."""
+    """A lease of ReleasesById."""
 
     def __init__(self, registry: Registry, lease: Lease) -> None:
         self.registry, self.backend = registry, lease.backend
@@ -148,7 +149,7 @@ class ById:
 
 
 def resident_block(size: int) -> mmap.mmap:
-    """Memory that shows in the process's size, whatever free memory earlier tests have left."""
+    """Memory that grows the process, however much free memory earlier tests have left."""
     block = mmap.mmap(-1, size)
     block.write(b"x" * size)
     return block
@@ -169,7 +170,7 @@ class KeepsRemoved(Registry):
 
 
 class KeepsThreads(Registry):
-    """Something for each thread, which nobody frees."""
+    """Keeps memory for each thread, and never frees it."""
 
     def __init__(self) -> None:
         self.slots: dict[threading.Thread, mmap.mmap] = {}
@@ -180,7 +181,7 @@ class KeepsThreads(Registry):
 
 
 class WrongAverage(Registry):
-    """Rounds to the nearest."""
+    """Rounds the average to the nearest integer."""
 
     def update_latency(self, backend_id: str, latency_ms: int, /) -> int:
         view = self.get_backend(backend_id)
@@ -191,7 +192,7 @@ class WrongAverage(Registry):
 
 
 class ForgetsForks(Registry):
-    """A lock of its own, which nobody puts in order in a child."""
+    """Has a lock of its own, which is not reset in a forked child."""
 
     def stats(self) -> RegistryStats:
         with backends_lock:
@@ -200,7 +201,7 @@ class ForgetsForks(Registry):
 
 
 class WaitsAtExit(Registry):
-    """An exit waits for a call that a daemon thread is in."""
+    """Waits at exit for a lock that a daemon thread holds."""
 
     def __init__(self) -> None:
         atexit.register(backends_lock.acquire)
@@ -211,14 +212,14 @@ class WaitsAtExit(Registry):
 
 
 class CrashesAtExit(Registry):
-    """An exit frees what a daemon thread still uses."""
+    """Crashes at exit, like a registry that frees what a daemon thread still uses."""
 
     def __init__(self) -> None:
         atexit.register(os.kill, os.getpid(), signal.SIGSEGV)
 
 
 class TwoOrders(Registry):
-    """The original's deadlock: one call takes the index and then the backends, another one the backends and then the index."""
+    """Locks index and backends in two orders, depending on the operation."""
 
     def get_backends_for_model(self, model_id: str, /) -> list[BackendView]:
         with index_lock, backends_lock:
@@ -232,16 +233,16 @@ class TwoOrders(Registry):
 
 
 class NotReentrant(Registry):
-    """A call that is interrupted by a signal handler or the collector, which calls it again, waits for itself."""
+    """Deadlocks when a signal handler or finalizer calls the operation that it interrupted."""
 
     def increment_total_requests(self, backend_id: str, /) -> int:
         with backends_lock:
-            time.sleep(0.001)  # longer than from one signal to the next
+            time.sleep(0.001)  # Longer than the time between two signals.
             return super().increment_total_requests(backend_id)
 
 
 class CallsUserCodeUnderItsLock(Registry):
-    """An iterable that is read under a lock may call whatever takes it."""
+    """Reads an iterable under a lock that the iterable's own code may take."""
 
     def increment_pending_many(self, ids: Iterable[str], /) -> list[int]:
         with backends_lock:
@@ -253,21 +254,21 @@ class CallsUserCodeUnderItsLock(Registry):
 
 
 class TrustsSubclasses(Registry):
-    """Asks a str subclass what it is."""
+    """Calls methods of str subclasses."""
 
     def get_backend(self, backend_id: Any, /) -> BackendView | None:
         return super().get_backend(str(backend_id) if isinstance(backend_id, str) else backend_id)
 
 
 class CountsBeforeItChecks(Registry):
-    """A call that raises has changed something."""
+    """Has counted some ids when it raises for a later one."""
 
     def increment_pending_many(self, ids: Iterable[str], /) -> list[int]:
         return [self.increment_pending(backend_id) for backend_id in ids]
 
 
 class AddsBeforeItChecks(Registry):
-    """A backend that is refused stays all the same."""
+    """Has changed the status when it raises for the instance."""
 
     def set_mdns_instance(self, backend_id: str, /, instance: str | None) -> None:
         self.update_status(backend_id, "draining")
@@ -275,7 +276,7 @@ class AddsBeforeItChecks(Registry):
 
 
 class WrongErrors(Registry):
-    """An error that is neither of the contract's nor the caller's own."""
+    """Raises an error that is neither of the contract's nor the caller's own."""
 
     def acquire(self, model_id: str, /, **arguments: Any) -> Lease:
         if not isinstance(model_id, str):
@@ -284,7 +285,7 @@ class WrongErrors(Registry):
 
 
 class LosesLongIds(Registry):
-    """Keeps only so much of an id."""
+    """Keeps only the first 1,000 characters of an id."""
 
     def add_backend(self, backend: Backend, /) -> None:
         super().add_backend(
@@ -293,7 +294,7 @@ class LosesLongIds(Registry):
 
 
 class TrustsHashes(Registry):
-    """Keeps its ids in so many lists, by the low bits of their hashes."""
+    """Keeps its ids in lists that it chooses by the low bits of their hashes."""
 
     def __init__(self) -> None:
         self.buckets: list[list[str]] = [[] for _ in range(256)]
@@ -306,7 +307,7 @@ class TrustsHashes(Registry):
 
 
 def names_no_place() -> None:
-    """From now on, the errors of JSON documents name no place."""
+    """Makes the errors of JSON documents name no place."""
 
     def decode(text: str | bytes, form: type[Any]) -> Any:
         return msgspec.json.decode(text, type=form)
@@ -315,7 +316,7 @@ def names_no_place() -> None:
 
 
 def breaks_on_unknown_keys() -> None:
-    """From now on, a key that is not known is more than a warning."""
+    """Makes an unknown key an error instead of a warning."""
 
     def fail(file: str, place: str, table: dict[str, Any], known: tuple[str, ...]) -> None:
         if not table.keys() <= set(known):

@@ -1,3 +1,3 @@
-"""A planted bug: a package that can't be imported, and does not say so by an ImportError."""
+"""A planted bug: a module that cannot be imported, and raises no ImportError."""
 
 raise SystemError("interpreter state is NULL")

@@ -1,4 +1,4 @@
-"""Every operation of a registry, and arguments that it takes: what checks of all operations derive theirs from."""
+"""Every operation of a registry with valid arguments, for checks that cover all operations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from registry import Backend, Model, Registry, Requirements
 
 CHOICE = ("policy", "require", "exclude", "allow_unknown")
 
-# The names of the arguments, as errors tell them.
+# The names of the arguments, as error messages give them.
 OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "add_backend": ("backend",),
     "remove_backend": ("backend_id",),
@@ -45,7 +45,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "__repr__": (),
 }
 
-# A fresh argument of each name.
+# A function for each name that makes a valid argument.
 ARGUMENTS: Mapping[str, Callable[[], Any]] = {
     "backend": lambda: Backend(
         "y", "y", "http://y", models=[Model("m"), Model("n")], metadata={"mdns_instance": "j"}
@@ -71,7 +71,7 @@ ARGUMENTS: Mapping[str, Callable[[], Any]] = {
 
 
 def filled(make: Callable[[], Registry] = Registry) -> Registry:
-    """A registry in which every operation finds what it asks for."""
+    """A registry in which every operation finds what it looks for."""
     registry = make()
     registry.add_backend(
         Backend("x", "x", "http://x", models=[Model("m")], metadata={"mdns_instance": "i"})
@@ -82,7 +82,7 @@ def filled(make: Callable[[], Registry] = Registry) -> Registry:
 
 
 def call(registry: Registry, operation: str, **given: Any) -> Any:
-    """Calls it with these arguments, and for the rest with those of `ARGUMENTS`."""
+    """Calls the operation with the arguments given, and with those of `ARGUMENTS` for the rest."""
     arguments = {
         name: given[name] if name in given else ARGUMENTS[name]() for name in OPERATIONS[operation]
     }

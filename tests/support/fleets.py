@@ -12,7 +12,7 @@ MakeBackend = Callable[..., Backend]
 
 
 def make_backend(backend_id: str = "b", *models: str, **fields: object) -> Backend:
-    """A backend whose name and url follow from its id."""
+    """A backend whose name and URL follow from its id."""
     given: dict[str, Any] = {
         "name": backend_id,
         "url": f"http://host-{abs(hash(backend_id))}:8000",
@@ -22,7 +22,10 @@ def make_backend(backend_id: str = "b", *models: str, **fields: object) -> Backe
 
 
 def make_fleet(*shapes: dict[str, Any]) -> Registry:
-    """Healthy backends b0, b1, ... that serve m. A shape may hold `pending`, `latency`, `status`, `model`, and fields of `Backend`."""
+    """A registry with healthy backends b0, b1, ... that serve m.
+
+    A shape may give `pending`, `latency`, `status`, `model`, and fields of `Backend`.
+    """
     registry = Registry()
     for number, given in enumerate(shapes):
         shape = {"pending": 0, "latency": None, "status": "healthy", "model": Model("m"), **given}

@@ -1,8 +1,8 @@
-"""What a fuzzer feeds: bytes as a sequence of calls, as a JSON document, as a fleet file. Each raises where a promise is broken.
+"""Targets for the fuzzer: bytes as a sequence of calls, as a JSON document, or as a fleet file.
 
-A document is the bytes themselves, or a good one that they change: `DOCUMENTS` with other values, with keys missing and too many.
-
-`long.fuzz` drives them by coverage; tests/support/corpus has what it kept, which the tests replay.
+A target raises if a promise is broken. Documents are the bytes themselves, or one of `DOCUMENTS`
+with values replaced, keys removed and keys added, as the bytes say. `long.fuzz` drives the targets
+by coverage; the tests replay the inputs it kept in tests/support/corpus.
 """
 
 from __future__ import annotations
@@ -42,9 +42,12 @@ MODELS = tuple(
 URLS = ("http://h1", "HTTP://H1:80/", "http://h2:8000", "https://h1")
 SAMPLES = (0, 1, 7, 1000, 2**30, 2**32 - 1)
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 1000, 1001, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63, 2**64, -(2**63), 2**70, 0.5, 1e400, -0.0, float("nan"),
-    "", "a", "m", "ü", "\0", "\ud800", "'\"\n\\", "] must be [", "x" * 1001, "http://h", "HTTPS://[::1]:8/", "http://", "vllm", "static", "healthy",
-    "2026-01-01T00:00:00Z", "2026-01-01", "0001-01-01T00:00:00+14:00", "mdns_instance", "m must be n", [], {},
+    None, True, False, 0, 1, -1, 1000, 1001, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63, 2**64,
+    -(2**63), 2**70, 0.5, 1e400, -0.0, float("nan"),
+    "", "a", "m", "ü", "\0", "\ud800", "'\"\n\\", "] must be [", "x" * 1001,
+    "http://h", "HTTPS://[::1]:8/", "http://", "vllm", "static", "healthy",
+    "2026-01-01T00:00:00Z", "2026-01-01", "0001-01-01T00:00:00+14:00",
+    "mdns_instance", "m must be n", [], {},
 )  # fmt: skip
 MODEL = {
     "id": "m",
@@ -54,15 +57,17 @@ MODEL = {
     "max_output_tokens": None,
 }
 BACKEND = {
-    "id": "b", "name": "n", "url": "http://h", "backend_type": "vllm", "models": [MODEL], "discovery_source": "static",
-    "metadata": {"mdns_instance": "i"}, "priority": 0, "max_pending": None, "weight": 1,
+    "id": "b", "name": "n", "url": "http://h", "backend_type": "vllm", "models": [MODEL],
+    "discovery_source": "static", "metadata": {"mdns_instance": "i"}, "priority": 0,
+    "max_pending": None, "weight": 1,
 }  # fmt: skip
 VIEW = {
-    **BACKEND, "status": "healthy", "last_health_check": "2026-01-01T00:00:00Z", "last_error": None,
-    "pending_requests": 1, "total_requests": 2, "avg_latency_ms": 3,
+    **BACKEND, "status": "healthy", "last_health_check": "2026-01-01T00:00:00Z",
+    "last_error": None, "pending_requests": 1, "total_requests": 2, "avg_latency_ms": 3,
 }  # fmt: skip
 TABLE = {
-    "name": "n", "url": "http://h", "type": "vllm", "id": "b", "models": ["m", {"id": "o", "context_length": 1}],
+    "name": "n", "url": "http://h", "type": "vllm", "id": "b",
+    "models": ["m", {"id": "o", "context_length": 1}],
     "metadata": {"mdns_instance": "i"}, "priority": 0, "max_pending": 1, "weight": 1,
 }  # fmt: skip
 DOCUMENTS: tuple[tuple[type[Any], Any], ...] = (
@@ -74,7 +79,7 @@ REQUIREMENTS = (None, Requirements(), Requirements(tools=True), Requirements(min
 
 
 class Source:
-    """Choices, one byte each, as long as there are bytes."""
+    """Makes choices, one byte each, until the bytes are used up."""
 
     def __init__(self, data: bytes) -> None:
         self.data = iter(data)
@@ -106,7 +111,7 @@ class Source:
         }
 
     def changed(self, document: Any) -> Any:
-        """A copy with a few values in other places, as long as the bytes last."""
+        """A copy of the document with a few changes, until the bytes are used up."""
         document = copy.deepcopy(document)
         with suppress(StopIteration):
             while document:
@@ -121,7 +126,7 @@ class Source:
         return document
 
     def change(self, place: Any, key: Any) -> None:
-        """One value there is replaced, deleted, or given once more."""
+        """Replaces, deletes or duplicates one value."""
         match self.one((0, 1, 2, 3)):
             case 0:
                 place[key] = copy.deepcopy(self.one(VALUES))
@@ -134,7 +139,7 @@ class Source:
 
 
 def toml(value: Any) -> str:
-    """As TOML writes it; what it has no form for, as JSON does."""
+    """The value in TOML; numbers and strings are written as in JSON."""
     if isinstance(value, dict):
         return (
             "{"
@@ -146,17 +151,25 @@ def toml(value: Any) -> str:
     return json.dumps(value).replace("Infinity", "inf").replace("NaN", "nan")
 
 
-# A rule of the machine, and how its arguments are read.
+# Rules of the machine, and how their arguments are read.
 RULES: tuple[tuple[str, Callable[[Source], tuple[Any, ...]]], ...] = (
-    ("add", lambda s: (s.one(IDS), s.distinct(MODELS), s.one(URLS), s.one((None, "i1", "i2", "")), s.limits())),
+    ("add", lambda s: (
+        s.one(IDS), s.distinct(MODELS), s.one(URLS), s.one((None, "i1", "i2", "")), s.limits(),
+    )),
     ("remove", lambda s: (s.one(IDS),)),
-    ("update_status", lambda s: (s.one(IDS), s.one(tuple(BackendStatus)), s.one((None, "boom", "ü")))),
+    ("update_status", lambda s: (
+        s.one(IDS), s.one(tuple(BackendStatus)), s.one((None, "boom", "ü")),
+    )),
     ("update_models", lambda s: (s.one(IDS), s.distinct(MODELS))),
     ("add_model", lambda s: (s.one(IDS), s.one(MODELS))),
     ("remove_model", lambda s: (s.one(IDS), s.one(MODELS).id)),
-    ("count", lambda s: (s.one(IDS), s.one(("increment_pending", "decrement_pending", "increment_total_requests")))),
+    ("count", lambda s: (
+        s.one(IDS), s.one(("increment_pending", "decrement_pending", "increment_total_requests")),
+    )),
     ("update_latency", lambda s: (s.one(IDS), s.one(SAMPLES))),
-    ("count_many", lambda s: (s.some(IDS), s.one(("increment_pending_many", "decrement_pending_many")))),
+    ("count_many", lambda s: (
+        s.some(IDS), s.one(("increment_pending_many", "decrement_pending_many")),
+    )),
     ("update_latency_many", lambda s: (list(zip(s.some(IDS), itertools.repeat(s.one(SAMPLES)))),)),
     ("set_mdns_instance", lambda s: (s.one(IDS), s.one((None, "i1", "i2", "")))),
     ("acquire", lambda s: (s.request(),)),
@@ -180,7 +193,7 @@ def steps(data: bytes) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 
 def calls(data: bytes, make: Callable[[], Registry] = Registry) -> None:
-    """A sequence of calls on the registry and on the oracle."""
+    """Makes a sequence of calls on the registry and on the oracle."""
     machine = RegistryMachine()
     machine.start()
     machine.real = make()
@@ -191,13 +204,13 @@ def calls(data: bytes, make: Callable[[], Registry] = Registry) -> None:
     machine.teardown()
 
 
-def names(error: Exception, place: str) -> None:
-    """What was refused is told with its place."""
+def check_place(error: Exception, place: str) -> None:
+    """Checks that the error begins with the place."""
     assert str(error).startswith(place), f"the error names no place: {error}"
 
 
 def documents(data: bytes) -> None:
-    """JSON of each kind: refused with the place, or read so that it comes back the same."""
+    """A JSON document of each kind is refused with a place, or survives a round trip."""
     if not data:
         return None
     kind, document = DOCUMENTS[data[0] % len(DOCUMENTS)]
@@ -207,14 +220,14 @@ def documents(data: bytes) -> None:
     try:
         read = kind.from_json(text)
     except ValueError as error:
-        return names(error, "$")
+        return check_place(error, "$")
     assert kind.from_json(read.to_json()) == read
     hash(read)
     return None
 
 
 def fleets(data: bytes) -> None:
-    """A fleet file: refused with its name, or read so that a registry takes all of it."""
+    """A fleet file is refused with its name, or a registry accepts all of it."""
     text = data[1:]
     if data[:1] >= b"\x80":
         text = f"backends = {toml(Source(text).changed([TABLE]))}".encode()
@@ -225,7 +238,7 @@ def fleets(data: bytes) -> None:
             read = load_fleet(file.name)
             registry = Registry.from_fleet(file.name)
         except FleetFileError as error:
-            return names(error, file.name)
+            return check_place(error, file.name)
     assert list(registry) == [backend.id for backend in read]
     for backend in read:
         assert Backend.from_json(backend.to_json()) == backend

@@ -1,11 +1,13 @@
-"""Whether what threads saw can be explained by one order of their operations: recording, and the search of Wing and Gong with Lowe's memory.
+"""Linearizability: is there one order of all operations that explains what the threads saw?
 
-(J. Wing, C. Gong: Testing and verifying concurrent objects, 1993; G. Lowe: Testing for linearizability, 2017.)
+The search is Wing and Gong's, with Lowe's memory of states that were tried. (J. Wing, C. Gong:
+Testing and verifying concurrent objects, 1993; G. Lowe: Testing for linearizability, 2017.)
 
-A call becomes one step, or several where the contract promises no more than each by itself: a release is three counts (average, total, in
-flight), a view is one instant of definition and status, and then of each counter as it is passed. Steps of one thread keep their order; a
-step whose call ended before another one's began comes before it. The search looks for an order in which the oracle gives every
-result that was seen.
+A call is one step, or several where the contract promises no more. A release is three steps: the
+average, the total and the requests in flight. A view is one step for definition and status, and
+one step for each counter. Steps of one thread keep their order. A step whose call ended before
+another call began comes before the steps of that call. The search looks for an order in which the
+oracle returns every result that was seen.
 """
 
 from __future__ import annotations
@@ -27,13 +29,16 @@ MODELS = ("m", "n")
 
 @dataclass
 class Spec:
-    """The oracle, and the registrations that calls refer to across their steps: those of leases, and of views half read."""
+    """The oracle's state, with the registrations that later steps of a call refer to.
+
+    A lease refers to the registration that was chosen, a view to the one that was found.
+    """
 
     oracle: OracleRegistry = field(default_factory=OracleRegistry)
     known: dict[int, Entry | None] = field(default_factory=dict)
 
     def clone(self) -> Spec:
-        """A copy that shares nothing that changes."""
+        """A copy that shares no state that can change."""
         entries = [
             *self.oracle.entries.values(),
             *(entry for entry in self.known.values() if entry is not None),
@@ -48,7 +53,7 @@ class Spec:
         return fresh
 
     def fingerprint(self) -> tuple[Any, ...]:
-        """Equal where two specs will behave the same."""
+        """A value that is equal for two states that behave the same."""
         places = {id(entry): place for place, entry in enumerate(self.oracle.entries.values())}
 
         def values(entry: Entry | None) -> Any:
@@ -67,13 +72,13 @@ class Spec:
         return tuple(values(entry) for entry in self.oracle.entries.values()), tuple(known)
 
 
-# What a step does to a spec: its result, to be compared with what was seen.
+# Changes a state as one step does, and returns the step's result there.
 Effect = Callable[[Spec], Any]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a call, and what was seen of it."""
+    """One step of a call, and the result that was seen."""
 
     thread: int
     began: int
@@ -84,7 +89,7 @@ class Step:
 
 
 def explains(steps: list[Step], start: Spec) -> bool:
-    """Whether some order of the steps gives every result that was seen."""
+    """Whether some order of the steps explains every result."""
     lanes = [
         [step for step in steps if step.thread == thread]
         for thread in sorted({step.thread for step in steps})
@@ -97,7 +102,7 @@ def explains(steps: list[Step], start: Spec) -> bool:
         open_heads = [step for step in heads if step is not None]
         if not open_heads:
             return True
-        # No call that has ended may come after one that has not begun.
+        # A step cannot come after one whose call began later than its own call ended.
         first_end = min(step.ended for step in open_heads)
         for lane, step in enumerate(heads):
             if step is None or step.began > first_end:
@@ -113,11 +118,11 @@ def explains(steps: list[Step], start: Spec) -> bool:
     return False
 
 
-# ---- recording
+# ---- Recording.
 
 
 def outcome(call: Callable[[], Any]) -> Any:
-    """What a call returns, or the type of what it raises."""
+    """The result of a call, or the type of the error it raises."""
     try:
         return call()
     except (RegistryError, OverflowError) as error:
@@ -126,7 +131,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 @dataclass
 class Recorder:
-    """One thread's calls and what it saw of them."""
+    """Makes the calls of one thread, and records their steps."""
 
     registry: Registry
     thread: int
@@ -137,7 +142,11 @@ class Recorder:
     def record(
         self, name: str, call: Callable[[], Any], *parts: tuple[Effect, Callable[[Any], Any]]
     ) -> Any:
-        """Makes the call; each part is a step: what it does to a spec, and its share of what was seen."""
+        """Makes the call and records its steps.
+
+        Each part is one step: its effect on a state, and a function that takes the step's share
+        from the call's result.
+        """
         began = perf_counter_ns()
         seen = outcome(call)
         ended = perf_counter_ns()
@@ -146,7 +155,7 @@ class Recorder:
         return seen
 
     def simple(self, name: str, *arguments: Any) -> None:
-        """A call that is one step, and returns something that can be compared."""
+        """Makes a call that is one step, with a result that can be compared."""
 
         def effect(spec: Spec) -> Any:
             return outcome(lambda: comparable(getattr(spec.oracle, name)(*arguments)))
@@ -157,7 +166,11 @@ class Recorder:
         )
 
     def get(self, backend_id: str) -> None:
-        """A view: definition and status at one instant, then each counter of that registration as it is passed."""
+        """Gets a view.
+
+        The definition and the status are one step, and each counter of that registration is
+        another.
+        """
         number = self.rng.randrange(2**60)
 
         def find(spec: Spec) -> Any:
@@ -183,14 +196,14 @@ class Recorder:
         )
 
     def count(self, backend_id: str) -> None:
-        """One counter operation."""
+        """Makes a random operation on a counter."""
         name = self.rng.choice(
             ["increment_pending", "decrement_pending", "increment_total_requests"]
         )
         self.simple(name, backend_id)
 
     def acquire(self, model_id: str, excluded: tuple[str, ...]) -> None:
-        """A choice by least pending, the lease kept."""
+        """Takes a lease by LEAST_PENDING, and keeps it."""
         number = self.rng.randrange(2**60)
         request = Request(model_id, exclude=excluded)
 
@@ -210,23 +223,23 @@ class Recorder:
             return seen
 
         seen = self.record(
-            f"acquire {model_id} but {excluded}", call, (effect, lambda result: result)
+            f"acquire {model_id} except {excluded}", call, (effect, lambda result: result)
         )
 
     def release(self) -> None:
-        """The end of a lease: three counts."""
+        """Releases a lease: three steps."""
         if not self.held:
             return
         number, lease = self.held.pop()
 
         def average(entry: Entry) -> None:
-            entry.average = 7 if entry.average is None else (7 + 4 * entry.average) // 5
+            entry.add_sample(7)
 
         def total(entry: Entry) -> None:
             entry.total += 1
 
         def in_flight(entry: Entry) -> None:
-            entry.pending = max(0, entry.pending - 1)
+            entry.finish_request()
 
         def part(change: Callable[[Entry], None]) -> tuple[Effect, Callable[[Any], Any]]:
             def effect(spec: Spec) -> None:
@@ -241,7 +254,7 @@ class Recorder:
         )
 
     def anything(self) -> None:
-        """One random call."""
+        """Makes a random call."""
         one, rng = self.rng.choice(IDS), self.rng
         models = tuple(Model(model_id) for model_id in MODELS if rng.random() < 0.7)
         calls: list[Callable[[], None]] = [
@@ -265,7 +278,7 @@ class Recorder:
 
 
 def comparable(result: Any) -> Any:
-    """Views by what belongs to one instant: ids, models, statuses. Counters are read as they are passed."""
+    """The part of a result that belongs to one instant: a view's id, models and status."""
     if isinstance(result, list):
         return [comparable(view) for view in result]
     return (
@@ -276,14 +289,14 @@ def comparable(result: Any) -> Any:
 
 
 def definition(backend_id: str, models: tuple[Model, ...]) -> Backend:
-    """A backend with a cap that is reached now and then."""
+    """A backend with a low cap, so that it is full now and then."""
     return Backend(backend_id, backend_id, f"http://{backend_id}", models=models, max_pending=2)
 
 
 def history(
     registry: Registry, seed: int, threads: int = 4, calls: int = 3
 ) -> tuple[list[Step], Spec]:
-    """What `threads` threads see of so many random calls each, and the state that they began with."""
+    """Lets `threads` threads make random calls, and returns their steps and the initial state."""
     rng = random.Random(seed)
     start = Spec()
     for backend_id in IDS[:2]:
@@ -308,10 +321,11 @@ def history(
     return [step for recorder in recorders for step in recorder.steps], start
 
 
-def told(steps: list[Step]) -> str:
-    """A history for people, in the order in which the calls began."""
+def describe(steps: list[Step]) -> str:
+    """The steps as text, in the order in which their calls began."""
     origin = min(step.began for step in steps)
     return "\n".join(
-        f"{step.began - origin:9} to {step.ended - origin:9} ns, thread {step.thread}: {step.name}: {step.seen}"
+        f"{step.began - origin:9} to {step.ended - origin:9} ns, "
+        f"thread {step.thread}: {step.name}: {step.seen}"
         for step in sorted(steps, key=lambda step: step.began)
     )

@@ -1,4 +1,4 @@
-"""A machine that does every operation on the registry and on the oracle, in any order, and compares: for Hypothesis to drive."""
+"""A state machine for Hypothesis: makes the same calls on registry and oracle, and compares."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def comparable(result: Any) -> Any:
-    """Results without the check times, which both sides take from the clock."""
+    """The result without check times, which both sides take from the clock."""
     if isinstance(result, BackendView):
         assert abs((datetime.now(UTC) - result.last_health_check).total_seconds()) < 3600
         return replace(result, last_health_check=EPOCH)
@@ -70,20 +70,20 @@ def comparable(result: Any) -> Any:
 
 
 class RegistryMachine(RuleBasedStateMachine):
-    """Every operation, on both. `steps` counts the comparisons of whole states."""
+    """Rules for every operation. `steps` counts the comparisons of whole states."""
 
     steps = 0
 
     def make(self) -> Registry:
-        """The registry that is compared."""
+        """The registry to compare."""
         return Registry()
 
     @initialize(limits=st.lists(LIMITS, max_size=4))
     def start(self, limits: list[dict[str, Any]] = []) -> None:  # noqa: B006
-        """A few backends that may be chosen at once; the rest is up to the rules."""
+        """Starts with a few healthy backends."""
         self.real, self.oracle = self.make(), OracleRegistry()
         self.leases: list[tuple[Lease, Entry]] = []
-        seed_random(1)  # what it chooses at random must repeat when Hypothesis tries a case again
+        seed_random(1)  # Random choices must repeat when Hypothesis runs a case again.
         logging.getLogger("registry").setLevel(logging.ERROR)
         for number, given in enumerate(limits):
             self.add(
@@ -101,7 +101,7 @@ class RegistryMachine(RuleBasedStateMachine):
         logging.getLogger("registry").setLevel(logging.NOTSET)
 
     def both(self, operation: str, *arguments: Any) -> None:
-        """The same call on both: equal results, or errors of the same type."""
+        """Makes the same call on both: results are equal, or errors are of the same kind."""
 
         def outcome(call: Callable[..., Any]) -> Any:
             try:
@@ -171,27 +171,30 @@ class RegistryMachine(RuleBasedStateMachine):
         self.both("set_mdns_instance", id, instance)
 
     def chosen_by(self, request: Request, choose: Callable[..., Any]) -> Any:
-        """The real choice, if the oracle allows it and `explain` foretold it; None where both find nobody."""
-        told = self.real.explain(request.model_id, **request.arguments())
+        """Makes a choice that the oracle allows and `explain` ranks first.
+
+        Returns None if the oracle and the registry both find no backend available.
+        """
+        candidates = self.real.explain(request.model_id, **request.arguments())
         allowed = self.oracle.choices(request)
         if not allowed:
             with pytest.raises(NoBackendAvailableError) as caught:
                 choose(request.model_id, **request.arguments())
             reasons = {entry.backend.id: reason for entry, reason in self.oracle.listed(request)}
             assert (caught.value.reasons, caught.value.unknown_model) == (reasons, not reasons)
-            assert {candidate.backend_id: candidate.reason for candidate in told} == reasons
+            assert {c.backend_id: c.reason for c in candidates} == reasons
             return None
         result = choose(request.model_id, **request.arguments())
         chosen = result.backend.id if isinstance(result, Lease) else result.id
         assert chosen in allowed
-        assert request.policy in AT_RANDOM or told[0].backend_id == chosen
+        assert request.policy in AT_RANDOM or candidates[0].backend_id == chosen
         return result
 
     @rule(request=REQUESTS)
     def acquire(self, request: Request) -> None:
         lease = self.chosen_by(request, self.real.acquire)
         if lease is not None:
-            entry = self.oracle.choose(request, lease.backend.id)
+            entry = self.oracle.note_choice(request, lease.backend.id)
             entry.pending += 1
             self.leases.append((lease, entry))
 
@@ -199,7 +202,7 @@ class RegistryMachine(RuleBasedStateMachine):
     def select(self, request: Request) -> None:
         backend = self.chosen_by(request, self.real.select)
         if backend is not None:
-            assert self.oracle.choose(request, backend.id).backend == backend
+            assert self.oracle.note_choice(request, backend.id).backend == backend
 
     @precondition(lambda self: self.leases)
     @rule(place=st.integers(0, 100), latency_ms=SAMPLES, failed=st.booleans())
@@ -213,13 +216,13 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule(request=REQUESTS)
     def explain(self, request: Request) -> None:
-        told = self.real.explain(request.model_id, **request.arguments())
+        candidates = self.real.explain(request.model_id, **request.arguments())
         known = {entry.backend.id: (entry, reason) for entry, reason in self.oracle.listed(request)}
-        assert [c.rank for c in told] == [*range(1, 1 + sum(c.rank is not None for c in told))] + [
-            None for c in told if c.rank is None
-        ]
-        assert sorted(known) == sorted(c.backend_id for c in told)
-        for c in told:
+        ranks = [c.rank for c in candidates if c.rank is not None]
+        assert ranks == list(range(1, 1 + len(ranks)))
+        assert all(c.rank is None for c in candidates[len(ranks) :])
+        assert sorted(known) == sorted(c.backend_id for c in candidates)
+        for c in candidates:
             entry, reason = known[c.backend_id]
             expected = (
                 reason,
@@ -238,7 +241,7 @@ class RegistryMachine(RuleBasedStateMachine):
         if request.policy not in AT_RANDOM:
             costs: list[Any] = [
                 self.oracle.cost(known[c.backend_id][0], request)
-                for c in told
+                for c in candidates
                 if c.rank is not None
             ]
             assert costs == sorted(costs)

@@ -1,4 +1,4 @@
-"""Real threads for tests: behind one barrier, with a time limit, and with their exceptions raised in the test."""
+"""Real threads for tests: started together, limited in time, with exceptions raised in the test."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ LIMIT = 60.0
 
 
 def run_threads(functions: Sequence[Callable[[], Any]], limit: float = LIMIT) -> list[Any]:
-    """Runs all functions at once, each in its own thread; returns what they return, or raises what one of them raises.
+    """Runs all functions at once, each in a thread of its own, and returns their results.
 
-    After `limit` seconds it prints where every thread is and fails.
+    Raises what one of them raised. If some thread still runs after `limit` seconds, prints the
+    stacks of all threads and raises TimeoutError.
     """
     barrier = threading.Barrier(len(functions))
     results: list[Any] = [None] * len(functions)
@@ -46,9 +47,9 @@ def run_threads(functions: Sequence[Callable[[], Any]], limit: float = LIMIT) ->
 def until_done(
     work: Callable[[], Any], *watchers: Callable[[], Any], limit: float = LIMIT
 ) -> list[int]:
-    """Runs `work` in one thread and each watcher over and over in another until `work` is done, at least once.
+    """Runs `work` in one thread, and each watcher repeatedly in another until `work` is done.
 
-    Returns how often each watcher ran.
+    Every watcher runs at least once after `work` is done. Returns how often each watcher ran.
     """
     done = threading.Event()
 

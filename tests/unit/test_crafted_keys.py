@@ -21,7 +21,7 @@ def test_crafted_keys_are_found_and_removed(registry: Registry, craft: crafted_k
     assert crafted_keys.cost(registry, backends) > 0
 
 
-def test_a_registry_that_trusts_hashes_is_noticed() -> None:
+def test_a_registry_that_trusts_hashes_is_detected() -> None:
     """The cost of crafted ids grows with their square there, so the difference is large."""
     with pytest.raises(AssertionError, match="agrees_in_low_bits: .* times the cost"):
         list(crafted_keys.run(lambda: True, make=TrustsHashes, count=10_000))

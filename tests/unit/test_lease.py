@@ -210,7 +210,9 @@ def test_a_warning_turned_into_an_error_does_not_prevent_the_release(
     one: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raised: list[BaseException | None] = []
-    monkeypatch.setattr("sys.unraisablehook", lambda told: raised.append(told.exc_value))
+    monkeypatch.setattr(
+        "sys.unraisablehook", lambda unraisable: raised.append(unraisable.exc_value)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         one.acquire("m")

@@ -40,14 +40,14 @@ def test_one_round_finds_nothing(check: ModuleType, monkeypatch: pytest.MonkeyPa
         (
             snapshots,
             IdsThenViews,
-            "neither a nor b is healthy|nobody serves m|lacks the model|that is not healthy",
+            "neither a nor b is healthy|no backend serves m|lacks the model|that is not healthy",
         ),
         (snapshots, TwoWrites, "torn"),
         (counters, TriesTwice, "in flight"),
         (storm, MissesCancellation, "still in flight"),
         (incarnations, ReleasesById, "a new registration was touched"),
-        (churn, KeepsRemoved, "bytes stay for each"),
-        (brief_threads, KeepsThreads, "bytes stay for each"),
+        (churn, KeepsRemoved, "bytes leaked for each"),
+        (brief_threads, KeepsThreads, "bytes leaked for each"),
     ],
 )
 def test_a_planted_bug_is_detected(

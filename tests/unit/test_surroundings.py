@@ -92,10 +92,10 @@ def test_memory_is_reclaimed_again_after_membarrier_is_refused() -> None:
     call = MEMBARRIER.get(platform.machine())
     if sys.platform != "linux" or call is None:
         pytest.skip("the number of the system call is known for Linux on x86-64 and arm64")
-    told = run_clean_child(REFUSES.replace("MEMBARRIER", str(call))).split()
-    if told == ["skip"]:
+    printed = run_clean_child(REFUSES.replace("MEMBARRIER", str(call))).split()
+    if printed == ["skip"]:
         pytest.skip("this kernel has no seccomp filters")
-    most, least_later, at_last = map(int, told)
+    most, least_later, at_last = map(int, printed)
     # No thread reads any more: of over 22,000 retired objects, about two batches of 256 still wait.
     assert least_later < 5000
     assert at_last < 600, (most, least_later, at_last)
