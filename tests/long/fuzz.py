@@ -108,8 +108,8 @@ def branches_of(target: str, data: bytes) -> set[tuple[str, tuple[int, int]]]:
     watch = coverage.Coverage(branch=True, data_file=None, include=["*/registry/*", "*/tests/*"])
     with watch.collect():
         TARGETS[target](data)
-    data = watch.get_data()
-    return {(file, arc) for file in data.measured_files() for arc in data.arcs(file) or ()}
+    taken = watch.get_data()
+    return {(file, arc) for file in taken.measured_files() for arc in taken.arcs(file) or ()}
 
 
 if __name__ == "__main__":
