@@ -1,8 +1,7 @@
 """What concurrent callers see, rule by rule, with real threads.
 
-The rules are those of the contract for concurrent callers. A race may pass unnoticed, so these
-tests are weak evidence by themselves; tests/c/plant plants bugs
-that the C tests have to detect.
+A race may go undetected, so a pass is weak evidence. Stronger evidence is that the C tests detect
+the bugs that tests/c/plant plants.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One test for each defect that was found in the original registry.
 
-The original was written in Rust. It kept its backends in one sharded map and its index of models in another, each with
-locks of its own. Each docstring describes one defect of it; the test shows that this registry does
-not have it. Tests of races use real threads.
+The original was written in Rust. It kept its backends in one sharded map and its index of models in
+another, each with locks of its own. Each docstring describes one defect of it; the test shows that
+this registry does not have it. Tests of races use real threads.
 """
 
 from __future__ import annotations

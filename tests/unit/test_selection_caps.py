@@ -11,12 +11,7 @@ from hypothesis import strategies as st
 from support.fleets import make_fleet
 from support.threads import run_threads
 
-from registry import (
-    Lease,
-    NoBackendAvailableError,
-    Policy,
-    Registry,
-)
+from registry import Lease, NoBackendAvailableError, Policy, Registry
 
 SHAPES = st.lists(
     st.fixed_dictionaries(

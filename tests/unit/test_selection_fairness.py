@@ -12,13 +12,7 @@ import pytest
 from support.fleets import make_backend, make_fleet
 from support.selection import EXACT
 
-from registry import (
-    Model,
-    Policy,
-    PolicyValue,
-    Registry,
-    Requirements,
-)
+from registry import Model, Policy, PolicyValue, Registry, Requirements
 
 
 def counted(registry: Registry, requests: Iterable[dict[str, Any]]) -> dict[str, int]:
@@ -98,8 +92,8 @@ def test_no_mix_of_requests_passes_over_an_equal_backend(
     """An equal backend is passed over a bounded number of times.
 
     x is passed over for y when y is chosen again and x, an equal, was not chosen in between.
-    Policies that look at all candidates pass x over only for equal stamps, so once. The others also
-    do so once for each round that the requests share (src_c/choose/rounds.h).
+    Policies that look at all candidates never pass over an equal. The others may do so once for
+    equal stamps, and once for each round that the requests share: see src_c/choose/rounds.h.
     """
     dice = random.Random(count)
     registry = Registry()

@@ -10,10 +10,7 @@ import pytest
 from support.fleets import make_fleet
 from support.selection import EXACT, picks
 
-from registry import (
-    Candidate,
-    Policy,
-)
+from registry import Candidate, Policy
 from registry._core.binding import seed_random
 
 
@@ -22,17 +19,9 @@ from registry._core.binding import seed_random
     [
         (Policy.LEAST_PENDING, [{"pending": 3}, {"pending": 1}, {"pending": 2}], "b1"),
         # 4/4 is less than 2/1.
-        (
-            Policy.LEAST_PENDING,
-            [{"pending": 3, "weight": 4}, {"pending": 1}],
-            "b0",
-        ),
+        (Policy.LEAST_PENDING, [{"pending": 3, "weight": 4}, {"pending": 1}], "b0"),
         # 7/3 is more than 2/1.
-        (
-            Policy.LEAST_PENDING,
-            [{"pending": 6, "weight": 3}, {"pending": 1}],
-            "b1",
-        ),
+        (Policy.LEAST_PENDING, [{"pending": 6, "weight": 3}, {"pending": 1}], "b1"),
         # 2001/667000 less than b0's.
         (
             Policy.LEAST_PENDING,
@@ -51,17 +40,9 @@ from registry._core.binding import seed_random
         ),
         (Policy.LOWEST_LATENCY, [{"latency": 100}, {"latency": 90}], "b1"),
         # 100 is less than 120.
-        (
-            Policy.LOWEST_LATENCY,
-            [{"latency": 100}, {"latency": 60, "pending": 1}],
-            "b0",
-        ),
+        (Policy.LOWEST_LATENCY, [{"latency": 100}, {"latency": 60, "pending": 1}], "b0"),
         # 60 is less than 100.
-        (
-            Policy.LOWEST_LATENCY,
-            [{"latency": 100}, {"latency": 120, "weight": 2}],
-            "b1",
-        ),
+        (Policy.LOWEST_LATENCY, [{"latency": 100}, {"latency": 120, "weight": 2}], "b1"),
         (
             Policy.LOWEST_LATENCY,
             [{"latency": 2**32 - 1, "weight": 1000}, {"latency": 2**32 - 1, "weight": 999}],
@@ -72,23 +53,11 @@ from registry._core.binding import seed_random
         # 2 requests count 60, a point of priority 50.
         (Policy.SMART, [{"priority": 1}, {"priority": 0, "pending": 2}], "b0"),
         # 10 ms make a point.
-        (
-            Policy.SMART,
-            [{"latency": 19, "priority": 0}, {"latency": 20, "priority": 0}],
-            "b0",
-        ),
+        (Policy.SMART, [{"latency": 19, "priority": 0}, {"latency": 20, "priority": 0}], "b0"),
         # Priorities above 100 count as 100.
-        (
-            Policy.SMART,
-            [{"priority": 150, "latency": 10}, {"priority": 100}],
-            "b1",
-        ),
+        (Policy.SMART, [{"priority": 150, "latency": 10}, {"priority": 100}], "b1"),
         # Negative priorities count as they are.
-        (
-            Policy.SMART,
-            [{"priority": -3, "pending": 4}, {"priority": 0}],
-            "b0",
-        ),
+        (Policy.SMART, [{"priority": -3, "pending": 4}, {"priority": 0}], "b0"),
     ],
 )
 def test_each_policy_chooses_its_best(
@@ -104,11 +73,8 @@ def test_each_policy_chooses_its_best(
 def test_a_backend_without_a_sample_counts_as_the_best_and_wins_ties() -> None:
     registry = make_fleet({"latency": 50}, {}, {"latency": 80})
     leases = [registry.acquire("m", policy=Policy.LOWEST_LATENCY) for _ in range(3)]
-    assert [lease.backend.id for lease in leases] == [
-        "b1",
-        "b0",
-        "b2",
-    ]  # b1 wins the tie at 50; then 50 and 80 are less than 100.
+    # b1 wins the tie at 50; then 50 and 80 are less than 100.
+    assert [lease.backend.id for lease in leases] == ["b1", "b0", "b2"]
     assert [lease.release(1) for lease in leases] == [True] * 3
     # Among backends without a sample, the least loaded wins. Here no backend has one.
     assert set(picks(make_fleet({"pending": 2}, {"pending": 1}), 4, policy="lowest_latency")) == {

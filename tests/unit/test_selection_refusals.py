@@ -14,14 +14,7 @@ import pytest
 from support.fleets import make_backend, make_fleet
 from support.threads import run_threads
 
-from registry import (
-    Model,
-    NoBackendAvailableError,
-    Policy,
-    Registry,
-    RegistryError,
-    Requirements,
-)
+from registry import Model, NoBackendAvailableError, Policy, Registry, RegistryError, Requirements
 
 
 def test_every_reason_and_its_precedence() -> None:

@@ -1,4 +1,4 @@
-"""Which of several equal backends is chosen: ties rotate, and no request starves a backend."""
+"""Turns: round robin's sequence, and the rotation of ties between equal backends."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ import pytest
 from support.fleets import make_backend, make_fleet
 from support.selection import EXACT, picks
 
-from registry import (
-    BackendStatus,
-    Model,
-    NoBackendAvailableError,
-    Policy,
-    Registry,
-)
+from registry import BackendStatus, Model, NoBackendAvailableError, Policy, Registry
 
 # ---- Round robin.
 
@@ -41,8 +35,8 @@ def test_round_robin_continues_while_the_fleet_changes() -> None:
         registry.update_status("b3", "unhealthy" if number % 2 else "healthy")
         registry.add_backend(make_backend(f"x{number}", "m"))
         registry.remove_backend(f"x{number}")
-    # A choice costs as many credits as there are backends: 4 with b3, else 3; a round gives each 1.
-    # b3 takes part in 200 rounds, the others in 400.
+    # Each choice gives every candidate 1 credit, and costs the chosen one as many as there are
+    # candidates: 4 with b3, else 3. b3 is a candidate for 200 choices, the others for 400.
     assert abs(counts["b3"] - 200 / 4) <= 2
     assert all(
         400 / 4 - 2 <= counts[backend_id] <= 400 / 3 + 2 for backend_id in ("b0", "b1", "b2")
