@@ -22,7 +22,7 @@ from registry._core.binding import seed_random
         (Policy.LEAST_PENDING, [{"pending": 3, "weight": 4}, {"pending": 1}], "b0"),
         # 7/3 is more than 2/1.
         (Policy.LEAST_PENDING, [{"pending": 6, "weight": 3}, {"pending": 1}], "b1"),
-        # 2001/667000 less than b0's.
+        # 3/1000 is more than 2/667.
         (
             Policy.LEAST_PENDING,
             [{"pending": 2, "weight": 1000}, {"pending": 1, "weight": 667}],
