@@ -63,7 +63,7 @@ def test_a_backend_that_one_method_sees_is_seen_by_all(registry: Registry) -> No
     def watch() -> None:
         """One writer adds and removes x.
 
-        If x is the same registration before and after, it was there in between.
+        If x is the same registration before and after, every sighting in between must find it.
         """
         nonlocal changes
         first = registry.get_backend("x")

@@ -30,7 +30,7 @@ def ids_for(registry: Registry, model_id: str) -> list[str]:
 
 
 def test_defect_01_query_and_update_models_do_not_deadlock(registry: Registry) -> None:
-    """The query locked index, then backends; update_models locked backends, then index."""
+    """The query and update_models took two locks in opposite orders, and could deadlock."""
     for backend_id in "ab":
         registry.add_backend(make_backend(backend_id, "m"))
 
@@ -150,7 +150,7 @@ def test_defect_07_counts_belong_to_one_registration(registry: Registry) -> None
     assert registry.get_all_backends()[0].total_requests == 0
 
 
-def test_defect_08_a_request_cancelled_on_its_way_can_be_taken_back(registry: Registry) -> None:
+def test_defect_08_a_request_cancelled_midway_can_be_uncounted(registry: Registry) -> None:
     """A request that was cancelled between increment and decrement stayed counted for ever.
 
     The remedy here is a `finally` block: no operation can be interrupted half-way. Leases, which

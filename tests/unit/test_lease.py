@@ -195,7 +195,7 @@ def test_a_lost_lease_in_a_cycle_is_released_by_the_collector(one: Registry) -> 
         """Refers to itself."""
 
     def lose() -> None:
-        """Loses the lease where the warning is expected: a collection may run at any time after."""
+        """Runs inside the block that expects the warning: a collection may come at any time."""
         holder = Holder()
         holder.me, holder.lease = holder, one.acquire("m")  # type: ignore[attr-defined]
         del holder
@@ -292,7 +292,7 @@ def test_a_lease_can_be_released_by_another_thread(one: Registry) -> None:
     assert counts(one)[:2] == (0, 50)
 
 
-# ---- Threads. With 'concurren' in a test's name, the GIL is switched often: see conftest.py.
+# ---- Threads. conftest.py makes the GIL switch often in tests with 'concurren' in their names.
 
 
 def test_concurrent_releases_of_one_lease_count_once(one: Registry) -> None:

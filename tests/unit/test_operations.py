@@ -210,7 +210,7 @@ def test_a_large_fleet_keeps_its_order(registry: Registry) -> None:
 def test_every_failure_status_of_the_core_has_an_exception() -> None:
     """Reads the statuses and their order from src_c/base/types.h.
 
-    The exceptions are success and the two statuses that ask the caller to try again.
+    Success, and the two statuses that ask the caller to try again, raise nothing.
     """
     header = (Path(__file__).parents[2] / "src_c" / "base" / "types.h").read_text()
     names = re.findall(

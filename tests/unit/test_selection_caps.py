@@ -22,11 +22,11 @@ SHAPES = st.lists(
 )
 
 
-def assert_filled_as_by_one(registry: Registry) -> None:
+def assert_filled_evenly(registry: Registry) -> None:
     """Checks that the load is what exact choices, one at a time, make of an idle fleet.
 
-    A backend that got a request had at most the load of each other, in proportion to weight, unless
-    the other one is full. No backend exceeds its cap.
+    The requests of a backend, in proportion to its weight, are at most what any other backend would
+    have with one more, unless the other is full. No backend exceeds its cap.
     """
     views = registry.get_all_backends()
     for view in views:
@@ -44,7 +44,7 @@ def test_choices_fill_the_fleet_evenly(shapes: list[dict[str, Any]], count: int)
     registry = make_fleet(*shapes)
     room = sum(shape["max_pending"] or 1000 for shape in shapes)
     leases = [registry.acquire("m") for _ in range(min(count, room))]
-    assert_filled_as_by_one(registry)
+    assert_filled_evenly(registry)
     if count > room:
         with pytest.raises(NoBackendAvailableError):
             registry.acquire("m")
@@ -67,7 +67,7 @@ def test_concurrent_choices_fill_the_fleet_evenly(shapes: list[dict[str, Any]], 
     leases = [lease for part in run_threads([take] * 8) for lease in part]
     room = sum(shape["max_pending"] or 1000 for shape in shapes)
     assert len(leases) == min(8 * each, room)
-    assert_filled_as_by_one(registry)
+    assert_filled_evenly(registry)
     assert all(lease.release() for lease in leases)
     assert all(view.pending_requests == 0 for view in registry.get_all_backends())
 

@@ -25,7 +25,7 @@ def counted(registry: Registry, requests: Iterable[dict[str, Any]]) -> dict[str,
 
 
 def alternating(count: int, *kinds: dict[str, Any]) -> list[dict[str, Any]]:
-    """So many requests, alternating between the kinds."""
+    """`count` requests that alternate between the kinds."""
     return [kinds[number % len(kinds)] for number in range(count)]
 
 
@@ -56,7 +56,7 @@ def test_alternating_policies_for_one_model_starve_no_backend() -> None:
 
 
 def test_requests_that_exclude_some_leave_them_their_turns() -> None:
-    """Strictly by last choice, b0 and b1 get a third of the requests that may go to them."""
+    """By last choice alone, b0 and b1 each get a third of the 300 requests open to them."""
     counts = counted(make_fleet(*[{}] * 5), alternating(600, {}, {"exclude": ["b0", "b1"]}))
     assert [round(counts[f"b{number}"] / 10) for number in range(5)] == [10, 10, 13, 13, 13]
 
@@ -163,7 +163,9 @@ def test_several_kinds_of_requests_rotate_in_a_long_list() -> None:
 
 @pytest.mark.parametrize(("count", "tries"), [(3, 2), (4, 3), (6, 5), (5, 2)])
 @pytest.mark.parametrize("policy", [policy for policy in EXACT if policy is not Policy.ROUND_ROBIN])
-def test_retries_with_exclude_treat_equals_equally(count: int, tries: int, policy: Policy) -> None:
+def test_retries_with_exclude_choose_equal_backends_equally_often(
+    count: int, tries: int, policy: Policy
+) -> None:
     registry = make_fleet(*[{}] * count)
     counts: Counter[str] = Counter()
     for _ in range(300):
