@@ -27,7 +27,7 @@ def run(
 ) -> Iterator[int]:
     """After each round, nothing is in flight and the totals are exact.
 
-    Some counts need no lease; they are mixed in.
+    Counts without a lease are mixed in.
     """
     registry = make()
     for backend_id in IDS:

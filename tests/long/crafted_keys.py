@@ -25,12 +25,12 @@ Craft = Callable[[str], bool]
 
 
 def agrees_in_low_bits(text: str) -> bool:
-    """Crafted for tables that take the place from the low bits of the hash."""
+    """Whether the id collides in a table whose slots are the low bits of the hash."""
     return hash(text) & (1 << BITS) - 1 == 0
 
 
 def agrees_in_golden_place(text: str) -> bool:
-    """Crafted for tables that take the place from the upper bits of the usual product."""
+    """Whether the id collides in a table whose slots are the upper bits of the product."""
     return hash(text) * GOLDEN % 2**64 >> 64 - BITS == 0
 
 

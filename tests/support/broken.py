@@ -99,7 +99,7 @@ LOST: list[Lease] = []
 
 
 class MissesCancellation(Registry):
-    """Releases a lease after an Exception, but not after a cancellation, which is none."""
+    """Releases a lease after an Exception; but CancelledError is not an Exception."""
 
     def acquire(self, model_id: str, /, **arguments: Any) -> Any:
         return Careless(super().acquire(model_id, **arguments))
@@ -267,7 +267,7 @@ class CountsBeforeItChecks(Registry):
         return [self.increment_pending(backend_id) for backend_id in ids]
 
 
-class AddsBeforeItChecks(Registry):
+class ChangesBeforeItChecks(Registry):
     """Has changed the status when it raises for the instance."""
 
     def set_mdns_instance(self, backend_id: str, /, instance: str | None) -> None:
@@ -294,7 +294,7 @@ class LosesLongIds(Registry):
 
 
 class TrustsHashes(Registry):
-    """Keeps its ids in lists that it chooses by the low bits of their hashes."""
+    """Keeps its ids in buckets, one for each value of the low bits of a hash."""
 
     def __init__(self) -> None:
         self.buckets: list[list[str]] = [[] for _ in range(256)]
@@ -307,7 +307,7 @@ class TrustsHashes(Registry):
 
 
 def names_no_place() -> None:
-    """Makes the errors of JSON documents name no place."""
+    """Removes the place from the errors about JSON documents."""
 
     def decode(text: str | bytes, form: type[Any]) -> Any:
         return msgspec.json.decode(text, type=form)

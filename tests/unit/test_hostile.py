@@ -35,7 +35,7 @@ def test_one_round_finds_nothing() -> None:
     [
         ("TrustsSubclasses", "get_backend"),
         ("CountsBeforeItChecks", "increment_pending_many.* something has changed"),
-        ("AddsBeforeItChecks", "set_mdns_instance.* something has changed"),
+        ("ChangesBeforeItChecks", "set_mdns_instance.* something has changed"),
         ("WrongErrors", "acquire: neither the contract's error nor the caller's"),
         ("LosesLongIds", "not kept as they are"),
     ],
