@@ -5,6 +5,8 @@ BIN := $(ENV)/bin
 C_SOURCES := $(wildcard src_c/*.h src_c/*/*.[ch] tests/c/*.[ch] registry/_core/*.h)
 CORE := $(wildcard src_c/*.h src_c/*/*.[ch] registry/_core/*.p* registry/_core/*.h) \
   setup.py pyproject.toml
+# Python without `.py` in its name.
+SCRIPTS := tests/c/plant tests/sanitizers/check tests/spin/check
 
 .PHONY: demo test format coverage check-c check-long lint \
   bench bench-full full-results bench-reference peers clean
@@ -51,6 +53,7 @@ lint: $(ENV)/built-lint
 	$(BIN)/ruff format --check
 	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
 	$(BIN)/mypy
+	for script in $(SCRIPTS); do $(BIN)/mypy $$script || exit 1; done
 	$(BIN)/stubtest registry --mypy-config-file pyproject.toml --allowlist tests/static/stubtest.txt
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	PYTHONPATH=. $(BIN)/pyright --pythonpath $(BIN)/python --ignoreexternal \
