@@ -9,13 +9,9 @@ from long import histories
 from support.broken import CheckThenAct, StaleReads
 from support.linearizability import Spec, Step, definition, explains
 from support.oracle import OracleRegistry
+from support.rounds import at_once
 
 from registry import Model, Registry
-
-
-def at_once() -> bool:
-    """Ends a check after one round."""
-    return True
 
 
 def test_concurrent_histories_have_an_order() -> None:

@@ -17,15 +17,11 @@ from support.broken import (
     TriesTwice,
     TwoWrites,
 )
+from support.rounds import at_once
 
 from registry import Registry
 
 CHECKS = (brief_threads, churn, counters, incarnations, snapshots, storm)
-
-
-def at_once() -> bool:
-    """Ends a check after one round."""
-    return True
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

@@ -10,13 +10,9 @@ import os
 import pytest
 from long import deadlocks, exits, forks, subinterpreters
 from support.calls import OPERATIONS
+from support.rounds import at_once
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-
-
-def at_once() -> bool:
-    """Ends a check after one round."""
-    return True
 
 
 @needs_fork

@@ -7,11 +7,7 @@ from hypothesis import Phase
 from long import equivalence
 from support.broken import WrongAverage
 from support.machine import RegistryMachine
-
-
-def at_once() -> bool:
-    """Ends a check after one round."""
-    return True
+from support.rounds import at_once
 
 
 def test_the_registry_does_what_the_oracle_does() -> None:
