@@ -64,7 +64,7 @@ class Entry:
         )
 
     def add_sample(self, latency_ms: int) -> None:
-        """The first sample is the average; each later one moves it by a fifth, rounded down."""
+        """The first sample becomes the average. Later: (sample + 4 * old) / 5, rounded down."""
         old = self.average
         self.average = latency_ms if old is None else (latency_ms + 4 * old) // 5
 
@@ -136,7 +136,7 @@ class OracleRegistry:
         self.entries[backend.id] = Entry(backend, BackendStatus.UNKNOWN, datetime.now(UTC))
 
     def remove_backend(self, backend_id: str) -> BackendView:
-        """Returns the last view. A later registration with the same id has nothing from this one."""
+        """Returns the last view. A later registration with the same id inherits nothing."""
         view = self._view(self._entry(backend_id))
         del self.entries[backend_id]
         self._drop_credits()
