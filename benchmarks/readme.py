@@ -1,12 +1,17 @@
-"""What the Markdown files say of the committed results: everything between their two marks is written here.
+"""Writes the committed results into the Markdown files, between two marks in each of them.
 
-make bench-reference   measures benchmarks/reference/*.json anew, on both interpreters, and calls this
+README.md gets one plot and one table of at most ten rows, benchmarks/README.md gets everything.
+
+make bench-reference   measures benchmarks/reference/*.json again, on both interpreters, then calls
+                       this module
 """
 
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.table import Table
@@ -18,40 +23,64 @@ from benchmarks.results import ROOT, Result, Row, load
 
 REFERENCE = ROOT / "benchmarks" / "reference"
 BEGIN, END = "<!-- from here on: python -m benchmarks readme -->", "<!-- to here -->"
-SUMMARY: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    *(
-        ("cost", name, {"backends": 1000})
-        for name in ("increment_pending", "get_backend", "get_backends_for_model")
-    ),
-    *(
-        ("cost", name, {"backends": 1000})
-        for name in ("acquire and release", "select", "update_status")
-    ),
-    ("cost", "set_mdns_instance", {"backends": 1000}),
-    *(
-        ("cost", "add_backend and remove_backend", {"backends": size})
-        for size in (10, 1000, 100_000)
-    ),
-    *(
-        ("throughput", "increment_pending", {"threads": 2, "where": place, "writes": 0})
-        for place in ("distinct", "same")
-    ),
-    *(
-        ("throughput", "get_backend", {"threads": 2, "where": "same", "writes": writes})
-        for writes in (0, 10)
-    ),
-    ("throughput", "increment_pending", {"threads": 2, "where": "same", "writes": 10}),
-    *(
-        ("latency", "get_backend", {"quantile": quantile, "writer": "busy"})
-        for quantile in (0.5, 0.999)
-    ),
-    ("memory", "bytes per backend", {"models": "equal Models of its own"}),
+LEGEND = (
+    "Medians. Parentheses give our advantage as a ratio; **bold** marks a peer that is better. "
+    "Single-call times include the cost of reading the clock."
+)
+WIDTH = 100  # of a line of text
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the overview: which rows of a result it shows, one for each side."""
+
+    section: str
+    operation: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    in_readme: bool = False  # also in README.md, which has room for ten
+
+
+def cost(operation: str, backends: int, in_readme: bool = True) -> Line:
+    """The time of one call in a fleet of this size."""
+    return Line("cost", operation, {"backends": backends}, in_readme)
+
+
+def throughput(operation: str, where: str, writes: int = 0, in_readme: bool = False) -> Line:
+    """The operations per second of two threads."""
+    parameters = {"threads": 2, "where": where, "writes": writes}
+    return Line("throughput", operation, parameters, in_readme)
+
+
+def latency(quantile: float, in_readme: bool = False) -> Line:
+    """The time of one read while another thread writes."""
+    return Line("latency", "get_backend", {"quantile": quantile, "writer": "busy"}, in_readme)
+
+
+OVERVIEW = (
+    cost("increment_pending", 1000),
+    cost("get_backend", 1000),
+    cost("get_backends_for_model", 1000),
+    cost("acquire and release", 1000),
+    cost("select", 1000),
+    cost("update_status", 1000),
+    cost("set_mdns_instance", 1000, in_readme=False),
+    cost("add_backend and remove_backend", 10),
+    cost("add_backend and remove_backend", 1000, in_readme=False),
+    cost("add_backend and remove_backend", 100_000, in_readme=False),
+    throughput("increment_pending", "distinct", in_readme=True),
+    throughput("increment_pending", "same"),
+    throughput("get_backend", "same"),
+    throughput("get_backend", "same", writes=10),
+    throughput("increment_pending", "same", writes=10),
+    latency(0.5),
+    latency(0.999, in_readme=True),
+    Line("memory", "bytes per backend", {"models": "equal Models of its own"}, in_readme=True),
 )
 PLACES = {"distinct": "a backend each", "same": "one backend"}
 
 
 def update(check: bool) -> int:
-    """Writes the files, or says whether they would change: the exit status."""
+    """Writes the files; with `check` only compares them. Returns the exit status."""
     free, locked = load(REFERENCE / "free-threaded.json"), load(REFERENCE / "gil.json")
     texts = {
         ROOT / "README.md": summary(free),
@@ -68,16 +97,13 @@ def update(check: bool) -> int:
     if not check:
         plots.draw(free, REFERENCE)
         return 0
-    print(
-        *(f"{path.relative_to(ROOT)}: run python -m benchmarks readme" for path in stale),
-        sep="\n",
-        file=sys.stderr,
-    )
+    for path in stale:
+        print(f"{path.relative_to(ROOT)}: run python -m benchmarks readme", file=sys.stderr)
     return int(bool(stale))
 
 
 def between_marks(old: str, text: str) -> str:
-    """The file with other text between its marks; ValueError where it has none."""
+    """The file with `text` between its marks. Raises ValueError if a mark is missing."""
     before, begin, rest = old.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -86,53 +112,58 @@ def between_marks(old: str, text: str) -> str:
 
 
 def summary(result: Result) -> str:
-    """For people who come by: two pictures and a table."""
-    rows = [
-        row
-        for section, operation, given in SUMMARY
-        for row in result.find(section, operation, **given)
-    ]
+    """README.md's part: one plot, and the lines of the overview that are marked for it."""
+    lines = [line for line in OVERVIEW if line.in_readme]
+    plot = "![Throughput over threads](benchmarks/reference/throughput.svg)"
+    return f"{plot}\n\n{legend(result)}\n\n{overview(result, lines)}"
+
+
+def legend(result: Result) -> str:
+    """What an overview was measured on, and how to read it."""
+    machine = result.machine
+    gil = "on" if machine.gil else "off"
+    source = (
+        f"Measured on {machine.processor}, {machine.cores} cores, with {machine.interpreter}, "
+        f"GIL {gil}, and {machine.compiler}, at commit {machine.commit}."
+    )
+    return textwrap.fill(f"{source} {LEGEND}", WIDTH)
+
+
+def overview(result: Result, lines: Sequence[Line]) -> str:
+    """A table with a column for each side."""
+    groups = [result.find(line.section, line.operation, **line.parameters) for line in lines]
+    rows = [row for group in groups for row in group]
     sides = [side for side in report.sides_of(rows) if side != CLOCK]
-    lines = [
-        "![Throughput over threads](benchmarks/reference/throughput.svg)",
-        "![Cost over fleet size](benchmarks/reference/cost.svg)",
-        "",
-        f"{result.machine}; medians. In brackets: how many times as good ours is; **bold** where a peer is better. "
-        "Times of single calls have the clock's own in them. Made by `make bench-reference`.",
-        "",
-        markdown_line(["", *sides]),
-        markdown_line(["---", *("---:" for _ in sides)]),
-    ]
-    for section, operation, given in SUMMARY:
-        group = {row.side: row for row in result.find(section, operation, **given)}
-        lines.append(
-            markdown_line(
-                [title(section, operation, next(iter(group.values()))), *cells(group, sides)]
-            )
-        )
-    return "\n".join(lines)
+    table = [markdown_line(["", *sides]), markdown_line(["---", *("---:" for _ in sides)])]
+    for line, group in zip(lines, groups, strict=True):
+        by_side = {row.side: row for row in group}
+        heading = title(line.section, line.operation, next(iter(by_side.values())))
+        table.append(markdown_line([heading, *cells(by_side, sides)]))
+    return "\n".join(table)
 
 
 def title(section: str, operation: str, row: Row) -> str:
-    """What a line of the table is about."""
+    """The heading of a line."""
     given = row.parameters
     if section == "throughput":
         mix = f", {given['writes']} % writes" if given["writes"] else ""
         return f"`{operation}`, {given['threads']} threads, {PLACES[str(given['where'])]}{mix}"
     if section == "latency":
-        return f"`{operation}` while another thread writes, {report.SHOWN_QUANTILES[float(given['quantile'])]}"
+        quantile = report.SHOWN_QUANTILES[float(given["quantile"])]
+        return f"`{operation}` while another thread writes, {quantile}"
     if section == "memory":
         return f"{operation}, {given['backends']:,} with ten models each"
-    return f"{' and '.join(f'`{name}`' for name in operation.split(' and '))}, {given['backends']:,} backends"
+    names = " and ".join(f"`{name}`" for name in operation.split(" and "))
+    return f"{names}, {given['backends']:,} backends"
 
 
 def cells(group: dict[str, Row], sides: Sequence[str]) -> list[str]:
-    """A median for each side, with ours' advantage over it."""
+    """The median of each side, and for a peer our advantage as a ratio."""
     ours = group[OURS.name]
-    told = []
+    texts = []
     for side in sides:
         if side not in group:
-            told.append("")
+            texts.append("")
             continue
         row = group[side]
         text = report.human(row.figure.median, row.unit)
@@ -140,17 +171,17 @@ def cells(group: dict[str, Row], sides: Sequence[str]) -> list[str]:
             ratio = report.advantage(ours, row).median
             text = f"{text} ({report.times(ratio)})"
             text = f"**{text}**" if ratio < 1 else text
-        told.append(text)
-    return told
+        texts.append(text)
+    return texts
 
 
 def markdown_line(cells: Sequence[str]) -> str:
-    """Of a table."""
+    """One line of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
 def markdown(table: Table) -> str:
-    """A table of the terminal's as Markdown."""
+    """A table of the terminal, as Markdown."""
     columns = [list(column.cells) for column in table.columns]
     lines = [
         [str(column.header) for column in table.columns],
@@ -162,12 +193,17 @@ def markdown(table: Table) -> str:
 
 
 def everything(free: Result, locked: Result) -> str:
-    """For people who want the rest: every table of both interpreters."""
+    """benchmarks/README.md's part: every plot, and every table of both interpreters."""
     parts = [
-        f"![Read latency under writes](reference/latency.svg)\n\n{markdown(report.side_by_side(locked, free))}"
+        f"### Overview\n\n{legend(free)}\n\n{overview(free, OVERVIEW)}",
+        "![Throughput over threads](reference/throughput.svg)",
+        "![Cost over fleet size](reference/cost.svg)",
+        "![Read latency under writes](reference/latency.svg)",
+        markdown(report.side_by_side(locked, free)),
     ]
     for result in (free, locked):
         peers = "; ".join(f"{peer}: {what}" for peer, what in result.peers.items())
-        parts.append(f"## {result.machine.interpreter}\n\n{result.machine}. {peers}.")
+        source = textwrap.fill(f"{result.machine}. {peers}.", WIDTH)
+        parts.append(f"## {result.machine.interpreter}\n\n{source}")
         parts += [markdown(table) for table in report.tables(result)]
     return "\n\n".join(parts)

@@ -195,6 +195,22 @@ def test_the_readme_shows_the_committed_results(capsys: pytest.CaptureFixture[st
     assert readme.update(check=True) == 0, capsys.readouterr().err
 
 
+def test_the_readme_has_one_plot_and_ten_rows_and_benchmarks_the_rest() -> None:
+    files = ("free-threaded.json", "gil.json")
+    free, locked = (results.load(readme.REFERENCE / name) for name in files)
+    short, whole = readme.summary(free), readme.everything(free, locked)
+    assert short.count("![") == 1
+    heading, rule, *rows = [line for line in short.splitlines() if line.startswith("|")]
+    assert heading.startswith("|  | registry | dict + Lock |")
+    assert set(rule) <= set("|-: ")
+    assert len(rows) <= 10
+    assert any("**" in line for line in rows), "the short table shows rows that a peer wins, too"
+    headings = {line.split(" | ")[0] for line in whole.splitlines()}
+    assert all(line.split(" | ")[0] in headings for line in rows)
+    for plot in ("throughput", "cost", "latency"):
+        assert f"](reference/{plot}.svg)" in whole
+
+
 def test_the_readme_marks_the_rows_where_a_peer_is_better() -> None:
     group = {"registry": row("registry", 10.0), "slow": row("slow", 40.0), "fast": row("fast", 5.0)}
     assert readme.cells(group, ["registry", "slow", "fast", "none"]) == [
