@@ -15,6 +15,7 @@
 #define REG_POLICY_H
 
 #include "base/types.h"
+#include "store/member_list.h"
 #include "store/record.h"
 
 #define always_inline inline __attribute__((always_inline))

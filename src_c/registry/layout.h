@@ -7,7 +7,7 @@
 #include "reclaim/reading.h"
 #include "registry.h"
 #include "store/alias.h"
-#include "store/member_list.h"
+#include "store/memberships.h"
 #include "store/model_index.h"
 #include "store/record.h"
 

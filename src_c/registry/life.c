@@ -9,7 +9,7 @@ static bool init_maps(reg_registry *reg) {
     if (!string_map_init(&reg->records)) return false;
     if (string_map_init(&reg->urls)) {
         if (string_map_init(&reg->instances)) {
-            if (model_index_init(&reg->models)) return true;
+            if (model_index_init(&reg->models, memberships_moved_in_model_locked)) return true;
             string_map_free(&reg->instances);
         }
         string_map_free(&reg->urls);
@@ -46,7 +46,7 @@ reg_registry *reg_new(void) {
         memory_free(reg);
         return NULL;
     }
-    reg->roster.is_roster = true;
+    reg->roster.moved = memberships_moved_in_roster_locked;
     store_private(&reg->tick, 1);
     pthread_mutex_init(&reg->writer, NULL);
     pthread_mutex_init(&reg->turns, NULL);

@@ -12,7 +12,9 @@ static size_t aliases_bytes_locked(const string_map *map) {
 static size_t records_bytes_locked(const string_map *map) {
     REG_ASSERT_WRITER();
     size_t bytes = string_map_bytes_locked(map);
-    EACH_ITEM(map, item) bytes += record_bytes(reg_container(item, record, item));
+    EACH_ITEM(map, item)
+        bytes += record_bytes(reg_container(item, record, item)) +
+                 memberships_bytes(reg_container(item, record, item)->memberships);
     return bytes;
 }
 

@@ -1,7 +1,8 @@
-/* Other names by which backends are found: urls (several backends may share one) and mDNS instances (one backend each).
+/* Other names of backends: URLs, which several backends may share, and mDNS instances, which are
+ * unique.
  *
- * An alias is put into its map before the write that begins its life is committed, and taken out after the write that ends it, so
- * its life alone says whether it is there at a version.
+ * An alias enters its map before the write that begins its life commits, and leaves it after the
+ * write that ends its life. So its life alone tells whether it exists at a version.
  */
 #ifndef REG_ALIAS_H
 #define REG_ALIAS_H
@@ -15,23 +16,23 @@ typedef struct alias {
     string_item item;
     version_life life;
     epoch_node node;
-    struct record *holder; /* immutable; who holds a url is not asked */
-    uint32_t refs;         /* under the lock */
+    struct record *holder; /* immutable; meaningless for a URL, which may have several */
+    uint32_t refs;         /* backends that have this name; under the lock */
     char text[];
 } alias;
 
-/* A holder more. Finds the alias or makes one, whose life begins with the write at work; NULL when memory is out: nothing changed.
- * Room in the map is reserved here. Under the lock. */
+/* Adds a reference. If there is no such alias, it makes one, whose life begins with the current
+ * write. NULL when memory is out; then nothing has changed. */
 alias *alias_ref_locked(string_map *map, const reg_key *key, struct record *holder,
                         uint64_t committed, epoch_limbo *limbo);
-/* Takes back a hold of a write that comes to nothing. Under the lock. */
+/* Takes back the reference of a write that fails. */
 void alias_cancel_ref_locked(string_map *map, alias *a, epoch_limbo *limbo);
-/* A holder less; the last one ends its life with the write at work. Under the lock. */
+/* Drops a reference. The last one ends the alias's life with the current write. */
 void alias_unref_locked(alias *a, uint64_t committed);
-/* After the commit: unlinks and retires an alias without holders. */
+/* After the commit: unlinks and retires an alias without references. */
 void alias_tidy_locked(string_map *map, alias *a, epoch_limbo *limbo);
 
-/* The alias if it is alive at `version`, or NULL. Inside an epoch. Wait-free, expected O(1). */
+/* The alias if it exists at `version`, or NULL. Inside an epoch. Wait-free, expected O(1). */
 alias *alias_at(string_map *map, const reg_key *key, uint64_t version);
 
 size_t alias_bytes(const alias *a);

@@ -1,23 +1,23 @@
-/* The counter line: everything of a registration that requests count, and everything that a choice
- * reads of a candidate, on one cache line. Counting on one backend never disturbs another one, nor
- * the look-up of any.
+/* The counter line: all that requests count on a registration, and all that a choice reads of a
+ * candidate, on one cache line. So counting on a backend disturbs neither the look-up of any
+ * backend nor the counters of another.
  *
  *   counters    24 bytes   in flight, total, average latency        written by every thread
- *   chosen_at    4         the tick of its last choice, a hint      written by every thread
- *   refs         4         what keeps the record: see record.h      written by every thread
- *   health       8         see record_health_at                     written under the writer lock
+ *   chosen_at    4 bytes   the tick of the last choice; a hint      written by every thread
+ *   refs         4 bytes   references to the record: see record.h   written by every thread
+ *   health       8 bytes   see record_health_at                     written under the writer lock
  *   serial, weight, max_pending, priority, id                       immutable
  *
- * A record finds its line by `line_of` (record.h) and in no other way, so where lines lie is decided
- * in one place. Today a line lies behind its record. Measured against that, with everything else
- * equal (a choice among 1,000 backends, LEAST_PENDING with requests in flight; the README of the
- * benchmarks tells how): lines in an array of their own with a pointer in each member take 1.08
- * times as long, with the pointer in the record 1.2 times, lines in a column of their own in each
- * slab 1.09 times. The second of every two lines falls into half of the sets of the first cache, and
- * the array of the members keeps the other half to itself.
+ * A record's line is found by `line_of` (record.h), and only so: one place decides where lines are.
+ * Today a line follows its record in memory. Four layouts were measured, on a choice by
+ * LEAST_PENDING among 1,000 backends with requests in flight, the costliest of the common cases.
+ * Relative to this one: an array of lines, with a pointer to the line in each member, 1.08; a
+ * pointer in the record, 1.2; a column of lines in each slab, 1.09. The reason is the L1 cache.
+ * As every second line is a record's, counter lines use half of its sets, and leave the other half
+ * to the array of members.
  *
- * The line is full. A word that choices do not read belongs elsewhere; `id`, which only the last
- * unref reads, makes room for one that they do.
+ * The line is full. A word that choices do not read does not belong here. `id`, which only the last
+ * unref reads, can make room for one that they do.
  */
 #ifndef REG_COUNTER_BANK_H
 #define REG_COUNTER_BANK_H

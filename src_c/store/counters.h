@@ -1,22 +1,31 @@
-/* The numbers of one backend: in flight, total, average latency. Any thread counts, without a lock.
+/* The counters of one backend: requests in flight, total requests, average latency. Any thread
+ * counts, without a lock.
  *
  *   pending   version (31) | claim (1) | in flight (32)
  *   latency   version (31) | sampled (1) | average in ms (32)
  *
- * Each operation is one successful read-modify-write of one word, or one load, and that is where it takes effect.
+ * Each operation is one successful read-modify-write of one word, or one load. There it takes
+ * effect.
  *
- * In flight must neither wrap at its top nor pass below 0. The decrement compares and swaps. The increment adds in one step where
- * that cannot reach the top: it has read a value below half of it, and would have to be held up between the read and the addition while
- * others count up 2**31 times. From half of the top on it compares and swaps too.
+ * The number in flight must not wrap at its maximum or go below 0. A decrement is a
+ * compare-and-swap loop. An increment is one fetch-and-add if the value read before is below half
+ * of the maximum: to wrap, other threads would have to add 2**31 between the read and the addition.
+ * Above that, it is a compare-and-swap loop too.
  *
- * The claim serves select.c, which must know that nobody has seen or changed the count from one moment to another:
- *   a. A claim is set on a word as it is (`counter_claim`), and turned into one more in flight (`counter_take`) if the word
- *      is still the same to the last bit. Whoever finds a claim may take it in the setter's place; one left behind harms nobody.
- *   b. Whoever tells anyone the count takes the claim off first (`counter_value`, `counter_decrement`), or changes the word
- *      (`counter_increment`), so that a claim which was there before no longer holds.
- *   c. No claimed word comes back: what lowers the count, and what takes off a claim, raises the version. So versions also
- *      tell that nothing was decremented between two reads, and the word without its claim that nothing was counted at all.
- * The versions wrap after 2**31 decrements; c. is relied on within one choice, which is done long before.
+ * Claims serve select.c, which must know that no thread has learned or changed the count between
+ * two moments:
+ *   a. A thread sets the claim on a word as it is (`counter_claim`) and turns it into one more
+ *      request in flight (`counter_take`) if the word is still the same to the last bit. A thread
+ *      that finds a claim may take it in place of the thread that set it. An abandoned claim does
+ *      no harm.
+ *   b. A thread that reports the count clears the claim first (`counter_value`,
+ *      `counter_decrement`) or changes the word (`counter_increment`), so a claim that was there
+ *      before is void.
+ *   c. A claimed word never comes back: a decrement raises the version, and so does clearing a
+ *      claim. So equal versions mean that nothing was decremented between two reads, and equal
+ *      words, apart from the claim, mean that nothing was counted at all.
+ * Versions wrap after 2**31 decrements. Step c is relied on only within one choice, which is much
+ * shorter.
  */
 #ifndef REG_COUNTERS_H
 #define REG_COUNTERS_H
@@ -41,7 +50,8 @@ static inline uint64_t counter_decrements(uint64_t word) { return word >> 33; }
 static inline uint64_t counter_changes(uint64_t word) { return word & ~COUNTER_CLAIM; }
 static inline bool counter_is_claimed(uint64_t word) { return word & COUNTER_CLAIM; }
 
-/* The count, to be told to others: takes a claim off. Lock-free; it tries again only where another thread has counted. */
+/* The number in flight, for a caller: clears a claim. Lock-free: it repeats only if another thread
+ * has counted. */
 static inline uint32_t counter_value(_Atomic uint64_t *pending) {
     uint64_t seen = load_seq_cst(pending);
     while (reg_unlikely(counter_is_claimed(seen)) &&
@@ -50,7 +60,7 @@ static inline uint32_t counter_value(_Atomic uint64_t *pending) {
     return counter_in_flight(seen);
 }
 
-/* False at the top, with nothing changed. */
+/* False at the maximum; nothing has changed. */
 static inline bool counter_increment(_Atomic uint64_t *pending, uint32_t *value) {
     uint64_t seen = load_seq_cst(pending);
     if (reg_likely(counter_in_flight(seen) <= INT32_MAX)) {
@@ -64,7 +74,7 @@ static inline bool counter_increment(_Atomic uint64_t *pending, uint32_t *value)
     return true;
 }
 
-/* False at 0, which it stays. */
+/* False at 0; nothing has changed. */
 static inline bool counter_decrement(_Atomic uint64_t *pending, uint32_t *value) {
     uint64_t seen = load_seq_cst(pending), fresh;
     bool above;
@@ -77,16 +87,17 @@ static inline bool counter_decrement(_Atomic uint64_t *pending, uint32_t *value)
     return above;
 }
 
-/* Sets a claim on the word as it was `seen`, which becomes the claimed word. False if it is another one by now. */
+/* Sets the claim on the word, which was read as `seen`; `seen` becomes the claimed word. False if
+ * the word has changed. */
 static inline bool counter_claim(_Atomic uint64_t *pending, uint64_t *seen) {
     if (counter_is_claimed(*seen)) return true;
     uint64_t expected = *seen;
     *seen |= COUNTER_CLAIM;
     return cas_strong_seq_cst(pending, &expected, *seen) ||
-           expected == *seen; /* or somebody else has set the same */
+           expected == *seen; /* or another thread has set the same claim */
 }
 
-/* One more in flight, if the word is still `claimed`. */
+/* One more request in flight, if the word is still `claimed`. */
 static inline bool counter_take(_Atomic uint64_t *pending, uint64_t claimed) {
     return cas_strong_seq_cst(pending, &claimed, counter_changes(claimed) + 1);
 }
@@ -96,7 +107,8 @@ static inline bool counter_take(_Atomic uint64_t *pending, uint64_t claimed) {
 static inline bool latency_is_sampled(uint64_t word) { return word & LATENCY_SAMPLED; }
 static inline uint32_t latency_of(uint64_t word) { return (uint32_t)word; }
 
-/* Exponential moving average with weight 1/5 in integers; the first sample sets it. Returns the new average in ms. */
+/* Exponential moving average with weight 1/5, in integers; the first sample sets it. Returns the
+ * new average in ms. */
 static inline uint32_t latency_update(_Atomic uint64_t *latency, uint32_t sample) {
     uint64_t seen = load_seq_cst(latency), average, version;
     do {

@@ -56,7 +56,7 @@ static void note_weight(member_array *array, const record *r) {
     if (line_of(r)->weight > top) publish(&array->top_weight, line_of(r)->weight);
 }
 
-/* Where all had the same weight, it is that one, and the records' own lines need not be loaded. */
+/* If all members of `from` have one weight, the records' lines need not be read. */
 static void copy_weights(member_array *to, member_array *from) {
     uint32_t length = load_own(&to->length);
     if (length != 0 && !load_own(&from->is_uneven)) {
@@ -81,21 +81,23 @@ static void copy_live_members(member_array *to, member_array *from) {
     copy_weights(to, from);
 }
 
-/* A record that left and came back stands in `from` twice, once as removed: that one does not count. */
+/* A record that was removed and added again is twice in `from`, once as removed. That entry does
+ * not count. */
 static void update_positions(member_list *list, member_array *to, member_array *from) {
     uint32_t length = load_own(&to->length);
     for (uint32_t i = 0; i < length; i++) {
         const member *m = &to->members[i];
         bool is_there = from->members[i].record == m->record;
         bool is_at_place = is_there && load_own(&from->members[i].removed) == STAYS;
-        if (!is_at_place) record_set_position_locked(m->record, list, member_slot(&m->traits), i);
+        if (!is_at_place) list->moved(m->record, list, member_slot(&m->traits), i);
     }
 }
 
 /* ---- when an array is renewed: see member_list.h, Cost ---- */
 
-/* Differs between the lists that one write renews, and between the renewals of one list. Not from
- * random_next: equal histories take equal memory, and a thread's choices do not depend on its writes. */
+/* Differs between the lists that one write renews, and between the renewals of one list. It does
+ * not come from random_next: equal histories shall take equal memory, and a thread's choices shall
+ * not depend on its writes. */
 static uint16_t new_phase(const member_list *list, uint64_t committed) {
     return (uint16_t)random_mix((uint64_t)list->seed << 32 ^ committed);
 }
@@ -184,7 +186,7 @@ void member_list_remove_locked(member_list *list, uint32_t position, uint64_t co
 
 void member_list_tidy_locked(member_list *list, uint64_t committed, epoch_limbo *limbo) {
     REG_ASSERT_WRITER();
-    /* Short of memory, the removed members simply stay until the next time. */
+    /* When memory is out, the removed members stay until the next write. */
     if (has_many_dead(list)) (void)renew(list, 0, committed, limbo);
 }
 

@@ -1,7 +1,7 @@
-/* A published list of records in registration order: the roster of all backends, and for each model those that serve it.
- *
- * A member is in the list from version `added` to version `removed`, so a reader at V sees exactly V's members (version.h), whatever the
- * writer does meanwhile. Versions are kept as ticks, 32-bit distances from the array's `base`:
+/* A published list of records in registration order: the roster, which has all backends, and for
+ * each model the list of those that serve it. A member is in the list from version `added` to
+ * version `removed`. So a reader at V sees exactly V's members (version.h), whatever the writer
+ * does meanwhile. Versions are stored as ticks, which are 32-bit distances from the array's `base`:
  *
  *   array   | base | length | previous | phase | member 0 | member 1 | ...
  *   member  | record (64) | added (32) | removed (32) | context length (32) | capabilities (8) |
@@ -16,10 +16,10 @@
  * `added` is non-decreasing, so the members of a version are a prefix of the array, minus removals.
  *
  * Who writes what: the writer lock's holder appends behind `length` and then publishes it, marks
- * removals in place, and now and then renews the array: it publishes a fresh one without the removed
- * members, which knows all versions from its base on; a reader at an older version follows
- * `previous`. Members that joined out of order (a model added to an old backend) stand at the end; a
- * reader sorts that tail, a writer merges it once it is long.
+ * removals in place, and now and then renews the array: it publishes a fresh one without the
+ * removed members, which knows all versions from its base on; a reader at an older version follows
+ * `previous`. Members that joined out of order (a model added to an old backend) stand at the end;
+ * a reader sorts that tail, a writer merges it once it is long.
  *
  * Cost. A renewal is O(members), O(members * log) with a tail. It happens when the array is full,
  * when the removed members are about as many as the others, or when the tail is long: each time
@@ -34,6 +34,7 @@
 #include "reclaim/reading.h"
 
 struct record;
+struct member_list;
 
 typedef struct member_traits {
     uint32_t context_length; /* tokens */
@@ -41,7 +42,7 @@ typedef struct member_traits {
     uint8_t slot[3];         /* see member_slot; under the lock */
 } member_traits;
 
-/* Where the list stands among the record's memberships. The last slot means this or a later one. */
+/* The list's index among the record's memberships. The last slot means itself or a later one. */
 #define MEMBER_LAST_SLOT (((uint32_t)1 << 24) - 1)
 
 static inline uint32_t member_slot(const member_traits *t) {
@@ -68,23 +69,26 @@ typedef struct member_array {
     epoch_node node;
     struct member_array *previous; /* see version.h for when it may be followed */
     uint64_t base;
-    uint64_t newest; /* the highest order of a member; under the lock */
+    uint64_t newest; /* the highest serial of a member; under the lock */
     uint32_t capacity;
     _Atomic uint32_t length;
     _Atomic uint32_t late_from;  /* members from here on joined out of order; UINT32_MAX: none */
     _Atomic uint32_t top_weight; /* no member's weight is above it */
-    _Atomic bool
-        is_uneven;  /* not all members have the same weight, perhaps: one that was removed counts */
-    uint16_t phase; /* random: when this array is renewed; under the lock */
+    _Atomic bool is_uneven;      /* members may differ in weight; removed ones count */
+    uint16_t phase;              /* random: when this array is renewed; under the lock */
     member members[];
 } member_array;
+
+/* Records that the member of `r` is at another position now. */
+typedef void (*member_moved)(struct record *r, struct member_list *list, uint32_t slot,
+                             uint32_t position);
 
 typedef struct member_list {
     _Atomic(member_array *) array; /* NULL until the first reserve */
     uint32_t live;
-    uint32_t dead; /* removed, but still in the array */
-    uint32_t seed; /* of its arrays' phases, different in every list */
-    bool is_roster;
+    uint32_t dead;      /* removed, but still in the array */
+    uint32_t seed;      /* of its arrays' phases, different in every list */
+    member_moved moved; /* called for every member whose position changes */
 } member_list;
 
 /* What a reader at one version sees of a list. */
@@ -103,9 +107,10 @@ static inline bool member_is_in(const member *m, uint32_t tick) {
     return tick < load_published(&((member *)m)->removed);
 }
 
-/* All below: under the lock. `committed` is the clock, the write at work is committed + 1. */
+/* All below: under the lock. `committed` is the clock; the current write is committed + 1. */
 
-/* Makes room for `extra` members and for marking at the write at work. False when memory is out: nothing changed for anyone. */
+/* Makes room for `extra` members, and for marks of the current write. False when memory is out;
+ * then nothing has changed for readers. */
 bool member_list_reserve_locked(member_list *list, uint32_t extra, uint64_t committed,
                                 epoch_limbo *limbo);
 /* Appends after a reserve; returns the position. Cannot fail. `traits` have the slot. */
@@ -117,9 +122,10 @@ void member_list_set_slot_locked(member_list *list, uint32_t position, uint32_t 
 void member_list_remove_locked(member_list *list, uint32_t position, uint64_t committed);
 /* After the commit: drops removed members once they are a large part. */
 void member_list_tidy_locked(member_list *list, uint64_t committed, epoch_limbo *limbo);
-/* Hands the array to the limbo, or frees it at once where `limbo` is NULL and no reader is left. */
+/* Hands the array to the limbo. If `limbo` is NULL, it frees the array at once: no reader is left.
+ */
 void member_list_retire_locked(member_list *list, epoch_limbo *limbo);
-/* Of the array that is published. */
+/* The size of the published array. */
 size_t member_list_bytes_locked(const member_list *list);
 
 #endif

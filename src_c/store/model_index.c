@@ -4,8 +4,8 @@
 
 #include "base/memory.h"
 
-bool model_index_init(model_index *index) {
-    *index = (model_index){0};
+bool model_index_init(model_index *index, member_moved moved) {
+    *index = (model_index){.moved = moved};
     if (!string_map_init(&index->models)) return false;
     if (string_map_init(&index->variants)) return true;
     string_map_free(&index->models);
@@ -51,7 +51,8 @@ static size_t bytes_of_variant(const epoch_node *node) {
 static const epoch_kind model_kind = {.bytes = bytes_of_model, .destroy = destroy_model};
 static const epoch_kind variant_kind = {.bytes = bytes_of_variant, .destroy = destroy_variant};
 
-/* A definition as bytes: what has a fixed width, then id and name. Two definitions are equal when their bytes are. */
+/* A definition as bytes: the parts of fixed width, then id and name. Definitions are equal if their
+ * bytes are. */
 typedef struct fixed_part {
     uint64_t id_length;
     uint32_t context_length;
@@ -85,12 +86,13 @@ static bool write_key(model_index *index, const reg_model *definition, reg_key *
     return true;
 }
 
-static model *new_model(const reg_key *id) {
+static model *new_model(const model_index *index, const reg_key *id) {
     model *m = memory_alloc_lines(sizeof *m + id->length);
     if (m == NULL) return NULL;
     memcpy(m->id, id->data, id->length);
     m->item.key = (reg_key){id->hash, m->id, id->length};
     m->members.seed = (uint32_t)id->hash;
+    m->members.moved = index->moved;
     return m;
 }
 
@@ -110,7 +112,7 @@ static variant *add_variant(model_index *index, const reg_model *definition, con
         return NULL;
     model *m = model_index_get(index, &definition->id);
     bool is_new_model = m == NULL;
-    if (is_new_model && (m = new_model(&definition->id)) == NULL) return NULL;
+    if (is_new_model && (m = new_model(index, &definition->id)) == NULL) return NULL;
     variant *v = new_variant(key);
     if (v == NULL) {
         if (is_new_model) memory_free(m);

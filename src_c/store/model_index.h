@@ -1,10 +1,13 @@
-/* The models that a fleet serves: model id -> the records that serve it, and every distinct definition of a model kept once.
+/* The models that a fleet serves: model id -> the list of records that serve it. Every distinct
+ * definition of a model is kept once.
  *
- *   model     one per model id     its published list of records, and where rounds and turns stand
- *   variant   one per definition   (id, name, limits, capabilities), shared by all records that define it so
+ *   model     one for each model id     its list of records; the state of its rounds and turns
+ *   variant   one for each definition   id, name, limits, capabilities; shared by all records that
+ *                                       define the model so
  *
- * Readers find models by id inside an epoch, without a lock. Everything else is under the writer lock. A variant lives while something
- * holds it, a model while it has variants; both leave their maps after the commit of the write that let go of them.
+ * Readers find models by id inside an epoch, without a lock. Everything else is under the writer
+ * lock. A variant lives while it has references, a model while it has variants. Both leave their
+ * maps after the commit of the write that dropped the last reference.
  */
 #ifndef REG_MODEL_INDEX_H
 #define REG_MODEL_INDEX_H
@@ -14,7 +17,7 @@
 #include "store/string_map.h"
 #include "store/turns.h"
 
-/* Where a kind of request that has a round of its own stands: see rounds.h. */
+/* The state of a round that belongs to one kind of request: see rounds.h. */
 typedef struct own_round {
     _Atomic uint64_t kind; /* 0: none */
     _Atomic uint64_t word;
@@ -27,11 +30,11 @@ typedef struct model {
     epoch_node node;
     member_list members;
     uint32_t variants;
-    uint32_t mark; /* scratch of the write at work; 0 between writes */
-    /* Written by every choice, so on a line of its own. */
+    uint32_t mark; /* scratch space of the current write; 0 between writes */
+    /* Every choice writes it, so it has a cache line of its own. */
     _Alignas(REG_CACHE_LINE) _Atomic uint64_t round; /* see round_word in rounds.h */
     own_round own[OWN_ROUNDS];
-    turns turns; /* under the registry's lock of that name */
+    turns turns; /* under the registry's lock for turns */
     char id[];
 } model;
 
@@ -49,12 +52,14 @@ typedef struct model_index {
     string_map models;
     string_map variants;
     uint32_t served; /* models that some record serves */
-    char *scratch;   /* for the key of a variant that is looked up */
+    member_moved moved;
+    char *scratch; /* for the key of the variant to look up */
     size_t scratch_size;
 } model_index;
 
-bool model_index_init(model_index *index);
-/* Frees the empty index. Only where no reader is left. */
+/* `moved` is for the models' lists: see member_list.h. */
+bool model_index_init(model_index *index, member_moved moved);
+/* Frees an empty index that has no readers. */
 void model_index_free(model_index *index);
 
 /* The model with this id, or NULL. Inside an epoch. */
@@ -62,20 +67,22 @@ model *model_index_get(model_index *index, const reg_key *id);
 
 /* All below: under the lock. */
 
-/* The variant with this definition, with one hold more; made on the spot where it is new, and then it takes over the definition's object.
- * NULL when memory is out: nothing changed. */
+/* Adds a reference to the variant with this definition. If there is none, it makes one, which takes
+ * over the definition's object. NULL when memory is out; then nothing has changed. */
 variant *model_index_ref_locked(model_index *index, const reg_model *definition, bool *is_new,
                                 epoch_limbo *limbo);
-/* A hold less. Without holds the variant goes, and the last one takes its model along; after the commit. */
+/* Drops a reference, after the commit. The last one retires the variant, and the last variant its
+ * model. */
 void model_index_unref_locked(model_index *index, variant *v, epoch_limbo *limbo);
 
-/* Adds a record, whose memberships have the variant at `slot`, to the list of its model, or takes it
- * out, as a part of the write at work; the list has been reserved. */
+/* Adds a record to its model's list, or removes it, as a part of the current write. The record's
+ * memberships have the variant at `slot`. The list has been reserved. */
 uint32_t model_index_add_locked(model_index *index, const variant *v, uint32_t slot,
                                 struct record *added, uint64_t committed);
 void model_index_remove_locked(model_index *index, model *m, uint32_t position, uint64_t committed);
 
-/* With everything in it; adds to `entries` how many members all lists have. O(models); the turns' lock is held, too. */
+/* The size of the index with all it holds. Adds the number of members of all lists to `entries`.
+ * The caller holds the lock for turns, too. O(models). */
 size_t model_index_bytes_locked(const model_index *index, size_t *entries);
 
 #endif

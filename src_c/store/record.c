@@ -1,7 +1,5 @@
 #include "store/record.h"
 
-#include <string.h>
-
 #include "base/memory.h"
 #include "reclaim/reclaim.h"
 #include "reclaim/slab_pool.h"
@@ -16,31 +14,6 @@ void record_free(record *r) { slab_free(&record_pool, r); }
 void record_pool_lock(void) { slab_pool_lock(&record_pool); }
 void record_pool_unlock(void) { slab_pool_unlock(&record_pool); }
 
-static size_t memberships_bytes(uint32_t count) {
-    return sizeof(memberships) + count * (sizeof(variant *) + sizeof(uint32_t));
-}
-
-memberships *memberships_new(variant *const *variants, uint32_t count) {
-    memberships *m = memory_alloc(memberships_bytes(count));
-    if (m == NULL) return NULL;
-    m->count = count;
-    m->positions = (uint32_t *)(m->variants + count);
-    if (count != 0) memcpy(m->variants, variants, count * sizeof *variants);
-    return m;
-}
-
-void record_set_position_locked(record *r, member_list *list, uint32_t slot, uint32_t position) {
-    REG_ASSERT_WRITER();
-    memberships *m = r->memberships;
-    if (list->is_roster) {
-        m->roster_position = position;
-        return;
-    }
-    if (reg_unlikely(slot == MEMBER_LAST_SLOT))
-        while (&m->variants[slot]->model->members != list) slot++;
-    m->positions[slot] = position;
-}
-
 static state *state_of(const epoch_node *node) { return reg_container(node, state, shown.node); }
 
 static void destroy_state(epoch_node *node, epoch_release release) {
@@ -50,14 +23,14 @@ static void destroy_state(epoch_node *node, epoch_release release) {
     memory_free(s);
 }
 
-/* With the objects that it owns. */
+/* The size of a state with the objects that it owns. */
 static size_t bytes_of_state(const epoch_node *node) {
     const state *s = state_of(node);
     return sizeof *s + (s->owns_definition ? s->definition_bytes : 0) +
            (s->owns_error ? s->error_bytes : 0);
 }
 
-/* Views show the objects of a state for as long as it owns them. */
+/* Views may show the objects of a state for as long as the state owns them. */
 static uint32_t birth_of_state(const epoch_node *node) {
     const state *s = state_of(node);
     uint32_t born = s->owns_definition ? s->definition_born : GENERATION_NEVER;
@@ -71,7 +44,8 @@ void state_retire(state *s, epoch_limbo *limbo) {
     epoch_retire(limbo, &s->shown.node, &state_kind);
 }
 
-/* A hold less. The last one frees the record and returns its last state: readers lost sight of both at the same time. */
+/* Drops a reference. The last one frees the record and returns its newest state, which the caller
+ * destroys: no reader that could find either of them is left. */
 static epoch_node *unref(record *r, epoch_release release) {
     if (sub_seq_cst(&line_of(r)->refs, 1) != 1) return NULL;
     state *last = load_own(&r->state);
@@ -99,7 +73,4 @@ void record_retire(record *r, epoch_limbo *limbo) {
     epoch_retire(limbo, &r->node, &record_kind);
 }
 
-size_t record_bytes(const record *r) {
-    return sizeof *r + sizeof *line_of(r) + sizeof(state) +
-           memberships_bytes(r->memberships->count);
-}
+size_t record_bytes(const record *r) { return sizeof *r + sizeof *line_of(r) + sizeof(state); }

@@ -1,4 +1,5 @@
-/* A record: one registration of one backend. Remove an id and add it again, and it is another record.
+/* A record: one registration of one backend. Remove an id and add it again, and it is another
+ * record.
  *
  * A record is the line that look-ups read; the writer alone changes it. Everything that requests
  * count, and that choices read, is on the record's counter line (counter_bank.h).
@@ -14,20 +15,22 @@
 #include "reclaim/reservation.h"
 #include "store/alias.h"
 #include "store/counter_bank.h"
-#include "store/model_index.h"
 #include "store/string_map.h"
 #include "store/version.h"
 
-/* What changes together, in one immutable piece: a reader never sees a status with another's error. */
+struct memberships;
+
+/* The parts of a registration that change together. A state is immutable, so a reader never sees a
+ * status with the error of another one. */
 typedef struct state {
-    retained
-        shown; /* `link` leads to the previous state; see version.h for when it may be followed */
+    retained shown; /* `link`: the previous state; version.h tells when it may be followed */
     uint64_t version;
     void *definition;
     void *error;             /* NULL: none */
     int64_t checked_at : 56; /* microseconds since 1970, UTC */
     uint64_t health : 8;
-    /* For the writer, until the state is collected. Of the states that share an object, the newest owns it. */
+    /* For the writer, until the state is collected. The newest of the states that share an object
+     * owns it. */
     uint32_t definition_born; /* its generation: see reservation.h */
     uint32_t error_born;
     uint32_t definition_bytes : 31, owns_definition : 1;
@@ -41,19 +44,10 @@ static inline state *state_previous(const state *s) {
     return s->shown.link == NULL ? NULL : reg_container(s->shown.link, state, shown);
 }
 
-/* How much an object takes, as far as a caller knows, for a field of 31 bits. */
+/* The size of an object as the caller knows it, limited to a field of 31 bits. */
 static inline uint32_t known_bytes(size_t bytes) {
     return bytes < INT32_MAX ? (uint32_t)bytes : INT32_MAX;
 }
-
-/* The models of a record and its place in each of their lists. An index into both is a slot
- * (member_list.h). Only the lock's holder reads it. */
-typedef struct memberships {
-    uint32_t count;
-    uint32_t roster_position;
-    uint32_t *positions;
-    variant *variants[];
-} memberships;
 
 typedef struct record {
     _Alignas(REG_CACHE_LINE) string_item item;
@@ -61,7 +55,7 @@ typedef struct record {
     _Atomic(state *) state;
     union {
         struct { /* while it is registered; under the lock */
-            memberships *memberships;
+            struct memberships *memberships;
             alias *url;
             alias *instance; /* NULL: none */
         };
@@ -79,7 +73,8 @@ typedef struct record_place {
 
 static inline counter_line *line_of(const record *r) { return &((record_place *)r)->line; }
 
-/* The state at `version`, loaded in this epoch; for a record that is younger, its first one (see life_at). */
+/* The state at `version`, which was loaded in this epoch. For a record that is younger than that:
+ * its first state (see life_at). */
 static inline state *record_state_at(record *r, uint64_t version) {
     REG_ASSERT_READING();
     state *s = load_published(&r->state);
@@ -90,7 +85,8 @@ static inline state *record_state_at(record *r, uint64_t version) {
 
 #define RECORD_VERSION (((uint64_t)1 << 62) - 1)
 
-/* Whether the record is healthy at `version` and nothing that choices depend on has changed since; one comparison, as REG_HEALTHY is 0. */
+/* Whether the record is healthy at `version` and nothing that choices depend on has changed since.
+ * One comparison, because REG_HEALTHY is 0. */
 static inline bool record_is_plainly_healthy(record *r, uint64_t version) {
     return load_published(&line_of(r)->health) <= version;
 }
@@ -99,9 +95,10 @@ static inline bool record_has_changed_since(record *r, uint64_t version) {
     return (load_published(&line_of(r)->health) & RECORD_VERSION) > version;
 }
 
-/* The health at `version`. The record's own line holds the health since its version W, of the last write that changed health or
- * definition. If W is not newer than `version`, it is right: a write puts it there before it commits, so a reader at `version` sees that of
- * each write up to its own, and those after W, up to `version` and beyond, left the health as it was. If W is newer, the states tell. */
+/* The health at `version`. The counter line has the health as of W, the last write that changed the
+ * health or the definition. If W is not newer than `version`, that health is right: a write stores
+ * it before it commits, so a reader at `version` sees the one of every write up to `version`, and
+ * the writes after W did not change it. If W is newer, the states have the answer. */
 static inline uint8_t record_health_at(record *r, uint64_t version) {
     uint64_t newest = load_published(&line_of(r)->health);
     return reg_likely((newest & RECORD_VERSION) <= version) ? (uint8_t)(newest >> 62)
@@ -112,7 +109,8 @@ static inline uint64_t record_health_word(const state *s) {
     return (uint64_t)s->health << 62 | s->version;
 }
 
-/* Makes `s` the newest state, as a part of the write at work; whether that changes anything that choices depend on. Under the lock. */
+/* Makes `s` the newest state, as a part of the current write. Returns whether that changes anything
+ * that choices depend on. */
 static inline bool record_set_state_locked(record *r, state *s) {
     REG_ASSERT_WRITER();
     const state *old = load_own(&r->state);
@@ -131,25 +129,18 @@ void record_free(record *r);
 void record_pool_lock(void);
 void record_pool_unlock(void);
 
-/* NULL when memory is out. The variants' holds pass to the memberships. */
-memberships *memberships_new(variant *const *variants, uint32_t count);
-
-/* `r` stands at `position` of `list` now, which has `slot` among its memberships. Under the lock;
- * O(1). */
-void record_set_position_locked(record *r, member_list *list, uint32_t slot, uint32_t position);
-
-/* To the limbo, once the write that replaced or removed it is committed. */
+/* Hands it to the limbo, after the commit of the write that replaced or removed it. */
 void state_retire(state *s, epoch_limbo *limbo);
 void record_retire(record *r, epoch_limbo *limbo);
-/* With its state and memberships, while it is registered. */
+/* The size of the record with its line and its state, but without its memberships. */
 size_t record_bytes(const record *r);
 
-/* A hold more, inside an epoch in which the record was found registered. */
+/* Adds a reference, inside an epoch in which the record was found registered. */
 static inline void record_ref(record *r) {
     REG_ASSERT_READING();
     add_seq_cst(&line_of(r)->refs, 1);
 }
-/* A hold less; the last one frees the record. Outside every lock and epoch. */
+/* Drops a reference; the last one frees the record. Outside of every lock and epoch. */
 void record_unref(record *r, epoch_release release);
 
 #endif

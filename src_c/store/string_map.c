@@ -37,7 +37,7 @@ size_t string_map_bytes_locked(const string_map *map) {
     return table_bytes(load_own(&((string_map *)map)->table));
 }
 
-/* At most four fifths full, removed ones included: a failing probe always meets an empty slot. */
+/* A table is at most four fifths full, removed slots included, so that every probe ends. */
 static bool has_room(const string_table *table, size_t filled) {
     return filled * 5 <= (table->mask + 1) * 4;
 }
@@ -86,7 +86,7 @@ void string_map_put_locked(string_map *map, string_item *item) {
     map->live++;
 }
 
-/* Removed slots at the end of a run become empty again: nothing is behind them, so no probe needs them. */
+/* Empties the removed slots at the end of a run: no item follows them, so no probe needs them. */
 static size_t empty_backwards(string_table *table, size_t i) {
     size_t emptied = 0;
     if (load_own(&table->slots[(i + 1) & table->mask].item) != NULL) return 0;

@@ -10,7 +10,7 @@ static int by_serial(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
-/* All at once: one by one, a large model's first round would move all others for each. */
+/* Sorts all new turns at once: inserting them one by one would make the first round quadratic. */
 static void sort_new_turns(turns *t) {
     if (t->sorted == t->count) return;
     qsort(t->items, t->count, sizeof *t->items, by_serial);
@@ -23,7 +23,7 @@ void turns_begin(turns *t) {
     t->next = 0;
 }
 
-/* Where `order` is, or would have to be, among the sorted. */
+/* The index of `serial` among the sorted turns, or where it would have to be. */
 static uint32_t place_of(const turns *t, uint64_t serial) {
     uint32_t low = 0, high = t->sorted;
     while (low < high) {
@@ -72,7 +72,7 @@ int64_t turns_credit(turns *t, uint64_t serial) {
     return has(t, place, serial) ? t->items[place].credit : 0;
 }
 
-/* Those that have left the model's list. */
+/* Drops the turns of registrations that are no longer in the model's list. */
 static void drop_stale_turns(turns *t) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < t->count; i++)

@@ -1,10 +1,13 @@
-/* Whose turn it is: smooth weighted round robin, the state of one model.
+/* Turns: the state of one model's smooth weighted round robin.
  *
- * The algorithm is nginx's (src/http/ngx_http_upstream_round_robin.c, since 1.3.1): at each choice every candidate's credit grows by its weight, the
- * one with the greatest credit is chosen, and pays what all have got. So of any W choices in a row, W being the sum of the weights, each
- * candidate gets as many as its weight says, spread evenly. Who is no candidate in a round neither gets nor pays.
+ * The algorithm is nginx's (src/http/ngx_http_upstream_round_robin.c, since 1.3.1). In each round,
+ * the credit of every candidate grows by its weight. The candidate with the greatest credit is
+ * chosen, and its credit falls by the sum of all weights. So of W successive choices, W being that
+ * sum, each candidate gets as many as its weight, evenly spread. A backend that is no candidate in
+ * a round keeps its credit.
  *
- * Credits belong to registrations, by their order, and outlive changes of the fleet. Everything here is under the registry's lock for turns.
+ * Credits belong to registrations, by serial, and survive changes of the fleet. The caller of every
+ * function holds the registry's lock for turns.
  */
 #ifndef REG_TURNS_H
 #define REG_TURNS_H
@@ -23,21 +26,23 @@ typedef struct turn {
 
 /* All zero is empty. */
 typedef struct turns {
-    turn *items; /* by order, but for those behind `sorted`, which came in this round */
+    turn *items; /* by serial; those from `sorted` on are new in this round, and unsorted */
     uint32_t count;
     uint32_t sorted;
     uint32_t capacity;
     uint64_t round;
-    uint32_t next; /* where the next one is likely to be: lists come in order */
+    uint32_t next; /* the likely index of the next turn, as lists are sorted by serial */
 } turns;
 
+/* Begins a round. */
 void turns_begin(turns *t);
-/* The turn of a registration, made where it is new; NULL when memory is out. Once in a round. Valid until the next call. O(1) in the order of
- * registration, amortised O(log registrations) for a new one. */
+/* The turn of a registration, which is made if it is new. NULL when memory is out. Call it once in
+ * a round for each registration; the result is valid until the next call. O(1) in the order of
+ * serials, otherwise O(log registrations); amortised for a new one. */
 turn *turns_see(turns *t, uint64_t serial, uint32_t weight);
-/* Its credit, 0 where it has none. O(log registrations). */
+/* The credit of a registration; 0 if it has no turn yet. O(log registrations). */
 int64_t turns_credit(turns *t, uint64_t serial);
-/* The round ends with this choice. O(registrations). */
+/* Ends the round with the choice of this registration. O(registrations). */
 void turns_settle(turns *t, uint64_t chosen);
 void turns_free(turns *t);
 size_t turns_bytes(const turns *t);

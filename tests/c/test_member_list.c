@@ -4,7 +4,7 @@
 #include "check.h"
 #include "client.h"
 #include "reclaim/reclaim.h"
-#include "store/record.h"
+#include "store/memberships.h"
 
 static epoch_limbo limbo;
 
@@ -26,11 +26,12 @@ static size_t count_at(member_list *list, uint64_t version, uint64_t *serials) {
     return count;
 }
 
-/* Record i joins at version i + 1 and leaves at version 100 + i + 1: every version in between sees exactly its own members. */
+/* Record i joins at version i + 1 and leaves at version 100 + i + 1: every version in between sees
+ * exactly its own members. */
 static long every_version_sees_its_own(void) {
     contract_enter_writer(&limbo);
     enum { COUNT = 100 };
-    member_list list = {.is_roster = true};
+    member_list list = {.moved = memberships_moved_in_roster_locked};
     record *records[COUNT];
     uint64_t serials[COUNT], committed = 0;
     for (; committed < COUNT; committed++) {
@@ -61,10 +62,11 @@ static long every_version_sees_its_own(void) {
     return 3 * COUNT;
 }
 
-/* 2**32 writes after the array was made, ticks no longer fit: a fresh one takes over, and nobody sees a difference. */
+/* 2**32 writes after the array was made, ticks no longer fit: a fresh one takes over, and nobody
+ * sees a difference. */
 static long ticks_run_out(void) {
     contract_enter_writer(&limbo);
-    member_list list = {.is_roster = true};
+    member_list list = {.moved = memberships_moved_in_roster_locked};
     record *one = new_record(1), *two = new_record(2);
     uint64_t serials[2], far = (uint64_t)1 << 40;
     CHECK(member_list_reserve_locked(&list, 2, 0, &limbo));
@@ -99,7 +101,7 @@ static long a_move_looks_at_one_slot(void) {
     record *r = record_alloc();
     r->memberships = memberships_new(none, COUNT);
     for (uint32_t slot = 0; slot < COUNT; slot++)
-        record_set_position_locked(r, &list, slot, slot + 7);
+        memberships_moved_in_model_locked(r, &list, slot, slot + 7);
     for (uint32_t slot = 0; slot < COUNT; slot++)
         CHECK(r->memberships->positions[slot] == slot + 7);
     memory_free(r->memberships);
@@ -128,8 +130,8 @@ static long the_last_slot_stands_for_the_rest(void) {
         m->variants[slot]->model = memory_alloc_lines(sizeof(model));
     }
     for (uint32_t slot = MEMBER_LAST_SLOT; slot < count; slot++)
-        record_set_position_locked(r, &m->variants[slot]->model->members, MEMBER_LAST_SLOT,
-                                   slot + 7);
+        memberships_moved_in_model_locked(r, &m->variants[slot]->model->members, MEMBER_LAST_SLOT,
+                                          slot + 7);
     for (uint32_t slot = MEMBER_LAST_SLOT; slot < count; slot++) {
         CHECK(m->positions[slot] == slot + 7);
         memory_free(m->variants[slot]->model);
@@ -141,8 +143,8 @@ static long the_last_slot_stands_for_the_rest(void) {
     return count;
 }
 
-/* Redefinitions renumber the models that stay. Then half of the backends go, the others move in all lists, and go
- * too: each must be taken off its own places. */
+/* Redefinitions renumber the models that stay. Then half of the backends go, the others move in all
+ * lists, and go too: each must be taken off its own places. */
 static long a_redefinition_renumbers(void) {
     enum { COUNT = 60 };
     const char *orders[][4] = {
@@ -197,7 +199,7 @@ static member_array *array_of(member_list *list) { return load_own(&list->array)
 
 static void begin_fleet(fleet *f) {
     *f = (fleet){0};
-    CHECK(model_index_init(&f->models));
+    CHECK(model_index_init(&f->models, memberships_moved_in_model_locked));
     for (int i = 0; i < LISTS; i++) {
         char id[16];
         bool is_new;
@@ -242,8 +244,9 @@ static void leave_all(fleet *f, int backend) {
 /* Lists of so few members are cheap to renew, and are renewed every few writes. */
 enum { SMALL = 40 };
 
-/* A write changes each list by one or two members. Where each list is renewed on its own, some five members are copied for
- * each such change. Lists that are renewed together make the worst write copy hundreds. */
+/* A write changes each list by one or two members. Where each list is renewed on its own, some five
+ * members are copied for each such change. Lists that are renewed together make the worst write
+ * copy hundreds. */
 static void expect_even(const char *what, const size_t *copied, int writes) {
     size_t sum = 0, worst = 0;
     for (int i = 0; i < writes; i++) {

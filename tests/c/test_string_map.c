@@ -45,7 +45,8 @@ static long growth_and_removal(void) {
     return 4 * COUNT;
 }
 
-/* One hash for all: every probe runs through every other item, and removed slots in the middle must not cut a run short. */
+/* One hash for all: every probe runs through every other item, and removed slots in the middle must
+ * not cut a run short. */
 static long colliding_hashes(void) {
     contract_enter_writer(&limbo);
     enum { COUNT = 300 };
@@ -82,8 +83,9 @@ static double mean_displacement(string_map *map) {
     return (double)sum / (double)map->live;
 }
 
-/* Hashes that someone chose who knows how they are made: equal in their low bits; equal in the upper bits of their product with the
- * usual constant; and at one place of the very table before the last growth. */
+/* Hashes that someone chose who knows how they are made: equal in their low bits; equal in the
+ * upper bits of their product with the usual constant; and at one place of the very table before
+ * the last growth. */
 static long crafted_hashes(void) {
     contract_enter_writer(&limbo);
     enum { COUNT = 20000 };
@@ -128,7 +130,8 @@ static long bytes_decide(void) {
     return 3;
 }
 
-/* Churn in a full table: removed slots must be used again, or become empty, or the table would grow for ever. */
+/* Churn in a full table: removed slots must be used again, or become empty, or the table would grow
+ * for ever. */
 static long churn_does_not_grow(void) {
     contract_enter_writer(&limbo);
     string_map map;
