@@ -1,4 +1,7 @@
-"""Builds the one extension module: the Cython binding together with the C core of src_c/. All else is in pyproject.toml."""
+"""Builds the extension module from the Cython binding and the C core in src_c/.
+
+Everything else about the package is in pyproject.toml.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-# As src_c/platform.h does, but before a compiler is asked: so pip shows one sentence.
+# src_c/base/platform.h checks this too. Checked here, pip shows one sentence instead of a
+# compiler's errors.
 if os.name != "posix":
     raise SystemExit("registry needs a Unix system with POSIX threads. Windows is not supported.")
 if sys.maxsize < 2**63 - 1:

@@ -7,7 +7,10 @@ from functools import partial
 from typing import Any
 
 # Only `make peers` installs it.
-from ft_utils.concurrency import AtomicInt64, ConcurrentDict  # pyright: ignore[reportMissingImports]
+from ft_utils.concurrency import (  # pyright: ignore[reportMissingImports]
+    AtomicInt64,
+    ConcurrentDict,
+)
 
 from benchmarks import fleet
 from benchmarks.peers.records import Record, RecordRegistry

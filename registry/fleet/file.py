@@ -53,7 +53,10 @@ _BackendTable = msgspec.defstruct(
     kw_only=True,
 )
 # The part of a file that is read. Other tables may belong to other programs.
-_FleetFile = msgspec.defstruct("_FleetFile", [("backends", list[_BackendTable], [])])  # type: ignore[valid-type]
+_FleetFile = msgspec.defstruct(
+    "_FleetFile",
+    [("backends", list[_BackendTable], [])],  # type: ignore[valid-type]
+)
 
 
 TABLE = "backends"

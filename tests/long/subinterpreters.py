@@ -49,7 +49,8 @@ def run(
 ) -> Iterator[int]:
     """A subinterpreter, with a shared GIL or one of its own, works or is refused clearly."""
     for is_first in itertools.cycle((True, False)):
-        code = f"from long import subinterpreters as s; s.in_turn({module!r}, {interpreters}, {is_first})"
+        call = f"in_turn({module!r}, {interpreters}, {is_first})"
+        code = f"from long import subinterpreters; subinterpreters.{call}"
         done = run_child(code, limit)
         assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr}"
         yield interpreters
