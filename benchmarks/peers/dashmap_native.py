@@ -1,6 +1,6 @@
-"""The design that this project was first planned with: two DashMaps in Rust.
+"""A registry of two DashMaps in Rust, run as a native program.
 
-It runs as a native program without any Python, which makes it the hardest comparison.
+No Python is involved, which makes it the hardest comparison.
 `benchmarks/peers/dashmap/build` builds the program; src/main.rs describes its commands.
 """
 

@@ -88,7 +88,7 @@ def test_every_goal_is_measured(small_run: Result) -> None:
         ("two threads on two backends / one thread", threads),
         ("two threads on one backend / one thread", threads),
         ("two threads on one model, ten backends, ", 2 * threads),
-        ("get_backends_for_model, times faster than the plan's", 1),
+        ("get_backends_for_model, times faster than DashMap's", 1),
         ("two threads, ", 0 if dashmap_native.missing() else 2 * threads),
         ("bytes per backend", 2),
         ("rolling restart, 20 backends with 1,000 shared models, worst write / median", 1),
@@ -188,7 +188,7 @@ def test_a_goal_names_the_missing_peer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         goals, "litellm", lambda: Peer("LiteLLM", "no-such-package", "litellm_router")
     )
-    measured = [*goals.against_the_plan(TINY), *goals.against_litellm(TINY)]
+    measured = [*goals.against_dashmap(TINY), *goals.against_litellm(TINY)]
     assert [goal.measured for goal in measured] == [
         "not built",
         *["not installed (pip install no-such-package)"] * 2,
