@@ -31,11 +31,12 @@ def test_an_interpreter_can_exit_in_mid_call() -> None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "message"), [("WaitsAtExit", "Timeout"), ("CrashesAtExit", "exit status -11")]
+    ("broken", "message", "hang"),
+    [("WaitsAtExit", "Timeout", 2.0), ("CrashesAtExit", "exit status -11", exits.HANG)],
 )
-def test_a_bad_exit_is_detected(broken: str, message: str) -> None:
+def test_a_bad_exit_is_detected(broken: str, message: str, hang: float) -> None:
     with pytest.raises(AssertionError, match=message):
-        list(exits.run(at_once, make=f"support.broken:{broken}", hang=2.0))
+        list(exits.run(at_once, make=f"support.broken:{broken}", hang=hang))
 
 
 def test_subinterpreters_work_or_are_refused_clearly() -> None:
