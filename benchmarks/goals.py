@@ -1,8 +1,7 @@
 """The project's goals for speed and memory, measured in one run.
 
 Unlike in the cost section, times include the loop around the call. A goal that compares with
-another design says so if that design is not installed. "The plan's" design is the one that this
-project was first planned with: two DashMaps in Rust (`peers/dashmap`).
+another design says so if that design is not installed.
 """
 
 from __future__ import annotations

@@ -48,9 +48,10 @@ logger = logging.getLogger("registry")
 class Registry(binding.RegistryCore, metaclass=AutospecMeta):
     """The backends of a gateway, with the models, health, load and latency of each.
 
-    Every method is linearizable and may be called from any thread at any time (thread safety:
-    atomic). Reads and counters never block; writers wait only for other writers. A query over many
-    backends returns the state of all of them at one instant.
+    Any thread may call any method at any time. Every method takes effect at one instant (thread
+    safety: atomic), except for bulk forms and `repr` (thread safety: shared objects). Reads and
+    counters never block; writers wait only for other writers. A query over many backends returns
+    the state of all of them at one instant.
 
     A registry is true even if it is empty. It belongs to its process and can't be copied or
     pickled. Free-threaded builds defer the counting of references to it, so only the garbage
@@ -106,9 +107,11 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
     ) -> None:
         """Sets a backend's status and last error, and sets the time of its last check to now.
 
-        `status` is a `BackendStatus` or its value; HEALTHY always clears the error. Raises
-        `BackendNotFoundError`; `ValueError`, which lists the choices, for an unknown status.
-        Expected O(1). Waits for other writers. Thread safety: atomic.
+        `status` is a `BackendStatus` or its value; HEALTHY always clears the error. The clock is
+        read before the call waits for other writers. So of two concurrent updates, the one that
+        takes effect last may have the earlier time. Raises `BackendNotFoundError`; `ValueError`,
+        which lists the choices, for an unknown status. Expected O(1). Waits for other writers.
+        Thread safety: atomic.
         """
         member = _checks.enum_member(BackendStatus, status, "status")
         if error is not None:

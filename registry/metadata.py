@@ -14,7 +14,8 @@ refuse_second_import()
 class Metadata(dict[str, str]):
     """A dict from str to str that refuses changes, so that it can be hashed and shared.
 
-    TypeError for a key or a value that is not a str, and for every method that would change it.
+    Raises TypeError for a key or a value that is not a str, and in every method that would change
+    the dict.
     Thread safety: atomic.
     """
 

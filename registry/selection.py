@@ -15,9 +15,13 @@ class Policy(StrEnum):
     """How `Registry.acquire` chooses among the backends that qualify for a request.
 
     Ties go to the backend that was chosen least recently, for any model, policy and requirements;
-    a backend that was never chosen comes first. For a model with more than 16 backends,
-    LEAST_PENDING resolves ties in rounds instead, each of which chooses every tied backend once.
-    Where one round ends and the next begins, it may choose the same backend twice in a row.
+    a backend that was never chosen comes first. Exceptions:
+
+    - RANDOM has no ties, and POWER_OF_TWO takes either of two equal backends at random.
+    - ROUND_ROBIN resolves only ties between turns this way.
+    - LEAST_PENDING, for a model with more than 16 backends, resolves ties in rounds. A round
+      chooses every tied backend once. As one round ends and the next begins, a backend may be
+      chosen again before an equal one.
     """
 
     LEAST_PENDING = "least_pending"

@@ -95,7 +95,8 @@ class Lease:
     A lease belongs to one registration. If the backend is removed and added again, releasing an
     old lease does not change the counters of the new registration.
 
-    Thread safety: atomic.
+    Thread safety: shared objects. Any thread may release a lease, and exactly one release counts.
+    It changes three counters one after the other; see `release`.
     """
 
     @property
@@ -110,12 +111,12 @@ class Lease:
     def release(self, latency_ms: int | None = None, *, failed: bool = False) -> bool:
         """Ends the request and returns True. A second call returns False and changes nothing.
 
-        It subtracts 1 from the requests in flight and adds 1 to the total. Unless `failed`, it
-        also updates the average latency with `latency_ms`, in milliseconds, 0 to 2**32-1; by
-        default with the time since `acquire`.
+        Unless `failed`, it first updates the average latency with `latency_ms`, in milliseconds,
+        0 to 2**32-1; by default with the time since `acquire`. Then it adds 1 to the total, and
+        then subtracts 1 from the requests in flight.
 
-        Never blocks; O(1). Thread safety: atomic. Raises TypeError or ValueError for a bad
-        argument; the lease is then not released.
+        Never blocks; O(1). Thread safety: shared objects; each of the three counts is atomic.
+        Raises TypeError or ValueError for a bad argument; the lease is then not released.
         """
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -247,8 +248,8 @@ class RegistryCore:
         Lock-free. If other threads disturb many attempts, a last attempt holds the writer lock and
         decides after one pass over the backends. It chooses the best that this pass saw; if it
         refuses, each backend that it calls full was full when the pass read it. ROUND_ROBIN takes
-        a lock that only ROUND_ROBIN uses. For the cost see `Policy`; a long choice releases the
-        GIL. Thread safety: atomic.
+        the lock of the registry's turns, which only ROUND_ROBIN and `stats` use. For the cost see
+        `Policy`; a long choice releases the GIL. Thread safety: atomic.
         """
     def select(
         self,
@@ -280,9 +281,9 @@ class RegistryCore:
         First come the backends that qualify, in the order in which they would be chosen; then the
         others, with the reason. [] if no backend lists the model. Nothing is chosen or counted.
 
-        As of one instant; counters are read one by one. O(n log n) for n backends of the model,
-        with the GIL released. Thread safety: atomic. Raises TypeError or ValueError for a bad
-        argument.
+        As of one instant; counters are read one by one. ROUND_ROBIN takes the lock of the
+        registry's turns. O(n log n) for n backends of the model, with the GIL released. Thread
+        safety: atomic. Raises TypeError or ValueError for a bad argument.
         """
     def _add(self, definition: Backend, url: str, instance: str | None, /) -> None: ...
     def _read(self, backend_id: str, /) -> tuple[Backend, int]: ...

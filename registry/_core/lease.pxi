@@ -18,7 +18,8 @@ cdef class Lease:
     A lease belongs to one registration. If the backend is removed and added again, releasing an
     old lease does not change the counters of the new registration.
 
-    Thread safety: atomic.
+    Thread safety: shared objects. Any thread may release a lease, and exactly one release counts.
+    It changes three counters one after the other; see `release`.
     """
 
     cdef reg_lease lease
@@ -75,12 +76,12 @@ cdef class Lease:
     def release(self, latency_ms=None, *, failed=False):
         """Ends the request and returns True. A second call returns False and changes nothing.
 
-        It subtracts 1 from the requests in flight and adds 1 to the total. Unless `failed`, it
-        also updates the average latency with `latency_ms`, in milliseconds, 0 to 2**32-1; by
-        default with the time since `acquire`.
+        Unless `failed`, it first updates the average latency with `latency_ms`, in milliseconds,
+        0 to 2**32-1; by default with the time since `acquire`. Then it adds 1 to the total, and
+        then subtracts 1 from the requests in flight.
 
-        Never blocks; O(1). Thread safety: atomic. Raises TypeError or ValueError for a bad
-        argument; the lease is then not released.
+        Never blocks; O(1). Thread safety: shared objects; each of the three counts is atomic.
+        Raises TypeError or ValueError for a bad argument; the lease is then not released.
         """
         cdef uint32_t sample
         if failed is not False:

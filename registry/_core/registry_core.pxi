@@ -246,8 +246,8 @@ cdef class RegistryCore:
         Lock-free. If other threads disturb many attempts, a last attempt holds the writer lock and
         decides after one pass over the backends. It chooses the best that this pass saw; if it
         refuses, each backend that it calls full was full when the pass read it. ROUND_ROBIN takes
-        a lock that only ROUND_ROBIN uses. For the cost see `Policy`; a long choice releases the
-        GIL. Thread safety: atomic.
+        the lock of the registry's turns, which only ROUND_ROBIN and `stats` use. For the cost see
+        `Policy`; a long choice releases the GIL. Thread safety: atomic.
         """
         return acquire_lease(self, model_id, policy, require, exclude, allow_unknown)
 
@@ -267,9 +267,9 @@ cdef class RegistryCore:
         First come the backends that qualify, in the order in which they would be chosen; then the
         others, with the reason. [] if no backend lists the model. Nothing is chosen or counted.
 
-        As of one instant; counters are read one by one. O(n log n) for n backends of the model,
-        with the GIL released. Thread safety: atomic. Raises TypeError or ValueError for a bad
-        argument.
+        As of one instant; counters are read one by one. ROUND_ROBIN takes the lock of the
+        registry's turns. O(n log n) for n backends of the model, with the GIL released. Thread
+        safety: atomic. Raises TypeError or ValueError for a bad argument.
         """
         return explain_choice(self.reg, model_id, policy, require, exclude, allow_unknown)
 
@@ -280,7 +280,10 @@ cdef class RegistryCore:
         add(self.reg, definition, url, instance)
 
     def _read(self, str backend_id not None, /):
-        """The definition of a backend and its registration's serial. BackendNotFoundError."""
+        """The definition of a backend and its registration's serial.
+
+        Raises BackendNotFoundError.
+        """
         return read_definition(self.reg, backend_id)
 
     def _redefine(self, expected, uint64_t serial, definition, instance, /):
@@ -291,11 +294,11 @@ cdef class RegistryCore:
         return redefine(self.reg, expected, serial, definition, instance)
 
     def _remove(self, str backend_id not None, /):
-        """Removes a backend; returns its last view. BackendNotFoundError."""
+        """Removes a backend; returns its last view. Raises BackendNotFoundError."""
         return remove(self.reg, backend_id)
 
     def _update_health(self, str backend_id not None, status_member, error, /):
-        """Sets status, check time (now) and error (a str or None). BackendNotFoundError."""
+        """Sets status, check time (now) and error (a str or None). Raises BackendNotFoundError."""
         update_health(self.reg, backend_id, status_member, error)
 
     def _stats(self, /):
