@@ -143,8 +143,9 @@ static inline int sort_keywords(PyObject *const *values, PyObject *names, PyObje
     return 1;
 }
 
-/* Whether the call runs no foreign code, which could drop the last reference to a borrowed
- * argument: none to iterate over `exclude`, to compare a policy, or to describe a bad argument. */
+/* Whether the call can't run foreign code, which could drop the last reference to a borrowed
+ * argument. Foreign code may run to iterate over `exclude`, to compare a policy, or to describe a
+ * bad argument. */
 static inline int is_plain(PyObject *model_id, PyObject *const *given) {
     int is_policy =
         Py_IS_TYPE(given[POLICY], Py_TYPE(acquiring.policy)) || PyUnicode_CheckExact(given[POLICY]);

@@ -100,18 +100,18 @@ RaiserInt = type(
 class LateText(str):
     """A dict key whose second lookup fails."""
 
-    __slots__ = ("asked",)
+    __slots__ = ("was_hashed",)
 
     def __hash__(self) -> int:
-        if hasattr(self, "asked"):
+        if hasattr(self, "was_hashed"):
             raise OwnError
-        self.asked = True
+        self.was_hashed = True
         return 0
 
 
-# Raises whatever it is asked, also its length.
-ASKED = "__iter__ __len__ __getitem__ __hash__ __eq__ __bool__ __index__ __int__ keys items"
-Raiser = type("Raiser", (), dict.fromkeys(ASKED.split(), raises))
+# An object whose methods all raise.
+METHODS = "__iter__ __len__ __getitem__ __hash__ __eq__ __bool__ __index__ __int__ keys items"
+Raiser = type("Raiser", (), dict.fromkeys(METHODS.split(), raises))
 
 
 class Liar:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.suite import TINY, drop_fleets
 
 from benchmarks import cost, latency, memory, throughput
-from benchmarks.budget import Budget
 from benchmarks.fleet import filled
 from benchmarks.measure import Figure, calibrated, figure, interleaved, nanoseconds, ratios, work
 from benchmarks.measure import throughput as rate
@@ -18,16 +17,11 @@ from benchmarks.operations import Operation
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the peers' packages
 
-TINY = Budget(rounds=1, seconds=1e-5, sizes=(12,), threads=2, large=2000, samples=50)
-
 
 @pytest.fixture(scope="module", autouse=True)
-def _drop_fleets() -> Iterator[None]:
-    """Frees the fleets that the suite keeps, and unfreezes the collector: other tests count
-    objects."""
+def _clean_up() -> Iterator[None]:
     yield
-    cost.fleets.cache_clear()
-    gc.unfreeze()
+    drop_fleets()
 
 
 def test_figures_and_ratios() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,27 +10,22 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from support.suite import TINY, drop_fleets
 
 from benchmarks import __main__ as command
 from benchmarks import bulk, cliffs, cost, goals, growth, latency, memory, results, run, throughput
-from benchmarks.budget import BUDGETS, Budget
+from benchmarks.budget import BUDGETS
 from benchmarks.operations import OPERATIONS
 from benchmarks.peers import PEERS, Peer, dashmap_native
 from benchmarks.results import Result
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the peers' packages
 
-TINY = Budget(rounds=1, seconds=1e-5, sizes=(12,), threads=2, large=2000, samples=50)
-
 
 @pytest.fixture(scope="module", autouse=True)
-def _drop_fleets() -> Iterator[None]:
-    """Frees the fleets that the suite keeps, and unfreezes the collector: other tests count
-    objects."""
+def _clean_up() -> Iterator[None]:
     yield
-    cost.fleets.cache_clear()
-    growth.definitions.cache_clear()
-    gc.unfreeze()
+    drop_fleets()
 
 
 @pytest.fixture(scope="module")

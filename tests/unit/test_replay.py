@@ -40,11 +40,11 @@ def registry_of(*backends: Backend) -> Registry:
 
 
 def outcome_of(
-    registry: Registry, record: Record, requests: int = 0, asked: frozenset[str] = frozenset()
+    registry: Registry, record: Record, requests: int = 0, serving: frozenset[str] = frozenset()
 ) -> Outcome:
     """The outcome of one thread that ran for one second."""
     return Outcome(
-        Policy.LEAST_PENDING, registry.get_all_backends(), asked, record, requests, 1, 1.0
+        Policy.LEAST_PENDING, registry.get_all_backends(), serving, record, requests, 1, 1.0
     )
 
 
@@ -116,11 +116,11 @@ def test_each_policy_uses_all_backends(policy: Policy) -> None:
 
 
 def test_the_policy_is_passed_to_acquire(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    calls = []
 
     class Refusing(Registry):
         def acquire(self, model_id: str, /, **options: Any) -> Any:
-            asked.append((model_id, options))
+            calls.append((model_id, options))
             raise NoBackendAvailableError(model_id)
 
     monkeypatch.setattr(engine, "Registry", Refusing)
@@ -128,7 +128,7 @@ def test_the_policy_is_passed_to_acquire(monkeypatch: pytest.MonkeyPatch) -> Non
         engine.replay(fleet_of("a"), [Request(0.0, 1, 1)], ["m"], 1, Policy.SMART).record.rejected
         == 1
     )
-    assert asked == [("m", {"policy": Policy.SMART})]
+    assert calls == [("m", {"policy": Policy.SMART})]
 
 
 def test_eight_threads_lose_no_count() -> None:
@@ -249,16 +249,16 @@ def test_evenness_is_the_greatest_average_load_over_the_mean() -> None:
     light, heavy = (
         Backend(f"w{n}", "x", "http://x", models=[Model("m")], weight=n) for n in (1, 3)
     )
-    registry = registry_of(light, heavy, *fleet_of("never asked"))
-    record, asked = Record(), frozenset(["w1", "w3"])
-    assert outcome_of(registry, record, asked=asked).evenness is None
+    registry = registry_of(light, heavy, *fleet_of("idle"))
+    record, serving = Record(), frozenset(["w1", "w3"])
+    assert outcome_of(registry, record, serving=serving).evenness is None
     record.add("w1", 1, 0.0, 2000)
-    assert outcome_of(registry, record, asked=asked).evenness == 2.0
+    assert outcome_of(registry, record, serving=serving).evenness == 2.0
     for _ in range(3):
         record.add("w3", 7, 1.0, 1000)
     # w1 was busy for 2 s with weight 1, w3 for 3 s with weight 3: loads of 2 and 1, mean 1.5.
-    assert outcome_of(registry, record, asked=asked).evenness == pytest.approx(2 / 1.5)
-    assert outcome_of(registry, record, asked=asked).most_in_flight == 7
+    assert outcome_of(registry, record, serving=serving).evenness == pytest.approx(2 / 1.5)
+    assert outcome_of(registry, record, serving=serving).most_in_flight == 7
 
 
 def test_evenness_ignores_backends_without_a_requested_model() -> None:
@@ -266,7 +266,7 @@ def test_evenness_ignores_backends_without_a_requested_model() -> None:
     outcome = engine.replay(
         [*fleet_of("a"), idle], inputs.synthetic_trace(20), ["m"] * 20, threads=1
     )
-    assert (outcome.asked, outcome.evenness) == (frozenset({"a"}), 1.0)
+    assert (outcome.serving, outcome.evenness) == (frozenset({"a"}), 1.0)
 
 
 def test_the_records_of_workers_are_merged() -> None:

@@ -60,22 +60,19 @@ def test_the_tables_fit_into_eighty_columns(
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
-def test_titles_use_the_singular_for_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("fleet", "titles"),
+    [
+        ('[[backends]]\nname = "a"\nurl = "http://a"\nmodels = ["m"]\n', {"1 backend", "1 model"}),
+        ("", {"0 backends", "0 models"}),
+    ],
+)
+def test_titles_have_the_numbers_of_backends_and_models(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fleet: str, titles: set[str]
 ) -> None:
-    (tmp_path / "f.toml").write_text('[[backends]]\nname = "a"\nurl = "http://a"\nmodels = ["m"]\n')
+    (tmp_path / "f.toml").write_text(fleet)
     assert main(["show", "--fleet", str(tmp_path / "f.toml")]) == 0
-    titles = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert {"1 backend", "1 model"} <= set(titles)
-
-
-def test_a_fleet_without_backends_has_empty_tables(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "f.toml").write_text("")
-    assert main(["show", "--fleet", str(tmp_path / "f.toml")]) == 0
-    titles = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert {"0 backends", "0 models"} <= set(titles)
+    assert titles <= {line.strip() for line in capsys.readouterr().out.splitlines()}
 
 
 def test_long_tables_count_the_rows_that_they_omit(

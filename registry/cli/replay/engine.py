@@ -142,7 +142,7 @@ def replay(
     return Outcome(
         policy=policy,
         views=registry.get_all_backends(),
-        asked=frozenset(
+        serving=frozenset(
             backend.id
             for backend in fleet
             if any(model.id in requested for model in backend.models)

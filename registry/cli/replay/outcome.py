@@ -43,12 +43,12 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a replay. `views` are the backends at its end; `asked` are the ids of the
+    """The result of a replay. `views` are the backends at its end; `serving` are the ids of the
     backends that serve a requested model."""
 
     policy: Policy
     views: list[BackendView]
-    asked: frozenset[str]
+    serving: frozenset[str]
     record: Record
     requests: int
     threads: int
@@ -101,7 +101,7 @@ class Outcome:
         loads = [
             self.record.busy_ms[view.id] / view.weight
             for view in self.views
-            if view.id in self.asked
+            if view.id in self.serving
         ]
         total = sum(loads)
         return max(loads) * len(loads) / total if total else None
