@@ -95,8 +95,8 @@ void reg_keep_drop(reg_kept *kept, size_t count, reg_release release);
 reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view);
 
 /* All backends, or all healthy ones, or those that serve a model: in the order of registration, as
- * of one instant. REG_OK, or REG_NO_MEMORY. Inside a read. Lock-free like reg_get, O(backends of the
- * list). Free the views with reg_views_free. */
+ * of one instant. REG_OK, or REG_NO_MEMORY. Inside a read. Lock-free like reg_get. O(backends of
+ * the list). Free the views with reg_views_free. */
 reg_status reg_get_all(reg_registry *reg, bool healthy_only, reg_views *views);
 reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id, reg_views *views);
 void reg_views_free(reg_views *views);
@@ -136,8 +136,8 @@ reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage);
 
 /* ---- counting ---- */
 
-/* Not inside a read. The look-up is wait-free and expected O(1). The count is lock-free; an addition
- * is wait-free, as long as the count in flight is below 2**31. */
+/* Not inside a read. The look-up is wait-free and expected O(1). Counting is lock-free. Adding is
+ * wait-free, as long as the count in flight is below 2**31. */
 
 /* REG_OK, REG_NOT_FOUND, REG_OVERFLOW, or REG_NO_MEMORY. `value` is the count afterwards. */
 reg_status reg_increment_pending(reg_registry *reg, const reg_key *id, uint32_t *value);
@@ -325,10 +325,10 @@ reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_
 reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t serial,
                         const void *expected, reg_garbage **garbage);
 
-/* Stores the result of a health check at `now`. The caller read the clock before this call takes the
- * lock, so of two concurrent calls the later one may store the earlier time. On REG_OK the core
- * takes over `error` (NULL: none), which has about `error_bytes`. REG_OK, REG_NOT_FOUND, or
- * REG_NO_MEMORY. Expected O(1). */
+/* Stores the result of a health check at `now`. The caller reads the clock before this call takes
+ * the lock. So of two concurrent calls, the one that takes effect last may store the earlier time.
+ * On REG_OK the core takes over `error` (NULL: none), which has about `error_bytes`. REG_OK,
+ * REG_NOT_FOUND, or REG_NO_MEMORY. Expected O(1). */
 reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now,
                              void *error, size_t error_bytes, reg_garbage **garbage);
 
