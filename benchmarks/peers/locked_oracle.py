@@ -58,7 +58,7 @@ class Oracle(OracleRegistry):
     """The oracle with the peers' views: ours are slow to construct from Python."""
 
     @staticmethod
-    def _view(entry: Entry) -> View:  # type: ignore[override]  # stands in for a BackendView
+    def _view(entry: Entry) -> View:  # type: ignore[override]  # not a BackendView
         counts = entry.pending, entry.total, entry.average or 0
         return View(entry.backend, entry.status, entry.checked, entry.error, *counts)
 

@@ -1,9 +1,9 @@
 """A registry as the author of a gateway would write it, on a concurrent map and atomic integers.
 
-A map leads from ids to records with atomic counters, and a map for each model holds the records
-that serve it. Writers take one lock. A view is a named tuple, the cheapest immutable copy.
-Queries and choices iterate over maps that other threads change meanwhile, so their result may
-mix several states of the fleet.
+One map has the record of each id, and a map for each model has the records of the backends that
+serve it. The counters of a record are atomic. Writers take one lock. A view is a named tuple, the
+cheapest immutable copy. Queries and choices iterate over maps that other threads change meanwhile,
+so their result may mix several states of the fleet.
 """
 
 from __future__ import annotations

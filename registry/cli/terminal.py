@@ -62,7 +62,7 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _show_nothing(_done: int) -> None:
-    """Stands in for the progress bar."""
+    """Replaces the progress bar."""
 
 
 def write(text: str) -> None:
