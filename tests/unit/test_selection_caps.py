@@ -23,10 +23,11 @@ SHAPES = st.lists(
 
 
 def assert_filled_evenly(registry: Registry) -> None:
-    """Checks that the load is what exact choices, one at a time, make of an idle fleet.
+    """Checks that the fleet is as if it had been filled by exact choices, one at a time.
 
-    The requests of a backend, in proportion to its weight, are at most what any other backend would
-    have with one more, unless the other is full. No backend exceeds its cap.
+    A load is a number of requests in proportion to the weight. No backend has a greater load than
+    another one would have with one more request, unless the other one is full. No backend exceeds
+    its cap.
     """
     views = registry.get_all_backends()
     for view in views:

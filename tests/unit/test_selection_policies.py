@@ -150,7 +150,7 @@ def test_random_is_in_proportion_to_weight() -> None:
 def test_power_of_two_chooses_the_better_of_two(padding: int) -> None:
     """POWER_OF_TWO chooses the less loaded of two backends.
 
-    With n distinct loads, the k-th best wins if the other draw is one of the n - k worse: the
+    With n distinct loads, the k-th best wins if the other draw is one of the n - k worse ones: the
     probability is 2 (n - k) / (n (n - 1)). With `padding`, most backends do not qualify; drawing
     then gives up and looks at all of them.
     """
