@@ -327,7 +327,7 @@ reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t seri
 
 /* Stores the result of a health check at `now`. The caller reads the clock before this call takes
  * the lock. So of two concurrent calls, the one that takes effect last may store the earlier time.
- * On REG_OK the core takes over `error` (NULL: none), which has about `error_bytes`. REG_OK,
+ * On REG_OK the core takes over `error` (NULL: none), whose size is about `error_bytes`. REG_OK,
  * REG_NOT_FOUND, or REG_NO_MEMORY. Expected O(1). */
 reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now,
                              void *error, size_t error_bytes, reg_garbage **garbage);
