@@ -1,4 +1,4 @@
-/* What the core asks of the compiler beyond C11: hints, layout and the sanitizers in use. */
+/* What the core needs from the compiler beyond C11: hints, layout and the sanitizers in use. */
 #ifndef REG_COMPILER_H
 #define REG_COMPILER_H
 
@@ -6,6 +6,9 @@
 
 #define reg_likely(condition) __builtin_expect(!!(condition), 1)
 #define reg_unlikely(condition) __builtin_expect(!!(condition), 0)
+
+/* For a function that must be specialized for the constant arguments of each of its callers. */
+#define always_inline inline __attribute__((always_inline))
 
 /* The struct that `member` is embedded in. */
 #define reg_container(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))

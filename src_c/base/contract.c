@@ -6,6 +6,7 @@
 #ifdef REG_CHECKED
 
 _Thread_local const void *contract_written REG_TLS_MODEL;
+_Thread_local const void *contract_turns REG_TLS_MODEL;
 
 void contract_enter_writer(const void *owner) {
     REG_CONTRACT(contract_written == NULL, "the thread holds a writer lock already");
@@ -15,6 +16,17 @@ void contract_enter_writer(const void *owner) {
 void contract_leave_writer(const void *owner) {
     REG_ASSERT_WRITER_OF(owner);
     contract_written = NULL;
+}
+
+void contract_enter_turns(const void *owner) {
+    REG_CONTRACT(contract_turns == NULL, "the thread holds a turns lock already");
+    REG_CONTRACT(contract_written == NULL, "the turns lock comes before the writer lock");
+    contract_turns = owner;
+}
+
+void contract_leave_turns(const void *owner) {
+    REG_ASSERT_TURNS_OF(owner);
+    contract_turns = NULL;
 }
 
 void contract_fail(const char *broken, const char *function, const char *file, int line) {

@@ -1,11 +1,17 @@
-/* Contracts that run: which lock a function needs is checked where REG_CHECKED is defined, as it is
- * in the test, torture and sanitizer builds. In the product the checks are no code.
+/* Contracts that are checked at run time. The test, torture and sanitizer builds define REG_CHECKED
+ * and check them. In all other builds the checks compile to nothing.
  *
- * A function whose name ends in `_locked` needs the writer lock of its registry. Its first line
- * says so: REG_ASSERT_WRITER_OF(reg), or REG_ASSERT_WRITER() in the layers below, which do not know
- * the registry. reclaim/reading.h has the contract of functions that read.
+ * A function whose name ends in `_locked` needs a lock of its registry. Its first line asserts the
+ * lock, unless a function that it calls at once does:
  *
- * A contract that is broken prints the function and its place, and aborts. */
+ *   REG_ASSERT_WRITER_OF(reg)   the writer lock, which most of these functions need
+ *   REG_ASSERT_WRITER()         the same, in the layers below, which do not know the registry
+ *   REG_ASSERT_TURNS_OF(reg)    the turns lock, which ROUND_ROBIN needs
+ *   REG_ASSERT_TURNS()          the same, where the registry is not known
+ *
+ * registry/locks.h takes both locks. reclaim/reading.h has the contract of functions that read.
+ *
+ * If a contract is broken, the check prints the function and its place, and aborts. */
 #ifndef REG_CONTRACT_H
 #define REG_CONTRACT_H
 
@@ -15,14 +21,18 @@
 
 #include "base/compiler.h"
 
-/* The registry whose writer lock this thread holds, or NULL. A thread holds at most one, except
- * during fork, which calls no function that checks. */
+/* The registry whose writer lock this thread holds, and the one whose turns lock it holds, or NULL.
+ * A thread holds at most one lock of each kind, except during fork, which calls no function that
+ * checks. */
 extern _Thread_local const void *contract_written REG_TLS_MODEL;
+extern _Thread_local const void *contract_turns REG_TLS_MODEL;
 
-/* The thread has taken the writer lock of `owner`, and gives it back. Tests that call the layers
- * below the registry pass any address. */
+/* Note that the thread has taken a lock of the registry `owner`, or is about to release it. Tests
+ * that call the layers below the registry pass any address. */
 void contract_enter_writer(const void *owner);
 void contract_leave_writer(const void *owner);
+void contract_enter_turns(const void *owner);
+void contract_leave_turns(const void *owner);
 
 _Noreturn void contract_fail(const char *broken, const char *function, const char *file, int line);
 
@@ -34,14 +44,23 @@ _Noreturn void contract_fail(const char *broken, const char *function, const cha
 #define REG_ASSERT_WRITER_OF(owner)                                                                \
     REG_CONTRACT(contract_written == (owner),                                                      \
                  "the thread does not hold the writer lock of this registry")
+#define REG_ASSERT_TURNS()                                                                         \
+    REG_CONTRACT(contract_turns != NULL, "the thread does not hold the turns lock")
+#define REG_ASSERT_TURNS_OF(owner)                                                                 \
+    REG_CONTRACT(contract_turns == (owner),                                                        \
+                 "the thread does not hold the turns lock of this registry")
 
 #else
 
 #define contract_enter_writer(owner) ((void)(owner))
 #define contract_leave_writer(owner) ((void)(owner))
+#define contract_enter_turns(owner) ((void)(owner))
+#define contract_leave_turns(owner) ((void)(owner))
 #define REG_CONTRACT(condition, broken) ((void)0)
 #define REG_ASSERT_WRITER() ((void)0)
 #define REG_ASSERT_WRITER_OF(owner) ((void)0)
+#define REG_ASSERT_TURNS() ((void)0)
+#define REG_ASSERT_TURNS_OF(owner) ((void)0)
 
 #endif
 

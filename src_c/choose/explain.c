@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "choose/rounds.h"
+#include "registry/locks.h"
 
 /* A candidate with the report about it, so that both are sorted together. */
 typedef struct explained {
@@ -38,8 +39,9 @@ static int by_rank(const void *left, const void *right) {
     return by_policy != 0 ? by_policy : by_turn(a, b);
 }
 
-/* Under the turns lock if the policy takes turns. */
+/* Needs the turns lock if the policy takes turns. */
 static explained explain_one_locked(const choice *c, const member *place) {
+    if (c->traits->takes_turns) REG_ASSERT_TURNS();
     candidate x = candidate_at(place, true);
     record *r = x.record;
     x.pending = counter_value(&line_of(r)->counters.pending);
@@ -82,9 +84,9 @@ static void find_best_average(choice *c, const explained *items, size_t count) {
 static size_t explain_all(reg_registry *reg, choice *c, explained *items) {
     size_t count = 0;
     bool takes_turns = c->traits->takes_turns;
-    if (takes_turns) pthread_mutex_lock(&reg->turns);
+    if (takes_turns) lock_turns(reg);
     EACH_LISTED(c, 0, c->reading.length, m) items[count++] = explain_one_locked(c, m);
-    if (takes_turns) pthread_mutex_unlock(&reg->turns);
+    if (takes_turns) unlock_turns(reg);
     find_best_average(c, items, count);
     return count;
 }

@@ -142,8 +142,9 @@ static void pass_over_equals(const choice *c, picks *p) {
 
 /* ---- by turns ---- */
 
-/* Picks the candidate with the greatest credit. False when memory is out. */
+/* Picks the candidate with the greatest credit. False when memory is out. Needs the turns lock. */
 static always_inline bool pass_in_turn_locked(const choice *c, reg_policy policy, picks *p) {
+    REG_ASSERT_TURNS();
     turns *t = &c->model->turns;
     turns_begin(t);
     EACH_IN_ROUND(c, m) {

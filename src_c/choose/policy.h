@@ -18,8 +18,6 @@
 #include "store/member_list.h"
 #include "store/record.h"
 
-#define always_inline inline __attribute__((always_inline))
-
 /* What a choice has read of one candidate. */
 typedef struct candidate {
     record *record;

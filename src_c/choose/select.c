@@ -75,7 +75,7 @@
 #include "choose/recheck.h"
 #include "choose/refusal.h"
 #include "choose/rounds.h"
-#include "registry/write.h"
+#include "registry/locks.h"
 
 /* ---- one attempt ---- */
 
@@ -128,10 +128,12 @@ static verdict last_attempt_locked(const picks *p, bool counts) {
     return !counts || take_below_cap(p->best.record) ? CHOSEN : TRY_AGAIN;
 }
 
-/* Under the turns lock if the policy takes turns, and under the writer lock if this is the last
+/* Needs the turns lock if the policy takes turns, and the writer lock if this is the last
  * attempt. */
 static verdict attempt_locked(reg_registry *reg, choice *c, const reg_request *request, bool counts,
                               bool is_last, record **chosen) {
+    if (traits_of(request->policy)->takes_turns) REG_ASSERT_TURNS_OF(reg);
+    if (is_last) REG_ASSERT_WRITER_OF(reg);
     if (!choice_begin(c, reg, request)) return NONE_LEFT;
     if (c->reading.length > QUICK_LENGTH && !c->traits->draws_two && !request->may_block)
         return TOO_LONG;
@@ -151,11 +153,11 @@ static verdict attempt(reg_registry *reg, choice *c, const reg_request *request,
                        bool is_last, record **chosen) {
     bool takes_turns = traits_of(request->policy)->takes_turns;
     if ((takes_turns || is_last) && !request->may_block) return TOO_LONG;
-    if (takes_turns) pthread_mutex_lock(&reg->turns);
+    if (takes_turns) lock_turns(reg);
     if (is_last) lock_writer(reg);
     verdict v = attempt_locked(reg, c, request, counts, is_last, chosen);
     if (is_last) unlock_writer(reg);
-    if (takes_turns) pthread_mutex_unlock(&reg->turns);
+    if (takes_turns) unlock_turns(reg);
     return v;
 }
 

@@ -21,7 +21,7 @@ static size_t records_bytes_locked(const string_map *map) {
 reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage) {
     reg_stats stats = {0};
     *garbage = NULL;
-    pthread_mutex_lock(&reg->turns);
+    lock_turns(reg);
     lock_writer(reg);
     stats.backends = reg->roster.live;
     stats.models = reg->models.served;
@@ -36,6 +36,6 @@ reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage) {
                   model_index_bytes_locked(&reg->models, &stats.index_entries);
     if (stats.waiting != 0) *garbage = collect_now_locked(reg);
     unlock_writer_and_sweep(reg, garbage);
-    pthread_mutex_unlock(&reg->turns);
+    unlock_turns(reg);
     return stats;
 }

@@ -14,19 +14,9 @@
 #define REG_WRITE_H
 
 #include "reclaim/orphans.h"
-#include "registry/layout.h"
+#include "registry/locks.h"
 
-/* ---- the lock ---- */
-
-static inline void lock_writer(reg_registry *reg) {
-    pthread_mutex_lock(&reg->writer);
-    contract_enter_writer(reg);
-}
-
-static inline void unlock_writer(reg_registry *reg) {
-    contract_leave_writer(reg);
-    pthread_mutex_unlock(&reg->writer);
-}
+/* ---- the beginning and the end of a write ---- */
 
 /* Releases the lock, and adds to `garbage` what freed registries have left behind. */
 static inline void unlock_writer_and_sweep(reg_registry *reg, reg_garbage **garbage) {

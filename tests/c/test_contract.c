@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "choose/pass.h"
 #include "client.h"
 #include "registry/write.h"
 
@@ -82,6 +83,39 @@ static long the_writer_lock(void) {
     return 6;
 }
 
+/* ---- the turns lock ---- */
+
+static void choose_in_turn_without_the_lock(reg_registry *reg) {
+    reg_request request = client_request("m", REG_ROUND_ROBIN);
+    choice c;
+    picks p;
+    epoch_slot *reader = epoch_enter();
+    if (choice_begin(&c, reg, &request)) (void)pick(&c, &p);
+    epoch_leave(reader);
+}
+
+/* Does not take the turns lock itself, because ThreadSanitizer would report that first. */
+static void take_the_writer_lock_first(reg_registry *reg) {
+    lock_writer(reg);
+    contract_enter_turns(reg);
+}
+
+static void give_back_other_turns(reg_registry *reg) {
+    reg_registry *other = reg_new();
+    lock_turns(reg);
+    unlock_turns(other);
+}
+
+static long the_turns_lock(void) {
+    CHECK(aborts(choose_in_turn_without_the_lock, "pass_in_turn_locked",
+                 "the thread does not hold the turns lock\n"));
+    CHECK(aborts(take_the_writer_lock_first, "contract_enter_turns",
+                 "the turns lock comes before the writer lock"));
+    CHECK(aborts(give_back_other_turns, "contract_leave_turns",
+                 "the thread does not hold the turns lock of this registry"));
+    return 3;
+}
+
 /* ---- reading ---- */
 
 static void look_up_outside_an_epoch(reg_registry *reg) {
@@ -117,5 +151,7 @@ static long reading(void) {
     return 4;
 }
 
-const test contract_tests[] = {
-    {"contract: the writer lock", the_writer_lock}, {"contract: reading", reading}, {0}};
+const test contract_tests[] = {{"contract: the writer lock", the_writer_lock},
+                               {"contract: the turns lock", the_turns_lock},
+                               {"contract: reading", reading},
+                               {0}};
