@@ -47,7 +47,7 @@ verdict draw_two(choice *c, picks *p) {
     if (!is_short && draw_one(c, &p->best, NULL) && draw_one(c, &p->second, p->best.place)) {
         p->count = 2;
     } else {
-        if (c->reading.length > QUICK_LENGTH && !c->request->may_block) return TOO_LONG;
+        if (c->reading.length > QUICK_LENGTH && !c->request->may_block) return WOULD_BLOCK;
         draw_from_all(c, p);
         c->is_searched = true;
     }

@@ -4,7 +4,7 @@
 
 #include "choose/picks.h"
 
-/* CHOSEN, or TOO_LONG if the request must not block and the draws find too few. */
+/* CHOSEN, or WOULD_BLOCK if the request must not block and the draws find too few. */
 verdict draw_two(choice *c, picks *p);
 
 #endif

@@ -5,7 +5,7 @@
 #include "choose/picks.h"
 
 /* CHOSEN, even if no candidate was found (`count` is 0). NO_MEMORY is possible for a policy that
- * takes turns. TOO_LONG is possible for one that draws two, if the request must not block. If the
+ * takes turns. WOULD_BLOCK is possible for one that draws two, if the request must not block. If the
  * policy takes turns, the caller holds the registry's turns lock. */
 verdict pick(choice *c, picks *p);
 

@@ -4,7 +4,7 @@
 
 #include "choose/candidates.h"
 
-typedef enum verdict { CHOSEN, NONE_LEFT, TRY_AGAIN, NO_MEMORY, TOO_LONG } verdict;
+typedef enum verdict { CHOSEN, NONE_LEFT, TRY_AGAIN, NO_MEMORY, WOULD_BLOCK } verdict;
 
 typedef struct picks {
     candidate best;

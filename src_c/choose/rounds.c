@@ -24,7 +24,7 @@ static own_round *own_round_of(const choice *c) {
 }
 
 /* A free room, or that of another kind, which loses it. */
-static own_round *room_for(model *m, uint32_t tick) {
+static own_round *slot_for(model *m, uint32_t tick) {
     for (int i = 0; i < OWN_ROUNDS; i++)
         if (load_hint(&m->own[i].kind) == 0) return &m->own[i];
     return &m->own[tick % OWN_ROUNDS];
@@ -68,9 +68,9 @@ static void begin_round(const choice *c, uint32_t tick, uint64_t word, bool leav
         store_private(c->round, word);
         return;
     }
-    own_round *room = room_for(c->model, tick);
-    store_private(&room->word, word);
-    store_private(&room->kind, kind_of(c->request));
+    own_round *slot = slot_for(c->model, tick);
+    store_private(&slot->word, word);
+    store_private(&slot->kind, kind_of(c->request));
 }
 
 /* After a choice by a policy without rounds: its stamp is not in the order of positions. */

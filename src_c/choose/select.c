@@ -89,25 +89,25 @@ static uint64_t version_at_t(reg_registry *reg, const choice *c) {
 
 /* Step 3. A choice that does not count makes no claim: it takes off a claim that it finds and
  * fails. */
-static bool claim(picks *p, bool counts) {
+static bool claim(picks *p, bool is_acquire) {
     _Atomic uint64_t *pending = &line_of(p->best.record)->counters.pending;
-    if (counts) return counter_claim(pending, &p->best.pending);
+    if (is_acquire) return counter_claim(pending, &p->best.pending);
     if (counter_is_claimed(p->best.pending)) (void)counter_value(pending);
     return !counter_is_claimed(p->best.pending);
 }
 
 /* For a choice that does not count: what step 6 finds out for the others. */
-static bool is_same_word(const picks *p, bool counts) {
-    return counts || p->count == 0 ||
+static bool is_same_word(const picks *p, bool is_acquire) {
+    return is_acquire || p->count == 0 ||
            load_seq_cst(&line_of(p->best.record)->counters.pending) == p->best.pending;
 }
 
 /* Steps 3 to 6. */
-static verdict exact_attempt(reg_registry *reg, const choice *c, picks *p, bool counts) {
-    if (p->count != 0 && !claim(p, counts)) return TRY_AGAIN;
-    if (!still_holds(c, p, version_at_t(reg, c)) || !is_same_word(p, counts)) return TRY_AGAIN;
+static verdict exact_attempt(reg_registry *reg, const choice *c, picks *p, bool is_acquire) {
+    if (p->count != 0 && !claim(p, is_acquire)) return TRY_AGAIN;
+    if (!still_holds(c, p, version_at_t(reg, c)) || !is_same_word(p, is_acquire)) return TRY_AGAIN;
     if (p->count == 0) return NONE_LEFT;
-    return !counts || counter_take(&line_of(p->best.record)->counters.pending, p->best.pending)
+    return !is_acquire || counter_take(&line_of(p->best.record)->counters.pending, p->best.pending)
                ? CHOSEN
                : TRY_AGAIN;
 }
@@ -122,26 +122,26 @@ static bool take_below_cap(record *r) {
 }
 
 /* Step 6 of an attempt under the writer lock: see Progress. */
-static verdict last_attempt_locked(const picks *p, bool counts) {
+static verdict last_attempt_locked(const picks *p, bool is_acquire) {
     REG_ASSERT_WRITER();
     if (p->count == 0) return NONE_LEFT;
-    return !counts || take_below_cap(p->best.record) ? CHOSEN : TRY_AGAIN;
+    return !is_acquire || take_below_cap(p->best.record) ? CHOSEN : TRY_AGAIN;
 }
 
 /* Needs the turns lock if the policy takes turns, and the writer lock if this is the last
  * attempt. */
-static verdict attempt_locked(reg_registry *reg, choice *c, const reg_request *request, bool counts,
-                              bool is_last, record **chosen) {
+static verdict attempt_locked(reg_registry *reg, choice *c, const reg_request *request,
+                              bool is_acquire, bool is_last, record **chosen) {
     if (traits_of(request->policy)->takes_turns) REG_ASSERT_TURNS_OF(reg);
     if (is_last) REG_ASSERT_WRITER_OF(reg);
     if (!choice_begin(c, reg, request)) return NONE_LEFT;
     if (c->reading.length > QUICK_LENGTH && !c->traits->draws_two && !request->may_block)
-        return TOO_LONG;
+        return WOULD_BLOCK;
     if (c->traits->ties_by_age) round_join(c, reg);
     picks p;
     verdict v = pick(c, &p);
     if (v != CHOSEN) return v;
-    v = is_last ? last_attempt_locked(&p, counts) : exact_attempt(reg, c, &p, counts);
+    v = is_last ? last_attempt_locked(&p, is_acquire) : exact_attempt(reg, c, &p, is_acquire);
     if (v != CHOSEN) return v;
     if (c->traits->takes_turns) turns_settle(&c->model->turns, line_of(p.best.record)->serial);
     round_settle(c, reg, &p.best, p.leaves_unserved);
@@ -149,13 +149,13 @@ static verdict attempt_locked(reg_registry *reg, choice *c, const reg_request *r
     return CHOSEN;
 }
 
-static verdict attempt(reg_registry *reg, choice *c, const reg_request *request, bool counts,
+static verdict attempt(reg_registry *reg, choice *c, const reg_request *request, bool is_acquire,
                        bool is_last, record **chosen) {
     bool takes_turns = traits_of(request->policy)->takes_turns;
-    if ((takes_turns || is_last) && !request->may_block) return TOO_LONG;
+    if ((takes_turns || is_last) && !request->may_block) return WOULD_BLOCK;
     if (takes_turns) lock_turns(reg);
     if (is_last) lock_writer(reg);
-    verdict v = attempt_locked(reg, c, request, counts, is_last, chosen);
+    verdict v = attempt_locked(reg, c, request, is_acquire, is_last, chosen);
     if (is_last) unlock_writer(reg);
     if (takes_turns) unlock_turns(reg);
     return v;
@@ -167,22 +167,22 @@ static verdict attempt(reg_registry *reg, choice *c, const reg_request *request,
  * MANY_CANDIDATES, but at least SOME_ATTEMPTS. */
 enum { MANY_ATTEMPTS = 256, MANY_CANDIDATES = 1 << 18, SOME_ATTEMPTS = 8 };
 
-static bool is_enough(const choice *c, uint32_t attempts) {
+static bool is_last_attempt(const choice *c, uint32_t attempts) {
     bool has_read_two = c->traits->draws_two && !c->is_searched;
     uint64_t candidates = has_read_two ? 2 : c->reading.length;
     return attempts >= MANY_ATTEMPTS ||
            (attempts >= SOME_ATTEMPTS && attempts * candidates >= MANY_CANDIDATES);
 }
 
-static reg_status choose(reg_registry *reg, reg_request *request, bool counts, choice *c,
+static reg_status choose(reg_registry *reg, reg_request *request, bool is_acquire, choice *c,
                          record **chosen) {
     static const reg_status statuses[] = {[CHOSEN] = REG_OK,
                                           [NONE_LEFT] = REG_NONE_AVAILABLE,
                                           [NO_MEMORY] = REG_NO_MEMORY,
-                                          [TOO_LONG] = REG_WOULD_BLOCK};
+                                          [WOULD_BLOCK] = REG_WOULD_BLOCK};
     request_prepare(request);
     for (uint32_t i = 0;; i++) {
-        verdict v = attempt(reg, c, request, counts, i != 0 && is_enough(c, i), chosen);
+        verdict v = attempt(reg, c, request, is_acquire, i != 0 && is_last_attempt(c, i), chosen);
         if (v != TRY_AGAIN) return statuses[v];
     }
 }

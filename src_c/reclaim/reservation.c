@@ -222,7 +222,7 @@ static epoch_node *hand_over_chunk(handover *h, generations *all, generation *he
 }
 
 /* Returns all nodes of `heap`, to be freed. For a generation that has no heir. Takes LOCK. */
-static epoch_node *give_up_heap(generations *all, retained *heap) {
+static epoch_node *give_up_heap_and_lock(generations *all, retained *heap) {
     epoch_node *list = flatten(heap);
     epoch_amount amount = {0};
     for (const epoch_node *node = list; node != NULL; node = node->next) {
@@ -263,7 +263,7 @@ static void free_generation(generation *g) {
 
 /* Frees a generation that is sealed and has no views, unless another thread is in L with it.
  * Returns whether it did; if so, it has released LOCK. */
-static bool end_generation(generation *g) {
+static bool try_free_generation(generation *g) {
     if (!g->is_sealed || g->handovers != 0 || watch(g)) return false;
     unlink_generation(g);
     reservations_unlock();
@@ -286,7 +286,7 @@ static void hand_over_and_unlock(generation *g, epoch_release release) {
     g->handovers++;
     if (heap != NULL && heir == NULL) {
         reservations_unlock();
-        list = give_up_heap(all, heap);
+        list = give_up_heap_and_lock(all, heap);
     } else if (heap != NULL) {
         pass_or_open(&h, heap, heir);
         list = hand_over_chunk(&h, all, heir);
@@ -298,7 +298,7 @@ static void hand_over_and_unlock(generation *g, epoch_release release) {
         list = hand_over_chunk(&h, all, first_with_views(g->older));
     }
     g->handovers--;
-    if (!end_generation(g)) reservations_unlock();
+    if (!try_free_generation(g)) reservations_unlock();
     epoch_destroy_each(list, release);
 }
 

@@ -10,7 +10,7 @@ reg_status reg_increment_pending(reg_registry *reg, const reg_key *id, uint32_t 
     epoch_slot *slot = epoch_enter();
     if (slot == NULL) return REG_NO_MEMORY;
     uint64_t version;
-    record *r = registered(reg, id, &version);
+    record *r = find_registered(reg, id, &version);
     reg_status status = r == NULL                                                 ? REG_NOT_FOUND
                         : counter_increment(&line_of(r)->counters.pending, value) ? REG_OK
                                                                                   : REG_OVERFLOW;
@@ -23,7 +23,7 @@ reg_status reg_decrement_pending(reg_registry *reg, const reg_key *id, uint32_t 
     epoch_slot *slot = epoch_enter();
     if (slot == NULL) return REG_NO_MEMORY;
     uint64_t version;
-    record *r = registered(reg, id, &version);
+    record *r = find_registered(reg, id, &version);
     if (r != NULL) *at_zero = !counter_decrement(&line_of(r)->counters.pending, value);
     epoch_leave(slot);
     return r == NULL ? REG_NOT_FOUND : REG_OK;
@@ -33,7 +33,7 @@ reg_status reg_increment_total(reg_registry *reg, const reg_key *id, uint64_t *v
     epoch_slot *slot = epoch_enter();
     if (slot == NULL) return REG_NO_MEMORY;
     uint64_t version;
-    record *r = registered(reg, id, &version);
+    record *r = find_registered(reg, id, &version);
     if (r != NULL) *value = add_seq_cst(&line_of(r)->counters.total, 1) + 1;
     epoch_leave(slot);
     return r == NULL ? REG_NOT_FOUND : REG_OK;
@@ -44,7 +44,7 @@ reg_status reg_update_latency(reg_registry *reg, const reg_key *id, uint32_t sam
     epoch_slot *slot = epoch_enter();
     if (slot == NULL) return REG_NO_MEMORY;
     uint64_t version;
-    record *r = registered(reg, id, &version);
+    record *r = find_registered(reg, id, &version);
     if (r != NULL) *average = latency_update(&line_of(r)->counters.latency, sample);
     epoch_leave(slot);
     return r == NULL ? REG_NOT_FOUND : REG_OK;
@@ -72,7 +72,7 @@ static reg_status update_latency_one(counters *c, reg_batch *batch, size_t i) {
 static reg_status find_all(reg_registry *reg, reg_batch *batch, record **records) {
     for (size_t i = 0; i < batch->count; i++) {
         uint64_t version;
-        records[i] = registered(reg, &batch->ids[i], &version);
+        records[i] = find_registered(reg, &batch->ids[i], &version);
         if (records[i] != NULL) continue;
         batch->unknown = i;
         return REG_NOT_FOUND;

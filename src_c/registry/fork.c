@@ -10,13 +10,13 @@
 #include "base/random.h"
 #include "reclaim/reclaim.h"
 
-static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static reg_registry *all_registries;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static bool has_fork_handlers;
 
 static void before_fork(void) {
-    pthread_mutex_lock(&all_lock);
+    pthread_mutex_lock(&list_lock);
     for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {
         pthread_mutex_lock(&reg->turns);
         pthread_mutex_lock(&reg->writer);
@@ -32,7 +32,7 @@ static void after_fork(void) {
         pthread_mutex_unlock(&reg->writer);
         pthread_mutex_unlock(&reg->turns);
     }
-    pthread_mutex_unlock(&all_lock);
+    pthread_mutex_unlock(&list_lock);
 }
 
 static void after_fork_in_child(void) {
@@ -51,20 +51,20 @@ bool fork_start(void) {
     return has_fork_handlers;
 }
 
-void fork_list(reg_registry *reg) {
-    pthread_mutex_lock(&all_lock);
+void fork_add_registry(reg_registry *reg) {
+    pthread_mutex_lock(&list_lock);
     reg->next = all_registries;
     if (all_registries != NULL) all_registries->previous = reg;
     all_registries = reg;
-    pthread_mutex_unlock(&all_lock);
+    pthread_mutex_unlock(&list_lock);
 }
 
-void fork_unlist(reg_registry *reg) {
-    pthread_mutex_lock(&all_lock);
+void fork_remove_registry(reg_registry *reg) {
+    pthread_mutex_lock(&list_lock);
     if (reg->next != NULL) reg->next->previous = reg->previous;
     if (reg->previous != NULL)
         reg->previous->next = reg->next;
     else
         all_registries = reg->next;
-    pthread_mutex_unlock(&all_lock);
+    pthread_mutex_unlock(&list_lock);
 }

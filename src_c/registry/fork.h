@@ -9,7 +9,7 @@
 bool fork_start(void);
 
 /* Adds a new registry to the list; takes out one that is about to be freed. */
-void fork_list(reg_registry *reg);
-void fork_unlist(reg_registry *reg);
+void fork_add_registry(reg_registry *reg);
+void fork_remove_registry(reg_registry *reg);
 
 #endif

@@ -33,7 +33,7 @@ struct reg_registry {
     /* The writer lock. It guards every write, and every field that is not published. */
     _Alignas(REG_CACHE_LINE) pthread_mutex_t writer;
     epoch_limbo limbo;
-    uint64_t serials;         /* how many registrations have got a serial number */
+    uint64_t last_serial;     /* the serial number given last; 0: none yet */
     generations *generations; /* of this registry's views */
     /* Guards the turns of all models. A thread that needs both locks takes this one first. */
     pthread_mutex_t turns;
@@ -59,7 +59,7 @@ static inline record *record_of_lease(const reg_lease *lease) { return (record *
 /* The record that is registered under this id, and the version at which it is; NULL if there is
  * none. Inside an epoch. Wait-free. The version is loaded after the look-up: a record that is found
  * and alive at that version was alive during this call. */
-static inline record *registered(reg_registry *reg, const reg_key *id, uint64_t *version) {
+static inline record *find_registered(reg_registry *reg, const reg_key *id, uint64_t *version) {
     REG_ASSERT_READING();
     string_item *item = string_map_get(&reg->records, id);
     if (item == NULL) return NULL;

@@ -50,7 +50,7 @@ reg_registry *reg_new(void) {
     store_private(&reg->tick, 1);
     pthread_mutex_init(&reg->writer, NULL);
     pthread_mutex_init(&reg->turns, NULL);
-    fork_list(reg);
+    fork_add_registry(reg);
     return reg;
 }
 
@@ -73,7 +73,7 @@ static void retire_everything_locked(reg_registry *reg) {
 }
 
 void reg_free(reg_registry *reg, reg_release release) {
-    fork_unlist(reg);
+    fork_remove_registry(reg);
     lock_writer(reg);
     retire_everything_locked(reg);
     unlock_writer(reg);

@@ -23,7 +23,7 @@ void reg_keep_drop(reg_kept *kept, size_t count, reg_release release) {
 
 reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view) {
     uint64_t version;
-    record *r = registered(reg, id, &version);
+    record *r = find_registered(reg, id, &version);
     if (r == NULL) return REG_NOT_FOUND;
     *view = view_at(r, version);
     return REG_OK;
@@ -103,7 +103,7 @@ reg_status reg_contains(reg_registry *reg, const reg_key *id) {
     epoch_slot *slot = epoch_enter();
     if (slot == NULL) return REG_NO_MEMORY;
     uint64_t version;
-    bool found = registered(reg, id, &version) != NULL;
+    bool found = find_registered(reg, id, &version) != NULL;
     epoch_leave(slot);
     return found ? REG_OK : REG_NOT_FOUND;
 }

@@ -49,7 +49,7 @@ static bool reserve_for_add_locked(reg_registry *reg, const reg_entry *entry) {
     return true;
 }
 
-static void free_unborn_locked(reg_registry *reg, record *r) {
+static void free_unregistered_locked(reg_registry *reg, record *r) {
     REG_ASSERT_WRITER_OF(reg);
     if (r->url != NULL) alias_cancel_ref_locked(&reg->urls, r->url, &reg->limbo);
     if (r->instance != NULL) alias_cancel_ref_locked(&reg->instances, r->instance, &reg->limbo);
@@ -77,14 +77,14 @@ static record *prepare_record_locked(reg_registry *reg, const reg_entry *entry) 
         ready = r->instance != NULL;
     }
     if (ready) return r;
-    free_unborn_locked(reg, r);
+    free_unregistered_locked(reg, r);
     return NULL;
 }
 
 static void fill_record_locked(reg_registry *reg, record *r, const reg_entry *entry) {
     REG_ASSERT_WRITER_OF(reg);
     state *s = load_own(&r->state);
-    *s = (state){.version = version_at_work_locked(reg),
+    *s = (state){.version = next_version_locked(reg),
                  .shown.generations = reg->generations,
                  .definition = entry->definition,
                  .definition_bytes = known_bytes(entry->definition_bytes),
@@ -94,7 +94,7 @@ static void fill_record_locked(reg_registry *reg, record *r, const reg_entry *en
                  .owns_definition = true};
     r->item.key = entry->id;
     line_of(r)->id = entry->id_object;
-    line_of(r)->serial = ++reg->serials;
+    line_of(r)->serial = ++reg->last_serial;
     line_of(r)->max_pending = entry->max_pending;
     line_of(r)->priority = entry->priority;
     line_of(r)->weight = entry->weight;
@@ -180,7 +180,7 @@ static reg_status remove_record_locked(reg_registry *reg, const reg_key *id, reg
     leave_lists_locked(reg, r->memberships);
     alias_unref_locked(r->url, committed_locked(reg));
     if (r->instance != NULL) alias_unref_locked(r->instance, committed_locked(reg));
-    publish(&r->life, life_dead_since(version_at_work_locked(reg)));
+    publish(&r->life, life_dead_since(next_version_locked(reg)));
     note_choices_changed_locked(reg);
     commit_write_locked(reg);
     *last = view_at(r, committed_locked(reg));

@@ -64,12 +64,10 @@ static inline uint64_t committed_locked(reg_registry *reg) {
     return load_own(&reg->committed);
 }
 
-static inline uint64_t version_at_work_locked(reg_registry *reg) {
-    return committed_locked(reg) + 1;
-}
+static inline uint64_t next_version_locked(reg_registry *reg) { return committed_locked(reg) + 1; }
 
 static inline void commit_write_locked(reg_registry *reg) {
-    uint64_t version = version_at_work_locked(reg);
+    uint64_t version = next_version_locked(reg);
     publish(&reg->census[version % CENSUS_VERSIONS],
             (uint64_t)reg->roster.live << 32 | reg->models.served);
     commit(&reg->committed, version);
@@ -78,7 +76,7 @@ static inline void commit_write_locked(reg_registry *reg) {
 /* The write at work changes a list, a health or a definition, which choices depend on. Call this
  * before its commit. */
 static inline void note_choices_changed_locked(reg_registry *reg) {
-    publish(&reg->choices_changed, version_at_work_locked(reg));
+    publish(&reg->choices_changed, next_version_locked(reg));
 }
 
 /* ---- records ---- */
@@ -103,7 +101,7 @@ static inline void replace_state_locked(reg_registry *reg, record *r, state *fre
     REG_ASSERT_WRITER_OF(reg);
     state *old = load_own(&r->state);
     fresh->shown.link = &old->shown;
-    fresh->version = version_at_work_locked(reg);
+    fresh->version = next_version_locked(reg);
     if (record_set_state_locked(r, fresh)) note_choices_changed_locked(reg);
     commit_write_locked(reg);
     state_retire(old, &reg->limbo);

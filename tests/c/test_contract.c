@@ -39,7 +39,7 @@ static bool aborts(void (*broken)(reg_registry *reg), const char *function, cons
 
 /* ---- the writer lock ---- */
 
-static void write_without_the_lock(reg_registry *reg) { (void)version_at_work_locked(reg); }
+static void write_without_the_lock(reg_registry *reg) { (void)next_version_locked(reg); }
 
 static void write_with_another_lock(reg_registry *reg) {
     lock_writer(reg_new());
@@ -135,7 +135,7 @@ static void read_as_a_writer(reg_registry *reg) {
     reg_key id = key_of("b0");
     uint64_t version;
     lock_writer(reg);
-    (void)registered(reg, &id, &version);
+    (void)find_registered(reg, &id, &version);
 }
 
 static void look_up_in_a_map(reg_registry *reg) {
@@ -144,9 +144,9 @@ static void look_up_in_a_map(reg_registry *reg) {
 
 static long reading(void) {
     const char *outside = "the thread is not inside an epoch";
-    CHECK(aborts(look_up_outside_an_epoch, "registered", outside));
+    CHECK(aborts(look_up_outside_an_epoch, "find_registered", outside));
     CHECK(aborts(list_after_the_read, "read_list", outside));
-    CHECK(aborts(read_as_a_writer, "registered", outside));
+    CHECK(aborts(read_as_a_writer, "find_registered", outside));
     CHECK(aborts(look_up_in_a_map, "string_map_get", outside));
     return 4;
 }
