@@ -37,15 +37,16 @@ typedef void (*reg_release)(void *object);
 
 /* ---- life ---- */
 
-/* Prepares the process. Returns NULL, or a sentence that says what the process lacks; reg_new fails
- * in that case. Idempotent; reg_new calls it too. */
+/* Prepares the process. Returns NULL on success. Otherwise it returns a sentence that says what the
+ * process lacks, and reg_new fails. Idempotent; reg_new calls it too. */
 const char *reg_start(void);
 
-/* An empty registry, for reg_free. NULL when memory is out or reg_start fails. */
+/* Creates an empty registry, which the caller frees with reg_free. NULL when memory is out or
+ * reg_start fails. */
 reg_registry *reg_new(void);
 
 /* Frees the registry and drops all of its objects. No other thread may use the registry any more.
- * Leases and kept views outlive it. O(backends + models). */
+ * Leases and kept views stay valid. O(backends + models). */
 void reg_free(reg_registry *reg, reg_release release);
 
 /* Drops every object in `garbage` and frees the rest. `garbage` may be NULL. Not inside a read.
@@ -55,7 +56,7 @@ void reg_destroy(reg_garbage *garbage, reg_release release);
 /* ---- reading ---- */
 
 /* A read begins with reg_read_begin and ends with reg_read_end, on the same thread. Reads must not
- * nest. A read that lasts holds back the reclamation of memory, but no other thread. */
+ * nest. A long read delays the reclamation of memory, but no other thread. */
 
 /* One backend at one instant. The objects are borrowed: they stay valid until reg_read_end, and
  * longer with reg_read_keep. */
@@ -71,7 +72,7 @@ typedef struct reg_view {
 } reg_view;
 
 typedef struct reg_views {
-    reg_view *items; /* the caller's, for reg_views_free */
+    reg_view *items; /* the caller frees them with reg_views_free */
     size_t count;
 } reg_views;
 
@@ -85,9 +86,9 @@ void reg_read_end(reg_reader *reader);
  * (see reservation.h). */
 reg_kept *reg_read_keep(reg_registry *reg, reg_reader *reader, size_t count);
 
-/* Gives back `count` views. Any thread, but not inside a read. Lock-free and O(1), except that
- * dropping the last views of a generation may wait for a few steps of another thread, and then
- * drops what only they kept. */
+/* Gives back `count` views. Any thread may call it, but not inside a read. Lock-free and O(1),
+ * except for the last views of a generation: this call may wait for a few steps of another thread,
+ * and it drops the objects that only these views kept. */
 void reg_keep_drop(reg_kept *kept, size_t count, reg_release release);
 
 /* REG_OK, or REG_NOT_FOUND. Inside a read. The look-up is wait-free; reading the count in flight is
@@ -105,8 +106,8 @@ void reg_views_free(reg_views *views);
  * Inside a read. Wait-free, expected O(1). */
 void *reg_find_by_instance(reg_registry *reg, const reg_key *instance);
 
-/* The functions below begin and end a read of their own where they need one: do not call them
- * inside a read, except for the two counts. */
+/* The functions below begin and end their own read if they need one. Do not call them inside a
+ * read, except for the two counts. */
 
 /* REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. Wait-free, expected O(1). */
 reg_status reg_contains(reg_registry *reg, const reg_key *id);
@@ -124,14 +125,14 @@ typedef struct reg_stats {
     size_t waiting;       /* objects that wait until no reader can hold them */
     size_t waiting_bytes;
     size_t kept; /* objects that were replaced or removed, but are kept for views */
-    /* All memory of the core. It includes those objects of the caller that wait or are kept, as far
-     * as the caller has given their sizes. */
+    /* All memory of the core. It includes the waiting and the kept objects of the caller, as far as
+     * the caller has given their sizes. */
     size_t bytes;
 } reg_stats;
 
-/* The numbers of one instant. Afterwards it collects what waits, so monitoring also sweeps a
- * registry that is not written to. The caller destroys `garbage`. Waits for writers and for
- * ROUND_ROBIN choices. O(backends + models). */
+/* Returns the numbers of one instant. It also collects the objects that wait, so monitoring
+ * reclaims memory even in a registry without writes. The caller destroys `garbage`. Waits for
+ * writers and for ROUND_ROBIN choices. O(backends + models). */
 reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage);
 
 /* ---- counting ---- */
@@ -197,7 +198,7 @@ typedef struct reg_candidate {
 } reg_candidate;
 
 typedef struct reg_candidates {
-    reg_candidate *items; /* the caller's, for reg_candidates_free */
+    reg_candidate *items; /* the caller frees them with reg_candidates_free */
     size_t count;
 } reg_candidates;
 
@@ -210,25 +211,27 @@ typedef struct reg_obstacle {
 } reg_obstacle;
 
 /* Why no backend could be chosen: every backend of the model, as of the instant of the refusal (see
- * select.c). The caller's, for reg_refusal_drop. */
+ * choose/select.c). The caller drops it with reg_refusal_drop. */
 typedef struct reg_refusal {
     reg_obstacle *items; /* in the order of registration; NULL if no backend lists the model */
     size_t count;
-    reg_kept *kept; /* keeps their definitions */
+    reg_kept *kept; /* keeps the definitions of the items */
 } reg_refusal;
 
-/* One request in flight. A lease that is all zero refers to no registration. */
+/* One request in flight. A zeroed lease refers to no registration. */
 typedef struct reg_lease {
     reg_record *record; /* NULL: none */
     uint64_t started;   /* a moment of clock.h */
     _Atomic bool is_active;
 } reg_lease;
 
-/* Chooses a backend and counts one more request in flight on it, in one atomic step. REG_OK and the
- * lease is set; REG_NONE_AVAILABLE and the refusal is set; REG_WOULD_BLOCK; or REG_NO_MEMORY. The
- * caller owns the lease, for reg_lease_drop. Not inside a read. Lock-free, except that ROUND_ROBIN
- * and a choice that other threads keep disturbing take a lock, and only if `may_block` is set.
- * O(backends of the model); for REG_POWER_OF_TWO expected O(1 / share of eligible backends). */
+/* Chooses a backend and counts one more request in flight on it, in one atomic step. Returns REG_OK
+ * and sets the lease, or REG_NONE_AVAILABLE and sets the refusal, or REG_WOULD_BLOCK, or
+ * REG_NO_MEMORY. The caller owns the lease and drops it with reg_lease_drop. Not inside a read.
+ * Lock-free, with two exceptions: REG_ROUND_ROBIN takes a lock, and so does a choice that other
+ * threads disturb again and again. Without `may_block` neither takes it: the call returns
+ * REG_WOULD_BLOCK. O(backends of the model); for REG_POWER_OF_TWO expected O(1 / share of eligible
+ * backends). */
 reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease,
                        reg_refusal *refusal);
 
@@ -237,11 +240,11 @@ reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease
 reg_status reg_select(reg_registry *reg, reg_reader *reader, reg_request *request,
                       void **definition, reg_refusal *refusal);
 
-/* Frees what a refusal holds; a refusal that is all zero holds nothing. Not inside a read. */
+/* Frees what a refusal holds. A zeroed refusal holds nothing. Not inside a read. */
 void reg_refusal_drop(reg_refusal *refusal, reg_release release);
 
-/* Every backend of the model: the eligible ones first, the best at the top; then the others in the
- * order of registration. The list is empty if no backend serves the model. REG_OK, or
+/* Lists every backend of the model: first the eligible ones, from the best to the worst, then the
+ * others in the order of registration. The list is empty if no backend serves the model. REG_OK, or
  * REG_NO_MEMORY. Inside a read. REG_ROUND_ROBIN waits for a lock. O(n log n) for n backends. */
 reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *candidates);
 void reg_candidates_free(reg_candidates *candidates);
@@ -254,16 +257,17 @@ void reg_seed_random(uint64_t seed);
 
 /* ---- leases ---- */
 
-/* Ends the request: counts it as complete and as no longer in flight. Of several calls exactly one
- * ends it and returns true; the others return false and change nothing. Unless `failed`, the
- * average takes in `sample` (milliseconds), or the time since the choice if `sample` is NULL. If
- * the count in flight was 0 already, it stays 0 and `at_zero` is set. Lock-free, O(1). */
+/* Ends the request: counts it as complete and as no longer in flight. If several calls release one
+ * lease, exactly one ends the request and returns true; the others return false and change nothing.
+ * Unless `failed` is set, the average is updated with `sample` (milliseconds), or with the time
+ * since the choice if `sample` is NULL. If the count in flight was 0 already, it stays 0 and
+ * `at_zero` is set. Lock-free, O(1). */
 bool reg_lease_release(reg_lease *lease, const uint32_t *sample, bool failed, bool *at_zero);
 
 /* Whether the request has not ended yet. Wait-free. */
 bool reg_lease_is_active(const reg_lease *lease);
 
-/* The definition of the backend as it is now, or as it was last if it has been removed. Borrowed
+/* The current definition of the backend, or the last one if the backend was removed. Borrowed
  * until reg_read_end. Inside a read. Wait-free. */
 void *reg_lease_definition(const reg_lease *lease);
 
@@ -282,7 +286,7 @@ void reg_lease_drop(reg_lease *lease, reg_release release);
 reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t count,
                            reg_variant **variants, bool *is_taken, reg_garbage **garbage);
 
-/* Drops the caller's references. Cannot fail. O(models). */
+/* Drops the caller's references to `count` variants. Cannot fail. O(models). */
 void reg_drop_models(reg_registry *reg, reg_variant *const *variants, size_t count,
                      reg_garbage **garbage);
 

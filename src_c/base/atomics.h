@@ -1,4 +1,6 @@
-/* Every atomic operation of the core, named for its purpose. Each name fixes one memory order.
+/* The atomic operations of the core, named for their purposes. Each name fixes one memory order.
+ * Where a proof in reclaim/ needs a fence or another order, the code there uses <stdatomic.h>
+ * directly.
  *
  * The core has three kinds of shared words:
  *

@@ -16,14 +16,14 @@ typedef struct clock_sample {
 
 /* Two samples give a rate if the time between them, in nanoseconds, lies in this range. */
 static const uint64_t MIN_INTERVAL = 100 * 1000000, MAX_INTERVAL = 10 * (uint64_t)1000000000;
-/* A sample is valid if fewer counts passed while both clocks were read. */
+/* A sample is valid if reading both clocks took fewer counts of the TSC than this. */
 static const uint64_t INTERRUPTED = 5000;
 /* Two rates agree if they differ by less than this fraction. */
 static const double AGREEMENT = 1e-5;
 
 static pthread_once_t clocksource_once = PTHREAD_ONCE_INIT;
 static bool is_trusted;
-static _Atomic bool is_calibrating; /* the thread that set it owns the next two */
+static _Atomic bool is_calibrating; /* the thread that set it owns `last` and `last_rate` */
 static clock_sample last;
 static double last_rate;
 
@@ -34,15 +34,15 @@ static uint64_t nanoseconds_of(clockid_t clock) {
 }
 
 static bool kernel_uses_tsc(void) {
-    bool does = false;
+    bool uses_tsc = false;
 #if defined(__x86_64__) && defined(__linux__)
     char name[16] = "";
     FILE *file = fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "re");
     if (file == NULL) return false;
-    does = fgets(name, sizeof name, file) != NULL && strcmp(name, "tsc\n") == 0;
+    uses_tsc = fgets(name, sizeof name, file) != NULL && strcmp(name, "tsc\n") == 0;
     fclose(file);
 #endif
-    return does;
+    return uses_tsc;
 }
 
 static void check_clocksource(void) { is_trusted = kernel_uses_tsc(); }

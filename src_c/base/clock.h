@@ -1,16 +1,16 @@
 /* A cheap stopwatch: the whole milliseconds between two moments.
  *
- * A moment is a reading of CLOCK_MONOTONIC or of the processor's time stamp counter (TSC), which
- * takes less than half the time. Each moment carries a mark of its clock and is compared with that
- * clock only, so the two kinds can be mixed.
+ * A moment is a reading of CLOCK_MONOTONIC or of the processor's time stamp counter (TSC). Reading
+ * the TSC takes less than half as long. Each moment carries a mark of its clock and is compared
+ * with that clock only, so the two kinds can be mixed.
  *
  * The TSC is used only where the kernel keeps time by it: then it runs at a constant rate and is
  * the same on all processors. Its rate is calibrated against CLOCK_MONOTONIC_RAW, and is used once
  * two calibrations in a row agree.
  *
- * Limits: we do not notice a kernel that stops trusting the TSC later. On a computer that sleeps,
- * the TSC may stop, restart from 0 or go on. A moment from before the sleep then gives too short a
- * time, or one that includes the sleep.
+ * Limits: once the TSC is used, we do not notice if the kernel stops trusting it. On a computer
+ * that sleeps, the TSC may stop, restart from 0 or go on. The time since a moment from before the
+ * sleep is then too short, or it includes the sleep.
  */
 #ifndef REG_CLOCK_H
 #define REG_CLOCK_H

@@ -1,12 +1,12 @@
 /* Allocation with libc's malloc, behind a gate that tests use to make single allocations fail.
- * All functions are thread-safe. */
+ * Allocators return NULL when memory is out. All functions are thread-safe. */
 #ifndef REG_MEMORY_H
 #define REG_MEMORY_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Zeroed memory. Like all of these, it returns NULL when memory is out. */
+/* Zeroed memory. */
 void *memory_alloc(size_t size);
 /* Memory that is not zeroed. */
 void *memory_alloc_raw(size_t size);
@@ -16,11 +16,11 @@ void *memory_alloc_aligned(size_t alignment, size_t size);
 void *memory_alloc_lines(size_t size);
 void memory_free(void *pointer);
 
-/* The core calls the gate before each allocation, which fails if the gate returns false. The gate
- * is one for the process; NULL removes it. */
+/* The core calls the gate before each allocation. If the gate returns false, the allocation fails.
+ * The process has one gate; NULL removes it. */
 typedef bool (*memory_gate)(void);
 void memory_set_gate(memory_gate gate);
-/* For allocators that hand out memory which they already have: they must ask the gate, too. */
+/* Calls the gate. An allocator that reuses memory (slab_pool.h) must call this before it does. */
 bool memory_is_granted(void);
 
 #endif

@@ -11,7 +11,7 @@
 
 extern _Thread_local uint64_t random_state REG_TLS_MODEL; /* 0: not seeded yet */
 
-/* A seed that differs between threads and between processes. Never 0. */
+/* A new seed, which differs between calls, threads and processes. Never 0. */
 uint64_t random_seed(void);
 
 static inline uint64_t random_mix(uint64_t z) {

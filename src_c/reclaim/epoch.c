@@ -24,7 +24,7 @@ _Thread_local epoch_slot *epoch_own_slot REG_TLS_MODEL;
 static _Atomic(epoch_slot *) all_slots;
 static pthread_once_t start_once = PTHREAD_ONCE_INIT;
 static pthread_key_t slot_key;
-static bool has_key; /* needed, because every value of slot_key may be a key, also 0 */
+static bool has_key; /* no value of slot_key means 'no key': even 0 may be one */
 
 /* ---- fences ---- */
 
@@ -83,7 +83,7 @@ static bool heavy_fence(void) {
 static void release_slot(void *slot_pointer) {
     epoch_slot *slot = slot_pointer;
     epoch_own_slot = NULL;
-    epoch_leave(slot); /* an interpreter that shuts down may end a thread inside a read */
+    epoch_leave(slot); /* an interpreter that exits may end a thread inside a read */
     publish(&slot->taken, false);
 }
 

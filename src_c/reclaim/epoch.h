@@ -43,7 +43,7 @@
  * The fences. On Linux the heavy fence is membarrier(2), which runs a full barrier on every
  * processor that runs a thread of this process. The light fence is then a compiler fence only.
  * Elsewhere, or if the kernel refuses membarrier, both are full (sequentially consistent) fences.
- * The flag HEAVY says which. It is set before the first slot is handed out.
+ * The flag HEAVY says which kind is in use. It is set before the first slot is handed out.
  *
  * A later refusal. A process may install a seccomp(2) filter at any time, and membarrier fails from
  * then on. The writer that meets this failure clears HEAVY, and no node is freed before the time
@@ -61,10 +61,10 @@
  *     R2, or a later store of the same thread: case a. or c.
  * This is why R3b comes after R2: a reader that loaded HEAVY first could stall between the two for
  * longer than any delay. The writer waits for no particular slot, so an idle thread delays nothing.
- * A writer whose own membarrier succeeds is right by b. even while another thread clears HEAVY, for
- * filters may differ between threads. The child of a fork has one thread, which sees its own
- * stores, so the child is settled at once. A filter that makes membarrier fail but report success
- * cannot be detected.
+ * Filters may differ between threads, so a writer's own membarrier may succeed while another thread
+ * clears HEAVY. Then b. holds for that writer as it stands. The child of a fork has one thread,
+ * which sees its own stores, so the child is settled at once. A filter that makes membarrier fail
+ * but report success cannot be detected.
  *
  * ThreadSanitizer does not model stand-alone fences. Under it, R2 is a sequentially consistent
  * exchange, which is a full barrier on the processors that it supports. Cases a. and c. need only
@@ -76,8 +76,8 @@
 #include "base/atomics.h"
 #include "base/compiler.h"
 
-/* A thread's SLOT. Slots are never freed, but reused: there are at most as many as there were
- * threads alive at one time. */
+/* A thread's SLOT. Slots are reused and never freed. There are at most as many slots as threads
+ * were ever alive at one time. */
 typedef struct epoch_slot {
     _Atomic uint64_t epoch;  /* 0: not reading */
     _Atomic bool taken;      /* by a thread that is alive */
@@ -117,7 +117,8 @@ typedef struct epoch_amount {
     size_t bytes;
 } epoch_amount;
 
-/* The nodes that wait for reclamation, oldest first. Zeroed memory is an empty limbo. */
+/* The nodes that wait for reclamation, in the order of retirement. Zeroed memory is an empty
+ * limbo. */
 typedef struct epoch_limbo {
     epoch_node *first;
     epoch_node *last;
@@ -129,8 +130,8 @@ typedef struct epoch_limbo {
 } epoch_limbo;
 
 /* A reader that stalls inside a read holds back everything that is retired from then on. This limit
- * bounds it: while a limbo holds so many bytes, its owner retires no more. Writes fail as if memory
- * were out, until the reader goes on. */
+ * bounds the memory: while a limbo holds that many bytes, its owner retires nothing more. Writes
+ * fail as if memory were out, until the reader continues. */
 #define EPOCH_MAX_WAITING ((size_t)256 << 20)
 
 static inline bool epoch_is_crowded(const epoch_limbo *limbo) {
@@ -142,12 +143,12 @@ extern _Atomic bool epoch_has_heavy_fence; /* HEAVY */
 
 extern _Thread_local epoch_slot *epoch_own_slot REG_TLS_MODEL;
 
-/* Must be called before all else; may be called more than once. Returns false if the process has no
- * thread-specific key left. Then no thread gets a slot, as if memory were out. */
+/* Call it before any other function here; calling it again does nothing. Returns false if the
+ * process has no thread-specific key left. Then no thread gets a slot, as if memory were out. */
 bool epoch_start(void);
 
-/* Takes a slot for this thread, at its first read. The slot is given back when the thread ends.
- * NULL when memory is out. */
+/* Takes a slot for this thread, at its first read. The slot becomes free when the thread ends. NULL
+ * when memory is out. */
 epoch_slot *epoch_take_slot(void);
 
 /* The first of all slots, taken or not. */
@@ -179,13 +180,13 @@ static inline void epoch_leave(epoch_slot *slot) { publish(&slot->epoch, 0); }
 void epoch_retire(epoch_limbo *limbo, epoch_node *node, const epoch_kind *kind);
 
 /* A collection needs a heavy fence, which takes the writer microseconds and interrupts every reader
- * for as long. So it is done for a batch of nodes: even while a writer writes without pause, fewer
- * than one read in a thousand is interrupted. */
+ * for as long. So the writer collects nodes in batches. Even if it writes without pause, it
+ * interrupts fewer than one read in a thousand. */
 enum { EPOCH_BATCH_NODES = 256, EPOCH_BATCH_BYTES = 1 << 18 };
 
-/* If writes are far apart, nodes need not wait for a batch: a fence for a few of them costs little.
- * Once for EPOCH_CHECK_EVERY retired nodes, the owner checks the time since the last collection,
- * and whether nodes that were in use then can be freed now. */
+/* If writes are far apart, nodes need not wait for a batch, because a fence is cheap then. Once in
+ * EPOCH_CHECK_EVERY retired nodes, the owner checks the time since the last collection. It also
+ * checks whether the nodes that were in use at that collection can be freed now. */
 enum { EPOCH_QUIET_MILLISECONDS = 100, EPOCH_CHECK_EVERY = 8 };
 
 /* Whether to call epoch_collect_now: a batch has gathered, the limbo is crowded, or the last
@@ -199,9 +200,9 @@ bool epoch_is_leftover_due(const epoch_limbo *limbo);
  * `reclaim_destroy`. Never waits. Under the limbo's lock. */
 epoch_node *epoch_collect_now(epoch_limbo *limbo);
 
-/* The same for the nodes that an earlier collection found in use. If that collection's fence was
- * not refused, this needs no other fence and only scans the slots: the earlier W3 precedes every
- * later W4, for all nodes that were stamped before it. */
+/* The same, but only for the nodes that an earlier collection found in use. If the fence of that
+ * collection succeeded, this only scans the slots: for every node that was stamped before that W3,
+ * W3 also precedes this W4. */
 epoch_node *epoch_collect_stamped(epoch_limbo *limbo);
 
 /* Appends `other` to `list`. O(length of `list`). */

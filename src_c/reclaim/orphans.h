@@ -1,9 +1,9 @@
 /* The limbos of registries that no longer exist.
  *
  * If a thread was inside a read when its registry was destroyed, it may still hold nodes of the
- * limbo. These nodes move to a list here. Every later write, of any registry, tries to reclaim
- * them. They were stamped and fenced when their registry was destroyed, so a try needs no fence
- * (epoch_collect_stamped). While the list is empty, a write pays one load.
+ * limbo. These nodes move to a list here. Every later write of any registry tries to reclaim them.
+ * They were stamped and fenced when their registry was destroyed, so trying needs no fence
+ * (epoch_collect_stamped). While the list is empty, a write pays for one load.
  *
  * The list has a lock of its own. It is held for a few steps, and no other lock is taken under it.
  */

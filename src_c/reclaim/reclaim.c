@@ -2,8 +2,8 @@
 
 #include "reclaim/orphans.h"
 
-/* A node that was inside another one is not retired by itself, but views may show it: so each round
- * asks the reservations again. */
+/* A node that another node owned has not passed the reservations yet, and views may show it. So
+ * each round filters the nodes that the round before has unwrapped. */
 void reclaim_destroy(epoch_node *list, epoch_release release) {
     while (list != NULL) {
         epoch_node *inner = NULL;

@@ -1,4 +1,4 @@
-/* The end of retired nodes: what collections return is destroyed here.
+/* Destroys the nodes that collections return.
  *
  * A node is destroyed when neither a read (epoch.h) nor a view (reservation.h) can still use it.
  * This module joins the two, which do not know each other's rules.
@@ -13,7 +13,8 @@
  * view may still show are kept, and destroyed with the last such view. Outside of every lock. */
 void reclaim_destroy(epoch_node *list, epoch_release release);
 
-/* Around a fork: hold every lock of this room, so that the child's copies are consistent. */
+/* Take and release every lock of reclaim/ around a fork, so that the child's copies are
+ * consistent. */
 void reclaim_before_fork(void);
 void reclaim_after_fork(void);
 /* In the child, before reclaim_after_fork. */

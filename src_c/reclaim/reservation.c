@@ -6,7 +6,7 @@
 #include "base/memory.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static generations *free_generations; /* of destroyed registries, for reuse; under LOCK */
+static generations *free_generations; /* of destroyed registries, to be reused; under LOCK */
 
 static const uint32_t LAST_NUMBER = GENERATION_NEVER - 1;
 
@@ -37,8 +37,8 @@ static reservation *add_reservation(reservation_thread *own, generation *g) {
     return r;
 }
 
-/* A thread may be ended at any instant, and its slot is reused. So `all` is cleared first and set
- * last: a memo that is half written is never valid. */
+/* A thread may end at any instruction, and another thread reuses its slot. So `all` is cleared
+ * first and set last: a memo that is half written is never valid. */
 static void write_memo(reservation_memo *memo, generation *g, reservation *r) {
     memo->all = NULL;
     atomic_signal_fence(memory_order_seq_cst);
@@ -128,7 +128,7 @@ typedef struct keeper_cache {
     generation *keeper;
 } keeper_cache;
 
-/* K1 to K3: keeps the node if a view may show it, and returns whether that is so. */
+/* K1 to K3: keeps the node if a view may show it. Returns whether it did. */
 static bool keep_if_shown(epoch_node *node, uint32_t birth, keeper_cache *cache) {
     retained *r = reg_container(node, retained, node);
     generations *all = r->generations;
@@ -173,12 +173,13 @@ static epoch_node *keep_shown(epoch_node *list) {
 
 /* ---- L: a generation without views hands over what it keeps ---- */
 
-/* A heap that L has taken off, in pieces. It is taken apart from the top. A node that is to be
- * freed is put into `opened`, linked by `next`, and stays there until all of its children have been
- * looked at. A subtree whose top must be kept passes to the heir as a whole. */
+/* The heap that L has taken off a generation, while L splits it from the top. The `heir` is the
+ * generation P of L. A node that will be freed is in the list `opened`, linked by `node.next`,
+ * until L has split off all of its children. A subtree whose top must be kept goes to the heir as a
+ * whole. */
 typedef struct handover {
     retained *opened;
-    retained *single; /* a subtree that waits for another, because the heir gets them in pairs */
+    retained *single; /* a subtree that waits for another: the heir takes them in pairs */
 } handover;
 
 static void pass_to_heir(handover *h, retained *heap, generation *heir) {
@@ -200,7 +201,7 @@ static void pass_or_open(handover *h, retained *heap, generation *heir) {
     }
 }
 
-/* Does as much as one hold of LOCK allows, and returns the nodes to be freed. */
+/* Does as many steps as one hold of LOCK allows. Returns the nodes to be freed. */
 static epoch_node *hand_over_chunk(handover *h, generations *all, generation *heir) {
     epoch_node *list = NULL;
     for (int steps = 0; h->opened != NULL && steps < RESERVATION_CHUNK; steps++) {
@@ -221,7 +222,8 @@ static epoch_node *hand_over_chunk(handover *h, generations *all, generation *he
     return list;
 }
 
-/* Returns all nodes of `heap`, to be freed. For a generation that has no heir. Takes LOCK. */
+/* Returns all nodes of `heap`, to be freed, because there is no heir. Called without LOCK, which it
+ * takes and holds on return. */
 static epoch_node *give_up_heap_and_lock(generations *all, retained *heap) {
     epoch_node *list = flatten(heap);
     epoch_amount amount = {0};
@@ -242,7 +244,7 @@ static void unlink_generation(generation *g) {
         g->newer->older = g->older;
     else
         all->newest = g->older;
-    /* Reused by a later registry, unless the numbers have run out. */
+    /* Once the last one is unlinked, a later registry reuses `all`, unless the numbers ran out. */
     if (all->newest != NULL || !all->is_closed || all->last_number == LAST_NUMBER) return;
     all->next_free = free_generations;
     free_generations = all;
@@ -261,8 +263,8 @@ static void free_generation(generation *g) {
     sub_seq_cst(&all->bytes, sizeof *g);
 }
 
-/* Frees a generation that is sealed and has no views, unless another thread is in L with it.
- * Returns whether it did; if so, it has released LOCK. */
+/* Frees the generation if it is sealed, has no views, and no other thread is in L with it. Called
+ * with LOCK. Returns true if it freed the generation; then it has also released LOCK. */
 static bool try_free_generation(generation *g) {
     if (!g->is_sealed || g->handovers != 0 || watch(g)) return false;
     unlink_generation(g);
@@ -393,8 +395,7 @@ static void push_free_generations(generations *all) {
     reservations_unlock();
 }
 
-/* A reused `generations` continues its numbers, so no thread's memo of the earlier registry can
- * match by chance. */
+/* A reused `generations` continues its numbers, so no memo of the earlier registry can match. */
 generations *generations_new(void) {
     static _Atomic uint32_t places;
     generations *all = pop_free_generations();

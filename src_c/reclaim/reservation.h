@@ -13,10 +13,10 @@
  * A retired object is kept by the newest generation that has views, unless that generation is older
  * than the object. When a generation loses its last view, the objects that it keeps go to the next
  * older generation that has views; those that were born after that one are freed. So a view keeps
- * alive what was registered when it was made. At most, it also keeps what had been replaced by then
- * but not reclaimed yet: a batch, or what a stalled reader holds back.
+ * alive what was registered when it was made. It may also keep what had already been replaced but
+ * was not reclaimed yet: at most a batch, or what a stalled reader holds back.
  *
- *   generations          of one registry: the current one, and a list of those not freed yet
+ *   generations          of one registry: the current one, and the list of all that are not freed
  *     generation         its number, its reservations, and a heap of what it keeps, youngest on top
  *       reservation      one thread's count of views, on a cache line of its own
  *
@@ -24,21 +24,22 @@
  * ----
  *   Making views        One atomic addition on the thread's own line. A thread's first views in a
  *                       generation cost O(threads) and an allocation.
- *   Dropping views      A compare-and-swap on that line. The last views of a watched reservation
- *                       take LOCK; at most one reservation of a generation is watched at a time.
+ *   Dropping views      A compare-and-swap on that line. The drop of the last views of a watched
+ *                       reservation takes LOCK. At most one reservation of a generation is watched
+ *                       at a time.
  *   Destroying objects  O(1) for each, and O(threads) once for each chunk.
- *   The last view of a  O(threads), then O(1) to pass on what it keeps. If some of that is freed,
- *   generation          amortised O(log n) for each freed object. The heap is a pairing heap
- *                       (Fredman et al., "The pairing heap", Algorithmica 1986).
- * None of this depends on how many views were made or exist. While a reader stalls, closed
- * generations cannot be sealed, and K1 passes one of them for each batch. LOCK is one for the
- * process. It is held for RESERVATION_CHUNK steps at most.
+ *   The last view of a  O(threads), then O(1) to pass on what the generation keeps. If some of that
+ *   generation          is freed, amortised O(log n) for each freed object. The heap is a pairing
+ *                       heap (Fredman et al., "The pairing heap", Algorithmica 1986).
+ * No cost depends on how many views exist or were made. While a reader stalls, closed generations
+ * cannot be sealed, so K1 has one more generation to skip for each batch. All registries share
+ * LOCK, which is held for at most RESERVATION_CHUNK steps.
  *
  * The proof, which continues that of epoch.h
  * ------------------------------------------
  *   writer    B   born(N) = number of CURRENT, before N is published (under the registry's lock)
  *             C   close G: link G+1 under LOCK, publish CURRENT = G+1 (release), retire G
- *   reader    R1 to R4 as in epoch.h; N is what it has found. Then, before R5,
+ *   reader    R1 to R4 as in epoch.h; N is what the read has found. Then, before R5,
  *             V1  G = load CURRENT (acquire), after R4
  *             V2  its reservation of G: found in G's list, or pushed to it
  *             V3  VIEWS += n (sequentially consistent)
@@ -85,7 +86,8 @@
  * the lease is dropped keep that state, even views of a later registry that reuses the
  * `generations`.
  *
- * In the child of a fork, whatever other threads were about to make views of, or to free, stays.
+ * In the child of a fork, the other threads do not exist. The objects that they were about to make
+ * views of, or to free, stay allocated.
  */
 #ifndef REG_RESERVATION_H
 #define REG_RESERVATION_H
@@ -114,11 +116,11 @@ typedef struct reservation_memo {
 
 enum { RESERVATION_MEMOS = 8 };
 
-/* A thread's slot, with what this module remembers for the thread. */
+/* A thread's slot, with this module's data of the thread. */
 typedef struct reservation_thread {
     epoch_slot slot;
     reservation_memo memos[RESERVATION_MEMOS];
-    reservation *spare; /* allocated ahead, by reservation_prepare; NULL: none */
+    reservation *spare; /* allocated in advance by reservation_prepare; NULL: none */
 } reservation_thread;
 
 _Static_assert(sizeof(reservation_thread) <= EPOCH_SLOT_BYTES - REG_CACHE_LINE,
@@ -152,18 +154,18 @@ struct generation {
 struct generations {
     _Atomic(generation *) current;
     _Atomic size_t bytes; /* of its generations and reservations */
-    uint32_t place;       /* the index of its memo in each thread's */
-    uint32_t last_number; /* of a generation; under the registry's lock */
+    uint32_t place;       /* the index of its memo in each thread's `memos` */
+    uint32_t last_number; /* of the newest generation; under the registry's lock */
     /* Under LOCK. */
     generation *newest;
-    epoch_amount kept; /* by all generations and handovers */
-    bool is_closed;    /* the registry has been destroyed */
-    generations *next_free;
+    epoch_amount kept;      /* what all generations and handovers keep */
+    bool is_closed;         /* the registry has been destroyed */
+    generations *next_free; /* in the list of those that can be reused */
 };
 
 enum { RESERVATION_CHUNK = 64 };
 
-/* For a new registry, with the first generation open. NULL when memory is out. */
+/* The generations of a new registry. The first one is open. NULL when memory is out. */
 generations *generations_new(void);
 /* Closes the current generation for good. The registry is being destroyed, and retires nothing
  * afterwards. */
@@ -184,8 +186,8 @@ reservation *reservation_find(epoch_slot *slot, generation *g);
 /* Makes sure that this thread's next reservation_take succeeds. False when memory is out. */
 bool reservation_prepare(epoch_slot *slot);
 
-/* Counts `views` of what this read has found. Must be called inside the read, after everything has
- * been found. NULL when memory is out. Wait-free and O(1), except for a thread's first views in a
+/* Counts `views` new views of what this read has found. Call it inside the read, after the last
+ * look-up. NULL when memory is out. Wait-free and O(1), except for a thread's first views in a
  * generation, which are lock-free and O(threads). */
 static inline reservation *reservation_take(epoch_slot *slot, generations *all, size_t views) {
     generation *g = load_published(&all->current);

@@ -1,7 +1,8 @@
 /* A slab allocator for elements of one size (Bonwick, "The slab allocator", USENIX Summer 1994).
  *
- * A choice reads a line of each candidate. It is faster when these lines are adjacent, and malloc
- * would lose a tenth of a backend's memory to the gaps between blocks that are aligned to lines.
+ * A choice reads a cache line of each candidate. It is faster when these lines are adjacent. And
+ * malloc would lose a tenth of a backend's memory to the gaps between blocks that are aligned to
+ * cache lines.
  *
  * A pool serves the whole process, because an element may outlive the registry that allocated it.
  * One mutex guards all of a pool and is held for a few steps. The caller must know that an element
