@@ -1,12 +1,12 @@
 /* The candidates of one choice: the members of the model's list at one version, and whether each is
- * eligible for the request. All of it runs inside an epoch. */
+ * eligible for the request. All functions run inside an epoch. */
 #ifndef REG_CANDIDATES_H
 #define REG_CANDIDATES_H
 
 #include "choose/policy.h"
 #include "registry/layout.h"
 
-/* A list of at most this length is short enough to read while the caller must not block. */
+/* A list of at most this length is read even if the request must not block. */
 enum { QUICK_LENGTH = 64 };
 
 typedef struct choice {
@@ -25,7 +25,7 @@ typedef struct choice {
 
     uint32_t best_average; /* ms; see policy.h */
     bool is_plain;         /* every healthy backend that is not full is eligible */
-    bool is_searched;      /* for a policy that draws two: it has read the whole list */
+    bool is_searched;      /* for a policy that draws two: the pass has read the whole list */
 } choice;
 
 #define NO_ROUND UINT32_MAX /* for `round_age`: no member is older */
@@ -33,7 +33,8 @@ typedef struct choice {
 /* Sorts the excluded ids, so that `candidate_obstacle` finds them by bisection. */
 void request_prepare(reg_request *request);
 
-/* Reads the committed version and the model's list at it. False if no backend lists the model. */
+/* Reads the committed version, and the model's list at that version. False if no backend lists the
+ * model. */
 bool choice_begin(choice *c, reg_registry *reg, const reg_request *request);
 
 /* The members at positions `from` to `to` - 1. */

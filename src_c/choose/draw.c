@@ -2,8 +2,9 @@
 
 #include "base/random.h"
 
-/* How often each of the two is drawn before the whole list is read. A request that may block draws
- * more often in a long list: one draw for so many members costs little compared to reading them. */
+/* Each of the two is drawn up to MANY_DRAWS times before the whole list is read. A request that may
+ * block makes one more draw for each MEMBERS_PER_DRAW members, which costs little compared to
+ * reading them. */
 enum { MANY_DRAWS = 16, MEMBERS_PER_DRAW = 64 };
 
 static bool draw_one(const choice *c, candidate *x, const member *other_than) {
@@ -24,7 +25,7 @@ static void swap_picks(picks *p) {
     p->second = first;
 }
 
-/* Two of all that are eligible: a reservoir of two (Vitter, 1985: algorithm R). */
+/* Draws two of all that are eligible: a reservoir of two (Vitter, 1985: algorithm R). */
 static void draw_from_all(const choice *c, picks *p) {
     uint64_t seen = 0;
     EACH_LISTED(c, 0, c->reading.length, m) {

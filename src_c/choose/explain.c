@@ -1,12 +1,12 @@
-/* Explains a choice without making it: every candidate, why it can't be chosen, and in which order
- * the others would be. It only reads. */
+/* Explains a choice without making it: lists every member, why it can't be chosen, and in which
+ * order the eligible ones would be chosen. It only reads. */
 #include <stdlib.h>
 
 #include "base/memory.h"
 #include "choose/rounds.h"
 #include "registry/locks.h"
 
-/* A candidate with the report about it, so that both are sorted together. */
+/* A candidate with its report, so that both are sorted together. */
 typedef struct explained {
     candidate seen;
     reg_candidate report;
@@ -19,8 +19,8 @@ static uint32_t distance_of(const explained *e) {
     return position >= start ? position - start : position + e->choice->reading.length - start;
 }
 
-/* Equal candidates: first the unserved ones in the order of a pass, then the others by age. See
- * rounds.h. */
+/* Orders equal candidates: first the unserved ones in the order of a pass, then the others by age.
+ * See rounds.h. */
 static int by_turn(const explained *a, const explained *b) {
     bool a_is_unserved = is_unserved(a->choice, &a->seen),
          b_is_unserved = is_unserved(b->choice, &b->seen);

@@ -1,9 +1,9 @@
-/* The fields of a lease. `record` and `started` are set before any other thread can see the lease.
- * Each release swaps `is_active`, so only one of several releases counts.
+/* The fields `record` and `started` are set before any other thread can see the lease. Each release
+ * exchanges `is_active`, so only one of several releases counts.
  *
  * A release changes three words of one record, in this order: average, total, in flight. Each
- * change takes effect at one instant. A reader loads in flight first (layout.h), so if it no longer
- * finds this request there, it finds it in the other two. */
+ * change takes effect at one instant. A reader loads the count in flight first (layout.h). If it no
+ * longer finds this request there, it finds it in the other two words. */
 #include "choose/lease.h"
 
 #include "base/clock.h"

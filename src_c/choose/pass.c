@@ -10,11 +10,11 @@
         EACH_LISTED((c), half == 0 ? (c)->start : 0, half == 0 ? (c)->reading.length : (c)->start, \
                     m)
 
-/* ---- any policy that compares one by one ---- */
+/* ---- every policy that compares its candidates one by one ---- */
 
-/* Finds the best average of all candidates, full ones included. It adds up the tally too, because
- * the choice depends on the averages that are read here. Not inlined: it would take registers from
- * the pass that follows. */
+/* Finds the best average of all candidates, full ones included. It also adds up the tally, because
+ * the choice depends on the averages that are read here. Not inlined, so that it takes no registers
+ * from the pass that follows. */
 static __attribute__((noinline)) void find_best_average(choice *c, picks *p) {
     uint32_t best = UINT32_MAX;
     bool found = false;
@@ -30,8 +30,8 @@ static __attribute__((noinline)) void find_best_average(choice *c, picks *p) {
     if (found) c->best_average = best;
 }
 
-/* For a candidate that is not eligible for this request, but would be the best one if it were:
- * whether other requests will choose it in this round. */
+/* Whether other requests will choose `x` in this round. `x` is not eligible for this request, but
+ * would be the best candidate if it were. */
 static bool is_left_unserved(const choice *c, candidate x) {
     x.age = age_of(c, x.record);
     return is_unserved(c, &x) && record_is_plainly_healthy(x.record, c->version) &&
@@ -80,17 +80,18 @@ done:
     if (found) p->best = best;
 }
 
-/* ---- only loads, all of the same weight ---- */
+/* ---- policies that only compare loads, if all weights are the same ---- */
 
-/* What a candidate must have to go before the best one so far. */
+/* What a candidate must have to be preferred to the best one so far. */
 typedef struct mark {
-    uint64_t limit;     /* at most so many in flight */
-    uint64_t in_flight; /* with exactly so many, */
-    uint32_t age;       /* also a greater age */
+    uint64_t limit;     /* at most this many in flight */
+    uint64_t in_flight; /* if it has exactly this many in flight, */
+    uint32_t age;       /* it must also have a greater age than this */
 } mark;
 
-/* The first member from `m` on that is not full and goes before the best one so far, or `end`.
- * Sets `word` to its pending word, and adds the tallies of all members that it reads to `tally`. */
+/* Returns the first member from `m` on that is not full and preferred to the best one so far, or
+ * `end`. Sets `word` to its pending word, and adds the tallies of all members that it reads to
+ * `tally`. */
 static always_inline const member *next_before(const choice *c, const mark *best, const member *m,
                                                const member *end, uint64_t *word, uint64_t *tally) {
     uint64_t sum = *tally, pending = 0, limit = best->limit;
@@ -111,7 +112,7 @@ static always_inline const member *next_before(const choice *c, const mark *best
     return m;
 }
 
-/* In most lists all members have the same weight. Then the numbers in flight decide alone. */
+/* If all members have the same weight, as in most lists, the numbers in flight decide. */
 static void pass_over_equals(const choice *c, picks *p) {
     const member *members = c->reading.array->members, *start = members + c->start,
                  *end = members + c->reading.length;
@@ -134,13 +135,13 @@ static void pass_over_equals(const choice *c, picks *p) {
             best = (mark){.limit = counter_in_flight(word),
                           .in_flight = counter_in_flight(word),
                           .age = x.age};
-            /* Only a candidate with fewer in flight goes before an unserved one. */
+            /* Only a candidate with fewer in flight is preferred to an unserved one. */
             if (is_unserved(c, &x) && best.limit-- == 0) return;
         }
     }
 }
 
-/* ---- by turns ---- */
+/* ---- policies that take turns ---- */
 
 /* Picks the candidate with the greatest credit. False when memory is out. Needs the turns lock. */
 static always_inline bool pass_in_turn_locked(const choice *c, reg_policy policy, picks *p) {

@@ -4,9 +4,9 @@
 
 #include "choose/picks.h"
 
-/* CHOSEN, even if no candidate was found (`count` is 0). NO_MEMORY is possible for a policy that
- * takes turns. WOULD_BLOCK is possible for one that draws two, if the request must not block. If the
- * policy takes turns, the caller holds the registry's turns lock. */
+/* Returns CHOSEN, even if no candidate was found (`count` is 0). A policy that takes turns may also
+ * return NO_MEMORY; its caller holds the registry's turns lock. A policy that draws two may also
+ * return WOULD_BLOCK, if the request must not block. */
 verdict pick(choice *c, picks *p);
 
 #endif

@@ -1,4 +1,4 @@
-/* What a pass over the candidates hands to the recheck and to the attempt. */
+/* The result of a pass over the candidates, for the recheck and the attempt. */
 #ifndef REG_PICKS_H
 #define REG_PICKS_H
 
@@ -8,8 +8,8 @@ typedef enum verdict { CHOSEN, NONE_LEFT, TRY_AGAIN, NO_MEMORY, WOULD_BLOCK } ve
 
 typedef struct picks {
     candidate best;
-    candidate second;     /* the other one of two that were drawn */
-    uint32_t count;       /* how many of these two are set */
+    candidate second;     /* the other candidate, if the policy draws two */
+    uint32_t count;       /* how many of `best` and `second` are set */
     uint64_t tally;       /* the sum of tally_of() over all that the pass has read */
     bool has_skipped;     /* takes turns: some candidate was full or not eligible */
     bool leaves_unserved; /* has rounds: see rule b. in rounds.h */

@@ -1,11 +1,16 @@
 /* The policies: the traits of each one, and which of two candidates it prefers.
  *
- * To add a policy: add a member to `reg_policy` (base/types.h), a row to EACH_POLICY, a comparison
- * for the row unless one of these fits, and, in the same order, a member to Python's `Policy`
- * (registry/selection.py) with its value in `PolicyValue` (registry/_values.py). The binding
- * refuses to load if the rows and Python's members differ. A policy that reads anything but loads,
- * averages and fields that never change also needs more in tally_of() (picks.h) and in the proof
- * (select.c).
+ * To add a policy, add
+ *   - a member to `reg_policy` (base/types.h),
+ *   - a row to EACH_POLICY below, and a comparison unless an existing one fits,
+ *   - a member to Python's `Policy` (registry/selection.py), in the same order. The binding refuses
+ *     to load if the rows and these members differ,
+ *   - its value to `PolicyValue` (registry/_literals.py),
+ *   - its line style to STYLES (registry/cli/replay/plot.py),
+ *   - a row to the table of policies in docs/guarantees.md,
+ *   - its rule to the oracle of the tests (tests/support/oracle.py), and tests of its own.
+ * If the policy reads anything else than loads, averages and fields that never change, extend
+ * tally_of() (picks.h) and the proof (select.c) too.
  *
  * Each comparison returns < 0 if it prefers `a`, > 0 if it prefers `b`, and 0 if they are equal.
  *
@@ -22,11 +27,11 @@
 typedef struct candidate {
     record *record;
     const member *place; /* in the model's list */
-    uint64_t pending;    /* this word and the next: see counters.h */
+    uint64_t pending;    /* the words of counters.h */
     uint64_t latency;    /* 0 unless the policy reads latencies */
     int64_t credit;      /* the credit in turns.h, or the score; 0 if the policy has neither */
     uint32_t weight;
-    uint32_t age; /* ticks since it was last chosen; set only for candidates compared by age */
+    uint32_t age; /* ticks since it was last chosen; set only if the ages are compared */
 } candidate;
 
 __extension__ typedef unsigned __int128 uint128;
@@ -41,7 +46,7 @@ static inline uint64_t next_load(const candidate *c) {
     return (uint64_t)counter_in_flight(c->pending) + 1;
 }
 
-/* The smaller load per weight. Multiplies instead of dividing; a product is at most
+/* Prefers the smaller load per weight. Multiplies instead of dividing; a product is at most
  * 2**32 * 1,000. */
 static inline int compare_loads(const candidate *a, const candidate *b) {
     if (reg_likely(a->weight == b->weight))
@@ -49,8 +54,8 @@ static inline int compare_loads(const candidate *a, const candidate *b) {
     return compare(next_load(a) * b->weight, next_load(b) * a->weight);
 }
 
-/* The smaller product of load and average latency, per weight. A backend without a sample counts
- * as `best_average` (ms, the best of all candidates), and wins ties. */
+/* Prefers the smaller product of load and average latency, per weight. A backend without a sample
+ * counts as `best_average` (ms, the best of all candidates), and wins ties. */
 static inline int compare_times(const candidate *a, const candidate *b, uint32_t best_average) {
     bool a_sampled = latency_is_sampled(a->latency), b_sampled = latency_is_sampled(b->latency);
     if (!a_sampled && !b_sampled) return compare_loads(a, b);
@@ -63,7 +68,7 @@ static inline int compare_times(const candidate *a, const candidate *b, uint32_t
     return left != right ? (left < right ? -1 : 1) : a_sampled - b_sampled;
 }
 
-/* The lower priority number, then the smaller load. */
+/* Prefers the lower priority number, then the smaller load. */
 static inline int compare_priorities(const candidate *a, const candidate *b) {
     int by_priority = compare_signed(line_of(a->record)->priority, line_of(b->record)->priority);
     return by_priority != 0 ? by_priority : compare_loads(a, b);

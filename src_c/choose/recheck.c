@@ -5,8 +5,7 @@ static bool is_same_array(const choice *c, const member_reading *later) {
     return later->array == c->reading.array && later->length == c->reading.length;
 }
 
-/* Whether the member is in both lists or in neither, and if it is, with the same health and
- * definition. */
+/* Whether the member is in neither list, or in both with the same health and definition. */
 static inline bool is_unchanged(const choice *c, const member_reading *later, const member *m) {
     bool is_listed = member_is_in(m, c->reading.tick);
     if (is_listed != member_is_in(m, later->tick)) return false;

@@ -20,7 +20,7 @@ static inline bool all_are_unchanged(const choice *c, const picks *p, uint64_t n
     return tally_of_all(c) == p->tally;
 }
 
-/* The attempt itself checks the count of the best one. */
+/* The caller checks the count of the best one in step 6. */
 static inline bool picks_are_unchanged(const choice *c, const picks *p, uint64_t now) {
     if (reg_unlikely(now != c->version) && !picks_are_listed(c, p, now)) return false;
     if (p->count == 1) return true;

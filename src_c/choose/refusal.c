@@ -4,7 +4,7 @@
 
 #include "base/memory.h"
 
-/* How many members ahead the states are prefetched. The pass has not read any of them. */
+/* The states are prefetched this many members ahead, because the pass has not read them. */
 enum { AHEAD = 8 };
 
 static void fetch_ahead(const choice *c, const member *m, const member *end) {
@@ -14,8 +14,8 @@ static void fetch_ahead(const choice *c, const member *m, const member *end) {
     if (member_is_in(m, c->reading.tick)) __builtin_prefetch(load_hint(&m->record->state));
 }
 
-/* At the attempt's version. A candidate without another obstacle was full at the instant of the
- * refusal: see select.c. */
+/* The obstacle at the version of the attempt. If a candidate has no other obstacle, it was full at
+ * the instant of the refusal: see select.c. */
 static reg_obstacle obstacle_at(const choice *c, const member *m) {
     bool is_plainly_full = c->is_plain && record_is_plainly_healthy(m->record, c->version);
     reg_reason reason = reg_likely(is_plainly_full) ? REG_ELIGIBLE : candidate_obstacle(c, m);

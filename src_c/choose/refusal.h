@@ -1,10 +1,10 @@
-/* What a refusal reports: every candidate of the failed attempt, and why it was not chosen. */
+/* Refusals: they list every member of the model's list, and why it was not chosen. */
 #ifndef REG_REFUSAL_H
 #define REG_REFUSAL_H
 
 #include "choose/candidates.h"
 
-/* Fills `refusal` for a choice that found no candidate, in the epoch of its attempt.
+/* Fills `refusal` for a choice that found no candidate. Call it in the epoch of the last attempt.
  * REG_NONE_AVAILABLE, or REG_NO_MEMORY. */
 reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *c, reg_refusal *refusal);
 

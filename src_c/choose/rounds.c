@@ -13,17 +13,17 @@ static uint64_t kind_of(const reg_request *request) {
 
 /* ---- before the pass ---- */
 
-/* NULL if this kind of request has none. */
+/* The own round of this kind of request; NULL if it has none. */
 static own_round *own_round_of(const choice *c) {
     own_round *own = c->model->own;
-    if (load_hint(&own->kind) == 0) return NULL; /* rooms are taken in order: all are free */
+    if (load_hint(&own->kind) == 0) return NULL; /* they are taken in order: all are free */
     uint64_t kind = kind_of(c->request);
     for (int i = 0; i < OWN_ROUNDS; i++)
         if (load_hint(&own[i].kind) == kind) return &own[i];
     return NULL;
 }
 
-/* A free room, or that of another kind, which loses it. */
+/* A free own round, or that of another kind, which loses it. */
 static own_round *slot_for(model *m, uint32_t tick) {
     for (int i = 0; i < OWN_ROUNDS; i++)
         if (load_hint(&m->own[i].kind) == 0) return &m->own[i];
@@ -73,7 +73,7 @@ static void begin_round(const choice *c, uint32_t tick, uint64_t word, bool leav
     store_private(&slot->kind, kind_of(c->request));
 }
 
-/* After a choice by a policy without rounds: its stamp is not in the order of positions. */
+/* Call it after a choice by a policy without rounds: its stamp is not in the order of positions. */
 static void disturb(model *m) {
     uint64_t word = load_hint(&m->round),
              disturbed = (word & ROUND_ORDER) | (uint64_t)SHORT_LIST << 59;

@@ -11,36 +11,36 @@
  * oldest stamp, and of equal stamps the first one from its start. It advances the tick and stamps
  * the chosen one, which is then the newest of all.
  *
- * Rounds. Comparing all stamps costs LEAST_PENDING too much. A candidate that is idle and has the
- * greatest weight can't be beaten, so the pass can stop there. If all candidates have as many
- * requests in flight, comparing the stamps is most of the work. So each model has a round, in one
- * word:
+ * Rounds. For LEAST_PENDING, comparing all stamps costs too much. No candidate is better than one
+ * that is idle and has the greatest weight, so the pass could stop there. And if all candidates
+ * have the same number of requests in flight, comparing the stamps is most of the work. So each
+ * model has a round, in one word:
  *
  *   disorder (5) | position where the next pass starts (27) | START, tick when it began (32)
  *
  * A member is served if its stamp is not older than START.
- *   a. Of the best candidates, a pass takes the first unserved one that it meets, and compares no
- *      more stamps. It stamps that one with the current tick and does not advance the tick. The
- *      next pass starts at the next position.
+ *   a. Of the best candidates, a pass takes the first unserved one that it meets, and then compares
+ *      no more stamps. It stamps that one with the current tick and does not advance the tick. The
+ *      next pass starts at the position after it.
  *   b. If all of the best are served, the pass is a full pass. It begins a new round unless it has
  *      left out an unserved candidate that is as good (healthy, but not eligible for this
  *      request). Then START is the new stamp, and the next pass starts after the chosen one.
  * If all requests are of one kind, positions repeat from round to round. That is an exact
- * rotation, with only one full pass in each round. Other requests put the stamps out of order with
- * the positions. The passes over a short list are then full, until as many choices in a row were
- * in order as the list can have members. Comparing all stamps costs little there, and the order is
- * exact.
+ * rotation, with only one full pass in each round. Other requests choose backends out of this
+ * order, and their stamps no longer follow the positions. Then the passes over a short list are
+ * full, until SHORT_LIST choices in a row were in order. In a short list comparing all stamps costs
+ * little, and the order stays exact.
  *
  * The kind of a request is what it requires, what it excludes, and whether it accepts unknown
- * backends. A kind that has served all of its candidates, while others are unserved, can't begin a
- * new round. Nor can a kind that accepts unknown backends, because the others leave those
- * unserved. Such kinds would make only full passes. So a model has room for the own rounds of
- * OWN_ROUNDS kinds. The same rules hold there, and only members that are eligible for that kind
- * count. If more kinds alternate, one takes the room of another with a full pass, O(members), and
- * for that kind all members are unserved again.
+ * backends. If a kind has served all of its candidates while other members are unserved, it can't
+ * begin a new round. Nor can a kind that accepts unknown backends, because the others leave those
+ * unserved. Such kinds would make only full passes. So a model has OWN_ROUNDS more rounds, each for
+ * one such kind. The same rules hold in them, but only members that are eligible for that kind
+ * count. If there are more kinds, a kind takes over the round of another one with a full pass,
+ * O(members). Then all members are unserved again for the kind that took the round over.
  *
- * The bound. Say that x is passed over if y is chosen although x was chosen longer ago, and both
- * are equal and the best for all requests in question. 'Round' means a round of one word.
+ * The bound. Say that x is passed over for y if y is chosen although x was chosen longer ago, and
+ * both are equal and the best for all requests in question. 'Round' means a round of one word.
  *   c. A full pass passes over x only if both have the same stamp. From then on the stamp of y is
  *      newer.
  *   d. A pass as in a. passes over x only if y is unserved, so this round began after the last
@@ -78,17 +78,18 @@ static inline uint64_t round_word(const choice *c, const candidate *chosen, uint
     return (uint64_t)disorder << 59 | (uint64_t)(position + 1) << 32 | start;
 }
 
-/* In ticks since the last choice. A backend that was never chosen is older than all others. */
+/* Ticks since the record was last chosen. A record that was never chosen has the greatest age. */
 static inline uint32_t age_of(const choice *c, const record *r) {
     return c->now - load_hint(&line_of(r)->chosen_at);
 }
 
-/* In the round of this choice. */
+/* Whether `x` is unserved in the round of this choice. */
 static inline bool is_unserved(const choice *c, const candidate *x) {
     return x->age > c->round_age;
 }
 
-/* Idle, and of the greatest weight: whatever happens to the others, none can be preferred to it. */
+/* Whether `x` is idle and has the greatest weight. Then no other candidate can be better, whatever
+ * its load. */
 static inline bool is_unbeatable(const choice *c, const candidate *x) {
     return counter_in_flight(x->pending) == 0 &&
            x->weight >= load_published(&c->reading.array->top_weight);
@@ -96,14 +97,14 @@ static inline bool is_unbeatable(const choice *c, const candidate *x) {
 
 /* ---- a choice and its round ---- */
 
-/* Sets where the pass of this choice starts, and which members are unserved. Only for policies
- * whose ties go by age. */
+/* Sets where the pass of this choice starts, and which members are unserved. Only for policies that
+ * break ties by age. */
 void round_join(choice *c, reg_registry *reg);
 
-/* After the choice of a served one. For `leaves_unserved` see b. */
+/* Call it after the choice of a candidate that was served. For `leaves_unserved` see b. */
 void round_end(const choice *c, reg_registry *reg, const candidate *chosen, bool leaves_unserved);
 
-/* After each choice. */
+/* Call it after each choice. */
 static inline void round_settle(const choice *c, reg_registry *reg, const candidate *chosen,
                                 bool leaves_unserved) {
     if (reg_unlikely(!is_unserved(c, chosen))) {

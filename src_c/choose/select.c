@@ -1,11 +1,11 @@
-/* Chooses a backend and counts a request on it, in one step: the choice is right at the same
- * instant at which its count takes effect. Ties are decided in rounds.h.
+/* Chooses a backend and counts a request on it, in one step: the choice is right at the instant at
+ * which the count takes effect. rounds.h decides ties.
  *
  * An attempt
  * ----------
  *   1. V        load the committed version V, and the model's list at V
  *   2. pass     read the counts of every candidate, one by one; pick the best one, with its word w
- *   3. claim    set the claim bit of w (counters.h), unless w already carries another's claim
+ *   3. claim    set the claim bit of w (counters.h), unless another choice has set it already
  *   4. T        load the committed version again
  *   5. recheck  the list, the health of each candidate and the version of its counts are unchanged
  *   6. take     replace the claimed word by one with one more in flight
@@ -24,14 +24,14 @@
  *      version, and no health or definition newer than V.
  *   b. At T each other candidate has at least as many in flight as step 2 saw. Step 5 finds as many
  *      decrements of it as step 2 did, because the sums are equal and each number only grows. T
- *      lies between the two, so until T its count can only have gone up. If another choice has
- *      claimed the candidate and takes effect, the candidate has one more in flight than its word
- *      says; that is also more.
+ *      lies between these steps, so from step 2 to T its count can only have gone up. If another
+ *      choice has claimed the candidate and takes effect, the candidate has one more in flight than
+ *      its word says; that is also more.
  *   c. At T the chosen one has exactly the count in w, and no thread learns this count between T
  *      and step 6. A thread that reports the count or counts on it first changes the claimed word.
  *      That word never comes back (counters.h c.), so step 6 fails.
  *   d. Preferences are monotonic (policy.h). So by a., b. and c. the chosen one is the best at T,
- *      and it is below its cap. By c. the count of step 6 is there for every thread from T on.
+ *      and it is below its cap. By c. every thread sees the count of step 6 from T on.
  *
  * The other operations and policies
  * ---------------------------------
@@ -43,31 +43,31 @@
  * is read again to find them.
  *
  * The proof also holds for PRIORITY, which skips full candidates; for SMART and LOWEST_LATENCY,
- * where step 5 compares the versions of the averages too; and for POWER_OF_TWO, with the two that
- * were drawn as the only candidates.
+ * where step 5 also compares the versions of the averages; and for POWER_OF_TWO, whose only
+ * candidates are the two that were drawn.
  *
  * In three cases step 5 rechecks only the chosen one:
  *   - RANDOM, which ignores the loads of the others.
  *   - ROUND_ROBIN, which ignores them too, unless it has skipped a candidate.
  *   - LEAST_PENDING, if the chosen one is idle and has the greatest weight. No other can be better,
- *     so the pass may end there, which makes it short in a fleet that is not busy. If the greatest
- *     weight has risen since, step 5 rechecks all candidates. A pass that ended early has added up
- *     only some of them, so the sums usually differ and the attempt fails. If they happen to be
- *     equal, the chosen one was unbeatable at V.
+ *     so the pass may end there. That makes passes short in a fleet that is not busy. If the
+ *     greatest weight has risen since, step 5 rechecks all candidates. A pass that ended early has
+ *     added up only some of them, so the sums usually differ and the attempt fails. If the sums
+ *     happen to be equal, the chosen one was unbeatable at V.
  *
  * Progress
  * --------
  * An attempt fails only because an operation of another thread took effect on one of the
- * candidates, so choices are lock-free. To keep any thread from starving, an attempt after
- * MANY_ATTEMPTS (fewer in a long list) holds the writer lock, which keeps the version, and leaves
- * out steps 3 and 5. Its step 6 counts on the chosen one whatever its word is by now, unless the
- * chosen one is full; only then is there another pass. So the chosen one is still eligible, below
- * its cap and counted exactly. But it is the best only of what the pass saw, all within this call.
- * If the pass finds no candidate, the call is refused: each candidate was full when the pass read
- * it, though not all at one instant.
+ * candidates, so choices are lock-free. So that no thread starves, an attempt after MANY_ATTEMPTS
+ * (fewer in a long list) holds the writer lock, which keeps the version, and leaves out steps 3 and
+ * 5. Its step 6 counts on the chosen one even if its word has changed, unless the chosen one is
+ * full; only then is there another pass. So the chosen one is still eligible, below its cap, and
+ * counted exactly. But it is only the best by the counts that the pass read, one by one, within
+ * this call. If the pass finds no candidate, the call is refused: each candidate was full when the
+ * pass read it, though not all at one instant.
  *
- * The turns of ROUND_ROBIN are exact: they are taken under the registry's turns lock. A thread that
- * holds this lock never waits for a reader.
+ * The turns of ROUND_ROBIN are exact, because they are taken under the registry's turns lock. A
+ * thread that holds this lock never waits for a reader.
  */
 #include "base/random.h"
 #include "choose/lease.h"
@@ -87,8 +87,8 @@ static uint64_t version_at_t(reg_registry *reg, const choice *c) {
     return load_published(&reg->choices_changed) <= c->version ? c->version : now;
 }
 
-/* Step 3. A choice that does not count makes no claim: it takes off a claim that it finds and
- * fails. */
+/* Step 3. `reg_select` makes no claim. If it finds the claim of another choice, it clears the claim
+ * and fails. */
 static bool claim(picks *p, bool is_acquire) {
     _Atomic uint64_t *pending = &line_of(p->best.record)->counters.pending;
     if (is_acquire) return counter_claim(pending, &p->best.pending);
@@ -96,7 +96,7 @@ static bool claim(picks *p, bool is_acquire) {
     return !counter_is_claimed(p->best.pending);
 }
 
-/* For a choice that does not count: what step 6 finds out for the others. */
+/* For `reg_select`: whether the word is unchanged, which `reg_acquire` finds out in step 6. */
 static bool is_same_word(const picks *p, bool is_acquire) {
     return is_acquire || p->count == 0 ||
            load_seq_cst(&line_of(p->best.record)->counters.pending) == p->best.pending;
@@ -121,7 +121,7 @@ static bool take_below_cap(record *r) {
     return false;
 }
 
-/* Step 6 of an attempt under the writer lock: see Progress. */
+/* Step 6 of the attempt under the writer lock: see Progress. */
 static verdict last_attempt_locked(const picks *p, bool is_acquire) {
     REG_ASSERT_WRITER();
     if (p->count == 0) return NONE_LEFT;
@@ -163,10 +163,11 @@ static verdict attempt(reg_registry *reg, choice *c, const reg_request *request,
 
 /* ---- all attempts of a choice ---- */
 
-/* A choice makes MANY_ATTEMPTS without the writer lock. It makes fewer if they would read more than
- * MANY_CANDIDATES, but at least SOME_ATTEMPTS. */
+/* A choice makes MANY_ATTEMPTS without the writer lock. It makes fewer if these would read more
+ * than MANY_CANDIDATES in all, but at least SOME_ATTEMPTS. */
 enum { MANY_ATTEMPTS = 256, MANY_CANDIDATES = 1 << 18, SOME_ATTEMPTS = 8 };
 
+/* Whether the attempt after so many others takes the writer lock. */
 static bool is_last_attempt(const choice *c, uint32_t attempts) {
     bool has_read_two = c->traits->draws_two && !c->is_searched;
     uint64_t candidates = has_read_two ? 2 : c->reading.length;

@@ -1,8 +1,8 @@
-/* Counting requests and times: the operations that a gateway calls for every request.
+/* Counts requests and times: the operations that a gateway calls for every request.
  *
- * Each operation finds the record and counts on it inside one epoch. If the record is removed
- * between the two, the operation still counts. It then takes effect just before the removal, which
- * lies within the call. */
+ * Each operation finds the record and changes its counter inside one epoch. If another thread
+ * removes the record in between, the operation still counts: it takes effect just before the
+ * removal, which lies within the call. */
 #include "base/memory.h"
 #include "registry/layout.h"
 

@@ -1,5 +1,5 @@
-/* The list of all registries, which makes fork safe: the child gets every registry in a whole
- * state, with its locks free. */
+/* Makes fork safe, with a list of all registries: in the child every registry is consistent and its
+ * locks are free. */
 #ifndef REG_FORK_H
 #define REG_FORK_H
 
@@ -8,8 +8,9 @@
 /* Installs the fork handlers of the process, once. False when memory is out. */
 bool fork_start(void);
 
-/* Adds a new registry to the list; takes out one that is about to be freed. */
+/* Adds a new registry to the list. */
 void fork_add_registry(reg_registry *reg);
+/* Removes a registry that is about to be freed. */
 void fork_remove_registry(reg_registry *reg);
 
 #endif

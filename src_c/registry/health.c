@@ -1,4 +1,4 @@
-/* Storing the results of health checks. See write.h for the steps of a write. */
+/* Stores the results of health checks. See write.h for the steps of a write. */
 #include "base/memory.h"
 #include "registry/write.h"
 

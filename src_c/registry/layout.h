@@ -11,32 +11,31 @@
 #include "store/model_index.h"
 #include "store/record.h"
 
-/* How many of the latest versions have their counts kept. A reader takes much less time than that
- * many writes. */
+/* The counts of this many latest versions are kept. A reader needs them for much less time than
+ * that many writes take. */
 enum { CENSUS_VERSIONS = 16 };
 
 struct reg_registry {
     string_map records;         /* id -> record */
     _Atomic uint64_t committed; /* version.h */
-    /* The version of the last write that changed what choices depend on; see select.c. */
+    /* The version of the last write that changed what choices depend on. See select.c. */
     _Atomic uint64_t choices_changed;
     member_list roster;
     model_index models;
     string_map urls;      /* normalized url -> alias */
     string_map instances; /* mDNS instance -> alias */
-    /* At V % CENSUS_VERSIONS the counts of version V: backends << 32 | models. */
+    /* At index V % CENSUS_VERSIONS, the counts of version V: backends << 32 | models. */
     _Atomic uint64_t census[CENSUS_VERSIONS];
 
-    /* A hint: counts choices; never 0. See rounds.h. */
+    /* Counts choices. A hint, and never 0. See rounds.h. */
     _Alignas(REG_CACHE_LINE) _Atomic uint32_t tick;
 
-    /* The writer lock. It guards every write, and every field that is not published. */
+    /* The writer lock: see locks.h. It also guards every field that is not published. */
     _Alignas(REG_CACHE_LINE) pthread_mutex_t writer;
     epoch_limbo limbo;
-    uint64_t last_serial;     /* the serial number given last; 0: none yet */
-    generations *generations; /* of this registry's views */
-    /* Guards the turns of all models. A thread that needs both locks takes this one first. */
-    pthread_mutex_t turns;
+    uint64_t last_serial;          /* the serial number given last; 0: none yet */
+    generations *generations;      /* of this registry's views */
+    pthread_mutex_t turns;         /* the turns lock: see locks.h */
     reg_registry *previous, *next; /* in the list of all registries; see fork.h */
 };
 
@@ -56,9 +55,9 @@ static inline record *record_of_lease(const reg_lease *lease) { return (record *
 
 /* ---- what readers share ---- */
 
-/* The record that is registered under this id, and the version at which it is; NULL if there is
- * none. Inside an epoch. Wait-free. The version is loaded after the look-up: a record that is found
- * and alive at that version was alive during this call. */
+/* Returns the record that is registered under this id, and sets `version` to a version at which it
+ * is alive. NULL if there is none. Inside an epoch. Wait-free. The version is loaded after the
+ * look-up, so a record that is alive at that version was alive during this call. */
 static inline record *find_registered(reg_registry *reg, const reg_key *id, uint64_t *version) {
     REG_ASSERT_READING();
     string_item *item = string_map_get(&reg->records, id);
@@ -68,8 +67,9 @@ static inline record *find_registered(reg_registry *reg, const reg_key *id, uint
     return life_at(&r->life, *version) ? r : NULL;
 }
 
-/* The view of a record at a version, with its counters as they are now. Inside an epoch. The count
- * in flight is read first: a request that has left it is already in the other counters. */
+/* Returns the view of a record at a version, with its counters as they are now. Inside an epoch.
+ * The count in flight is read first: a request that is no longer in that count is already in the
+ * other counters (choose/lease.c). */
 static inline reg_view view_at(record *r, uint64_t version) {
     REG_ASSERT_READING();
     state *s = record_state_at(r, version);

@@ -1,4 +1,4 @@
-/* Reading one backend, or many as of one instant (version.h). Nothing here waits or writes. */
+/* Reads one backend, or many as of one instant (version.h). Nothing here waits or writes. */
 #include "registry/layout.h"
 
 #include <stdlib.h>
@@ -36,8 +36,8 @@ static int by_serial(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
-/* The views from `late` on joined the list out of order. Sorts them, and merges them into the
- * ordered views before them. */
+/* The views from index `late` on are not in the order of registration. Sorts them, and merges them
+ * into the ordered views before them. False when memory is out. */
 static bool merge_late(reg_view *views, size_t late, size_t count) {
     size_t rest = count - late;
     reg_view *tail = memory_alloc(rest * sizeof *tail);
@@ -116,10 +116,10 @@ reg_status reg_has_url(reg_registry *reg, const reg_key *url) {
     return found ? REG_OK : REG_NOT_FOUND;
 }
 
-/* The counts of one version. The write W stores its counts before it is committed. The write
+/* Returns the counts of one version. The write W stores its counts before its commit. The write
  * W + CENSUS_VERSIONS overwrites them, and it starts only after all writes before it are committed.
  * So the counts that were read are those of V if the clock has not reached V + CENSUS_VERSIONS - 1
- * since. The loop repeats only if that many writes were committed between its two loads. */
+ * by then. The loop repeats only if that many writes were committed between its two loads. */
 static uint64_t read_census(reg_registry *reg) {
     for (;;) {
         uint64_t version = load_committed(&reg->committed);

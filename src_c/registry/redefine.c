@@ -1,9 +1,9 @@
-/* Replacing the definition of a registered backend, with its models and its mDNS instance, in one
+/* Replaces the definition of a registered backend, with its models and its mDNS instance, in one
  * write. See write.h for the steps of a write. */
 #include "base/memory.h"
 #include "registry/write.h"
 
-/* What a redefinition replaces and what it needs. All is allocated before anything changes. */
+/* What a redefinition replaces, and the new parts, which are allocated before anything changes. */
 typedef struct change {
     record *record;
     memberships *old, *fresh;
@@ -11,14 +11,15 @@ typedef struct change {
     alias *instance;
 } change;
 
-/* Marks every model of `m` with its index + 1, or clears the marks. With one list of models marked,
- * another is compared with it in linear time. */
+/* Marks every model of `m` with its index + 1, or clears the marks. The marks make it possible to
+ * compare two lists of models in linear time. */
 static void mark_models_locked(const memberships *m, bool on) {
     REG_ASSERT_WRITER();
     for (uint32_t i = 0; i < m->count; i++) m->variants[i]->model->mark = on ? i + 1 : 0;
 }
 
-/* Whether the marked memberships have variant `i` of `m` too: the same model, defined equally. */
+/* Whether the memberships `marked` have variant `i` of `m` too: the same model with the same
+ * definition. */
 static bool is_in_both_locked(const memberships *m, uint32_t i, const memberships *marked) {
     REG_ASSERT_WRITER();
     uint32_t mark = m->variants[i]->model->mark;
@@ -63,9 +64,10 @@ static bool prepare_locked(reg_registry *reg, const reg_entry *entry, change *c)
     return ready;
 }
 
-/* A model in both memberships keeps its member, which gets its new slot. A redefined model swaps
- * members in one write, so a lookup never misses it. The record joins the other new lists and
- * leaves the other old ones. */
+/* If both memberships have a variant, the record stays in the model's list, and its member there
+ * gets the new slot. A model with another variant swaps members in one write, so a look-up never
+ * misses it. The record joins the lists of the other new models and leaves those of the other old
+ * ones. */
 static void move_between_lists_locked(reg_registry *reg, change *c) {
     REG_ASSERT_WRITER_OF(reg);
     uint64_t now = committed_locked(reg);

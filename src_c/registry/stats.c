@@ -1,4 +1,4 @@
-/* A registry's statistics, counted on demand: they cost the other operations nothing. */
+/* The statistics of a registry, counted on demand, so the other operations pay nothing for them. */
 #include "reclaim/reservation.h"
 #include "registry/write.h"
 

@@ -1,4 +1,4 @@
-/* Adding and removing backends. See write.h for the steps of a write. */
+/* Adds and removes backends. See write.h for the steps of a write. */
 #include <string.h>
 
 #include "base/memory.h"
@@ -136,7 +136,7 @@ reg_status reg_add(reg_registry *reg, const reg_entry *entry, reg_garbage **garb
 
 /* ---- remove ---- */
 
-/* Once in 2**32 writes a removal needs a fresh array, so memory can run out here. */
+/* Memory can run out here, because once in 2**32 writes a removal needs a fresh array. */
 static bool reserve_for_remove_locked(reg_registry *reg, const memberships *m) {
     REG_ASSERT_WRITER_OF(reg);
     uint64_t now = committed_locked(reg);
@@ -189,8 +189,8 @@ static reg_status remove_record_locked(reg_registry *reg, const reg_key *id, reg
     return REG_OK;
 }
 
-/* The read keeps the last view alive until its objects are kept. It ends before end_write collects:
- * otherwise what was removed would wait until the next write. */
+/* The read keeps the objects of the last view alive until the reservation does. The read ends
+ * before end_write collects. Otherwise the removed objects would wait until the next write. */
 reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_kept **kept,
                       reg_garbage **garbage) {
     if (!begin_write(reg, garbage)) return REG_NO_MEMORY;

@@ -2,14 +2,12 @@
  *
  * Every write has the same five steps. Readers rely on their order (version.h):
  *   1. prepare    allocate and reserve all that is needed. Only this step can fail, and then
- *                 nothing has changed. It also fails while a stalled reader holds back so much
- *                 memory that no more may be added to it (epoch.h).
- *   2. apply      put everything in place, marked with the version at work
- *   3. commit     store the clock: the instant at which the write takes effect
- *   4. unlink     take what is gone out of the maps
- *   5. retire     hand over what was replaced, and collect what no reader can hold any more
- *
- * Functions that end in `_locked` need the writer lock. */
+ *                 nothing has changed. It also fails while a stalled reader holds back too much
+ *                 memory (EPOCH_MAX_WAITING).
+ *   2. apply      put everything in place, marked with the next version
+ *   3. commit     store that version in the clock: at this instant the write takes effect
+ *   4. unlink     remove from the maps what is no longer registered
+ *   5. retire     retire what was replaced, and collect what no reader can hold any more */
 #ifndef REG_WRITE_H
 #define REG_WRITE_H
 
@@ -18,15 +16,16 @@
 
 /* ---- the beginning and the end of a write ---- */
 
-/* Releases the lock, and adds to `garbage` what freed registries have left behind. */
+/* Releases the lock, and adds to `garbage` what can be reclaimed of freed registries. */
 static inline void unlock_writer_and_sweep(reg_registry *reg, reg_garbage **garbage) {
     unlock_writer(reg);
     if (reg_unlikely(orphans_are_waiting()))
         *garbage = garbage_from_list(epoch_join(orphans_collect(), list_of_garbage(*garbage)));
 }
 
-/* What can be reclaimed of all that waits. If something was retired in the current generation, this
- * opens a new one; but not in a crowded limbo, to which a generation would only add. */
+/* Returns the waiting nodes that can be reclaimed. If something was retired since the last
+ * collection, this may also open a new generation. It does not in a crowded limbo, because that
+ * would retire the old generation too. */
 static inline reg_garbage *collect_now_locked(reg_registry *reg) {
     REG_ASSERT_WRITER_OF(reg);
     bool may_advance = reg->limbo.unstamped != NULL && !epoch_is_crowded(&reg->limbo);
@@ -34,7 +33,7 @@ static inline reg_garbage *collect_now_locked(reg_registry *reg) {
     return garbage_from_list(epoch_collect_now(&reg->limbo));
 }
 
-/* Takes the lock for a write. False where too much waits for reclamation; then the lock is not
+/* Takes the lock for a write. Returns false if too much waits for reclamation; then the lock is not
  * held. In both cases `garbage` gets what could be reclaimed. */
 static inline bool begin_write(reg_registry *reg, reg_garbage **garbage) {
     *garbage = NULL;
@@ -73,8 +72,8 @@ static inline void commit_write_locked(reg_registry *reg) {
     commit(&reg->committed, version);
 }
 
-/* The write at work changes a list, a health or a definition, which choices depend on. Call this
- * before its commit. */
+/* Notes that the current write changes what choices depend on: a list, a health or a definition.
+ * Call it before the commit. */
 static inline void note_choices_changed_locked(reg_registry *reg) {
     publish(&reg->choices_changed, next_version_locked(reg));
 }
@@ -94,9 +93,9 @@ static inline bool instance_is_taken_locked(reg_registry *reg, const reg_key *in
     return found != NULL && reg_container(found, alias, item)->holder != by_other_than;
 }
 
-/* Makes `fresh` the record's state, commits, and retires the old state. The caller has moved the
- * ownership of every object that both states share to the new one. The old state is usually freed
- * first, but a view may keep either alive. */
+/* Makes `fresh` the record's state, commits, and retires the old state. If both states share an
+ * object, the caller has made `fresh` its owner. The old state is usually freed first, but a view
+ * may keep either alive. */
 static inline void replace_state_locked(reg_registry *reg, record *r, state *fresh) {
     REG_ASSERT_WRITER_OF(reg);
     state *old = load_own(&r->state);
