@@ -30,8 +30,8 @@ bool reg_lease_is_active(const reg_lease *lease) {
     return load_seq_cst(&((reg_lease *)lease)->is_active);
 }
 
-/* The newest state, not that of a version. A removed record keeps its last state as long as it
- * lives. */
+/* Reads the newest state, not the state at a version. A removed record keeps its last state as long
+ * as it lives. */
 void *reg_lease_definition(const reg_lease *lease) {
     return load_published(&record_of_lease(lease)->state)->definition;
 }

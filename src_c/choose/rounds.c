@@ -23,7 +23,7 @@ static own_round *own_round_of(const choice *c) {
     return NULL;
 }
 
-/* A free own round, or that of another kind, which loses it. */
+/* Returns a free own round, or takes one away from another kind. */
 static own_round *slot_for(model *m, uint32_t tick) {
     for (int i = 0; i < OWN_ROUNDS; i++)
         if (load_hint(&m->own[i].kind) == 0) return &m->own[i];

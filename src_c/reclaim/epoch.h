@@ -62,7 +62,7 @@
  * This is why R3b comes after R2: a reader that loaded HEAVY first could stall between the two for
  * longer than any delay. The writer waits for no particular slot, so an idle thread delays nothing.
  * Filters may differ between threads, so a writer's own membarrier may succeed while another thread
- * clears HEAVY. Then b. holds for that writer as it stands. The child of a fork has one thread,
+ * clears HEAVY. Case b. holds for that writer unchanged. The child of a fork has one thread,
  * which sees its own stores, so the child is settled at once. A filter that makes membarrier fail
  * but report success cannot be detected.
  *

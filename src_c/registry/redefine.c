@@ -26,8 +26,8 @@ static bool is_in_both_locked(const memberships *m, uint32_t i, const membership
     return mark != 0 && marked->variants[mark - 1] == m->variants[i];
 }
 
-/* Reserves in every list of `m` that `other` does not have: room for `extra` members, and a tick
- * for the write at work. */
+/* For every list of `m` that `other` does not have, reserves space for `extra` members and a tick
+ * for the current write. */
 static bool reserve_lists_locked(reg_registry *reg, const memberships *m, const memberships *other,
                                  uint32_t extra) {
     REG_ASSERT_WRITER_OF(reg);

@@ -27,7 +27,7 @@ typedef struct offer {
     const char *instance; /* NULL: none */
     const char *models[4];
     uint32_t context_length; /* of all its models */
-    uint8_t capabilities;    /* likewise */
+    uint8_t capabilities;    /* of all its models */
     uint32_t max_pending;    /* 0: no cap */
     uint16_t weight;         /* 0: 1 */
     int32_t priority;

@@ -1,5 +1,5 @@
-/* Choices of several threads at once: what they add up to, and that each one was right at one
- * instant of its call. */
+/* Choices of several threads at once: their counts add up, and each choice was right at one instant
+ * of its call. */
 #include <pthread.h>
 #include <string.h>
 
@@ -82,7 +82,7 @@ static long no_policy_exceeds_a_cap(void) {
     return (long)REG_POLICY_COUNT * THREADS * LEASES;
 }
 
-/* Releases race with choices: each backend has a cap of 1, and never two holders. */
+/* Releases race with choices. Each backend has a cap of 1, so never two leases at a time. */
 static _Atomic int holders[3];
 
 static void of_one(offer *o, int number) {
@@ -330,13 +330,13 @@ static long a_refusal_ends_under_turnover(void) {
 }
 
 #ifdef REG_TORTURE
-extern _Thread_local void (*torture_deed)(void);
+extern _Thread_local void (*torture_hook)(void);
 static record *first;
-static long deeds;
+static long hook_calls;
 
-static void take_one_off(void) {
+static void count_up_and_down(void) {
     uint32_t value;
-    CHECK(++deeds < 1000000);
+    CHECK(++hook_calls < 1000000);
     CHECK(counter_increment(&line_of(first)->counters.pending, &value) &&
           counter_decrement(&line_of(first)->counters.pending, &value));
 }
@@ -345,7 +345,7 @@ static void best_first(offer *o, int number) { o->priority = number != 0; }
 
 static void count_now_and_then(void) {
     static long points;
-    if (++points % 1000 == 0) take_one_off();
+    if (++points % 1000 == 0) count_up_and_down();
 }
 
 /* The record of a backend that stays registered. */
@@ -362,16 +362,16 @@ static record *record_with_id(reg_registry *reg, const char *id) {
 static long a_choice_ends_under_interference(void) {
     enum { LENGTH = 2000 };
     reg_registry *reg = client_fleet(LENGTH, best_first);
-    for (int counts = 0; counts < 2; counts++) {
+    for (int acquires = 0; acquires < 2; acquires++) {
         reg_lease lease;
         first = record_with_id(reg, "b0");
-        deeds = 0;
-        torture_deed = count_now_and_then;
-        int chosen = counts ? client_acquire(reg, client_request("m", REG_PRIORITY), &lease)
-                            : client_select(reg, client_request("m", REG_PRIORITY));
-        torture_deed = NULL;
-        CHECK(chosen == 0 && client_in_flight(reg, "b0") == (uint32_t)counts);
-        if (counts) CHECK(client_return(&lease, NULL));
+        hook_calls = 0;
+        torture_hook = count_now_and_then;
+        int chosen = acquires ? client_acquire(reg, client_request("m", REG_PRIORITY), &lease)
+                              : client_select(reg, client_request("m", REG_PRIORITY));
+        torture_hook = NULL;
+        CHECK(chosen == 0 && client_in_flight(reg, "b0") == (uint32_t)acquires);
+        if (acquires) CHECK(client_return(&lease, NULL));
     }
     client_free(reg);
     return 2;
@@ -383,33 +383,33 @@ static long a_refusal_ends_under_interference(void) {
     for (int i = 0; i < 4; i++) {
         reg_registry *reg = full_fleet(3);
         first = record_with_id(reg, "b0");
-        deeds = 0;
-        torture_deed = take_one_off;
+        hook_calls = 0;
+        torture_hook = count_up_and_down;
         int chosen = client_select(reg, client_request("m", searching[i]));
-        torture_deed = NULL;
+        torture_hook = NULL;
         CHECK(chosen == -1);
         client_free(reg);
     }
     return 4;
 }
 
-/* For writes that all change what choices depend on. */
+/* The hook for writes that all change what choices depend on. */
 static void check_choices_changed(void) {
-    deeds++;
+    hook_calls++;
     CHECK(load_own(&the_stage.reg->choices_changed) >= load_own(&the_stage.reg->committed));
 }
 
 static long a_change_is_announced_before_its_commit(void) {
     the_stage.reg = client_fleet(2, NULL);
-    deeds = 0;
-    torture_deed = check_choices_changed;
+    hook_calls = 0;
+    torture_hook = check_choices_changed;
     CHECK(client_health(the_stage.reg, "b0", REG_DRAINING, -1) == REG_OK);
     CHECK(client_redefine(the_stage.reg, &(offer){.id = "b1", .models = {"n"}}, 5) == REG_OK);
     CHECK(client_remove(the_stage.reg, "b0", NULL) == REG_OK);
     CHECK(client_add(the_stage.reg, &(offer){.id = "b2", .models = {"m"}}, 2) == REG_OK);
-    torture_deed = NULL;
+    torture_hook = NULL;
     client_free(the_stage.reg);
-    return deeds;
+    return hook_calls;
 }
 #endif
 

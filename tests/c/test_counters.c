@@ -21,8 +21,9 @@ static long edges_of_in_flight(void) {
     return 9;
 }
 
-/* What may happen to a claimed word; in each case but the last nobody can take it any more. */
-static long a_claim_that_was_seen_is_void(void) {
+/* Tries each operation on a claimed word. Taking the word must fail afterwards, except in the last
+ * case, which has no operation. */
+static long a_used_claim_is_void(void) {
     for (uint32_t count = 0; count < 3; count++) {
         for (int what = 0; what < 5; what++) {
             _Atomic uint64_t pending = COUNTER_VERSION * 7 | count;
@@ -33,7 +34,7 @@ static long a_claim_that_was_seen_is_void(void) {
             if (what == 1) CHECK(counter_increment(&pending, &value) && value == count + 1);
             if (what == 2) CHECK(counter_decrement(&pending, &value) == (count != 0));
             if (what == 3) {
-                uint64_t same = pending; /* another choice takes it: then it was its claim */
+                uint64_t same = pending; /* another choice shares the claim and takes the word */
                 CHECK(counter_claim(&pending, &same) && counter_take(&pending, same));
             }
             CHECK(counter_take(&pending, word) == (what == 4));
@@ -46,7 +47,7 @@ static long a_claim_that_was_seen_is_void(void) {
     return 15;
 }
 
-static long a_claim_wants_the_word_as_it_was(void) {
+static long a_claim_needs_an_unchanged_word(void) {
     _Atomic uint64_t pending = 3;
     uint64_t word = 2;
     CHECK(!counter_claim(&pending, &word) && pending == 3);
@@ -72,7 +73,7 @@ static long the_average(void) {
 
 const test counter_tests[] = {
     {"counters: edges of in flight", edges_of_in_flight},
-    {"counters: a claim that was seen is void", a_claim_that_was_seen_is_void},
-    {"counters: a claim wants the word as it was", a_claim_wants_the_word_as_it_was},
+    {"counters: a used claim is void", a_used_claim_is_void},
+    {"counters: a claim needs an unchanged word", a_claim_needs_an_unchanged_word},
     {"counters: the average", the_average},
     {0}};

@@ -26,7 +26,7 @@ static size_t count_at(member_list *list, uint64_t version, uint64_t *serials) {
     return count;
 }
 
-/* Record i joins at version i + 1 and leaves at version 100 + i + 1: every version in between sees
+/* Record i joins at version i + 1 and leaves at version COUNT + i + 1. Each version must see
  * exactly its own members. */
 static long every_version_sees_its_own(void) {
     contract_enter_writer(&limbo);
@@ -62,8 +62,8 @@ static long every_version_sees_its_own(void) {
     return 3 * COUNT;
 }
 
-/* 2**32 writes after the array was made, ticks no longer fit: a fresh one takes over, and nobody
- * sees a difference. */
+/* 2**32 writes after an array was made, its 32-bit ticks run out. A new array replaces it, and
+ * readers see no difference. */
 static long ticks_run_out(void) {
     contract_enter_writer(&limbo);
     member_list list = {.moved = memberships_moved_in_roster_locked};
@@ -92,7 +92,8 @@ static long ticks_run_out(void) {
 
 /* ---- what a move costs ---- */
 
-/* Of 1,000 memberships only the one at the slot is there to be looked at. */
+/* A move must use only the membership at the given slot. The variants are NULL, so searching them
+ * would crash. */
 static long a_move_looks_at_one_slot(void) {
     contract_enter_writer(&limbo);
     enum { COUNT = 1000 };
@@ -110,8 +111,9 @@ static long a_move_looks_at_one_slot(void) {
     return COUNT;
 }
 
-/* More memberships than a slot can count: the last slot stands for itself and all behind it. */
-static long the_last_slot_stands_for_the_rest(void) {
+/* A record may have more memberships than a slot can number. All memberships from the last slot on
+ * share that slot. */
+static long the_last_slot_is_shared(void) {
     contract_enter_writer(&limbo);
     const uint32_t count = MEMBER_LAST_SLOT + 3;
     member_traits traits = {.context_length = 1, .capabilities = 0xFF};
@@ -143,8 +145,9 @@ static long the_last_slot_stands_for_the_rest(void) {
     return count;
 }
 
-/* Redefinitions renumber the models that stay. Then half of the backends go, the others move in all
- * lists, and go too: each must be taken off its own places. */
+/* Redefinitions change the slots of the models that stay. Then half of the backends are removed, so
+ * the others move in all lists. Then these are removed too. Each removal must find the positions of
+ * its own backend. */
 static long a_redefinition_renumbers(void) {
     enum { COUNT = 60 };
     const char *orders[][4] = {
@@ -184,7 +187,7 @@ typedef struct fleet {
     member_list *lists[LISTS];
     record *records[BACKENDS];
     uint64_t committed, serial;
-    size_t copied; /* by the write at work */
+    size_t copied; /* members that the current write has copied */
 } fleet;
 
 static member_array *array_of(member_list *list) { return load_own(&list->array); }
@@ -241,12 +244,13 @@ static void leave_all(fleet *f, int backend) {
     record_free(r);
 }
 
-/* Lists of so few members are cheap to renew, and are renewed every few writes. */
+/* Lists of at most this many members are renewed every few writes, which is cheap. They are left
+ * out. */
 enum { SMALL = 40 };
 
-/* A write changes each list by one or two members. Where each list is renewed on its own, some five
- * members are copied for each such change. Lists that are renewed together make the worst write
- * copy hundreds. */
+/* A write changes each list by one or two members. If lists are renewed at different times, about
+ * five members are copied for each such change. If lists are renewed together, the worst write
+ * copies hundreds. */
 static void expect_even(const char *what, const size_t *copied, int writes) {
     size_t sum = 0, worst = 0;
     for (int i = 0; i < writes; i++) {
@@ -290,7 +294,7 @@ const test member_list_tests[] = {
     {"member list: every version sees its own", every_version_sees_its_own},
     {"member list: ticks run out", ticks_run_out},
     {"member list: a move looks at one slot", a_move_looks_at_one_slot},
-    {"member list: the last slot stands for the rest", the_last_slot_stands_for_the_rest},
+    {"member list: the last slot is shared", the_last_slot_is_shared},
     {"member list: a redefinition renumbers", a_redefinition_renumbers},
     {"member list: lists are renewed apart", lists_are_renewed_apart},
     {0}};

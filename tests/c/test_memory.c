@@ -64,7 +64,7 @@ static reg_status bulk(reg_registry *reg) {
     return reg_increment_pending_many(
         reg, &(reg_batch){.ids = &id, .count = 1, .values = &value, .at_zero = &at_zero});
 }
-/* The first turn of a model allocates its table of turns. */
+/* A model's first ROUND_ROBIN choice allocates its table of turns. */
 static reg_status acquire_round_robin(reg_registry *reg) {
     reg_request request = client_request("m", REG_ROUND_ROBIN);
     reg_lease lease = {0};

@@ -70,8 +70,9 @@ static long a_stale_redefinition_is_refused(void) {
     return 2;
 }
 
-/* Random joining and leaving, compared with plain flags. A record that left a list and came back is
- * in it twice, once as removed. A model that stays must be neither lost nor doubled. */
+/* Backends join and leave a list at random, and the list is compared with plain flags. A record
+ * that left a list and joined it again is in it twice, once as removed. The model that stays must
+ * be neither lost nor doubled. */
 static long leaving_and_coming_back(void) {
     enum { COUNT = 6, ROUNDS = 5000 };
     reg_registry *reg = reg_new();
@@ -84,11 +85,11 @@ static long leaving_and_coming_back(void) {
         CHECK(client_add(reg, &(offer){.id = id[i], .models = {"stays"}}, i) == REG_OK);
     }
     for (int round = 0; round < ROUNDS; round++) {
-        int who = rand_r(&seed) % COUNT;
-        in[who] = !in[who];
-        CHECK(client_redefine(reg,
-                              &(offer){.id = id[who], .models = {"stays", in[who] ? "m" : NULL}},
-                              who) == REG_OK);
+        int changed = rand_r(&seed) % COUNT;
+        in[changed] = !in[changed];
+        CHECK(client_redefine(
+                  reg, &(offer){.id = id[changed], .models = {"stays", in[changed] ? "m" : NULL}},
+                  changed) == REG_OK);
         CHECK(client_query(reg, "stays", NULL, 0) == COUNT);
         size_t count = client_query(reg, "m", numbers, COUNT), expected = 0;
         for (int i = 0; i < COUNT; i++)

@@ -290,8 +290,8 @@ static void with_tools_on_some(offer *o, int number) {
     if (number % (LONG_LIST / WITH_TOOLS) == 0) o->capabilities = REG_TOOLS;
 }
 
-/* One kind is limited to a few backends of a long list. It has chosen all of them long before the
- * others have had their turns. */
+/* One kind of request can use only a few backends of a long list. It has chosen all of them long
+ * before the other kind has chosen the others. */
 static long a_limited_kind_leaves_others_their_turns(void) {
     reg_registry *reg = client_fleet(LONG_LIST, with_tools_on_some);
     int counts[LONG_LIST] = {0};
@@ -305,7 +305,8 @@ static long a_limited_kind_leaves_others_their_turns(void) {
     return 2L * 10 * LONG_LIST;
 }
 
-/* Also in a long list, and for a limited kind: no backend is chosen twice before all others. */
+/* No backend is chosen twice before all others, also in a long list and for a kind that can use
+ * only a few. */
 static long requests_of_one_kind_rotate(void) {
     reg_registry *reg = client_fleet(LONG_LIST, with_tools_on_some);
     for (int kind = 0; kind < 2; kind++) {
@@ -388,7 +389,7 @@ static long a_refusal_keeps_what_it_reports(void) {
     long before = objects_alive;
     reg_refusal_drop(&refusal, object_release);
     CHECK(objects_alive <= before - 5);
-    picky.model_id = key_of("nobody's");
+    picky.model_id = key_of("no such model");
     CHECK(reg_acquire(reg, &picky, &lease, &refusal) == REG_NONE_AVAILABLE && refusal.count == 0);
     reg_refusal_drop(&refusal, object_release);
     client_free(reg);

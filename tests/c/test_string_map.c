@@ -45,8 +45,8 @@ static long growth_and_removal(void) {
     return 4 * COUNT;
 }
 
-/* One hash for all: every probe runs through every other item, and removed slots in the middle must
- * not cut a run short. */
+/* All items have the same hash, so every look-up probes all other items. Removed slots in between
+ * must not end it early. */
 static long colliding_hashes(void) {
     contract_enter_writer(&limbo);
     enum { COUNT = 300 };
@@ -71,7 +71,7 @@ static long colliding_hashes(void) {
     return 50 * COUNT;
 }
 
-/* How far from its place an item stands, on average. */
+/* The average distance of an item from the slot that its hash gives. */
 static double mean_displacement(string_map *map) {
     string_table *table = map->table;
     size_t sum = 0;
@@ -83,9 +83,9 @@ static double mean_displacement(string_map *map) {
     return (double)sum / (double)map->live;
 }
 
-/* Hashes that someone chose who knows how they are made: equal in their low bits; equal in the
- * upper bits of their product with the usual constant; and at one place of the very table before
- * the last growth. */
+/* Hashes that an attacker could choose: equal in their low bits; equal in the upper bits of their
+ * product with the usual constant; and equal in the upper bits of their product with the multiplier
+ * of another table. */
 static long crafted_hashes(void) {
     contract_enter_writer(&limbo);
     enum { COUNT = 20000 };
@@ -98,8 +98,8 @@ static long crafted_hashes(void) {
         for (int i = 0; i < COUNT; i++) {
             uint64_t drawn = random_mix((uint64_t)i + 1),
                      factor = craft == 1 ? 0x9E3779B97F4A7C15u : seen.table->multiplier;
-            uint64_t inverse =
-                factor; /* by Newton's iteration: each round doubles the bits that are right */
+            /* Newton's iteration: each round doubles the number of correct bits. */
+            uint64_t inverse = factor;
             for (int round = 0; round < 5; round++) inverse *= 2 - factor * inverse;
             items[i].key = (reg_key){craft == 0 ? drawn << 20 : (drawn >> 8) * inverse,
                                      (const char *)&items[i], sizeof items[i]};
@@ -130,8 +130,8 @@ static long bytes_decide(void) {
     return 3;
 }
 
-/* Churn in a full table: removed slots must be used again, or become empty, or the table would grow
- * for ever. */
+/* Items are removed and added again and again. If removed slots were neither reused nor emptied,
+ * the table would grow for ever. */
 static long churn_does_not_grow(void) {
     contract_enter_writer(&limbo);
     string_map map;

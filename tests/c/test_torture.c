@@ -1,5 +1,5 @@
-/* Readers and writers at the same time. All that a reader sees must be alive, whole, in order, and
- * true at one instant. */
+/* Readers and writers at the same time. Whatever a reader sees must be alive, complete, in order,
+ * and true at one instant. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -21,7 +21,7 @@ typedef void (*job)(unsigned *seed);
 typedef struct worker {
     job job;
     unsigned seed;
-    /* At least this many, and until the readers have read enough. 0: until stopped. */
+    /* Repeat the job at least this often, until the readers have read enough. 0: until `stop`. */
     long rounds;
 } worker;
 
@@ -80,7 +80,7 @@ static void write_anything(unsigned *seed) {
     if (number % 16 == 0) sched_yield();
 }
 
-/* A lease outlives all that is done to its backend. */
+/* A lease must survive whatever other threads do to its backend. */
 static void hold_anything(unsigned *seed) {
     reg_request request =
         client_request(models[rand_r(seed) % 5], (reg_policy)(rand_r(seed) % REG_POLICY_COUNT));

@@ -7,16 +7,16 @@
 void torture_point(void);
 
 /* Called at each point of the calling thread, unless it is NULL. */
-extern _Thread_local void (*torture_deed)(void);
-_Thread_local void (*torture_deed)(void);
+extern _Thread_local void (*torture_hook)(void);
+_Thread_local void (*torture_hook)(void);
 
 void torture_point(void) {
     static _Thread_local uint32_t state;
-    void (*deed)(void) = torture_deed;
-    if (deed != NULL) {
-        torture_deed = NULL; /* the deed has points of its own */
-        deed();
-        torture_deed = deed;
+    void (*hook)(void) = torture_hook;
+    if (hook != NULL) {
+        torture_hook = NULL; /* the hook itself contains points */
+        hook();
+        torture_hook = hook;
     }
     if (state == 0) state = (uint32_t)(uintptr_t)&state | 1;
     state ^= state << 13; /* xorshift (Marsaglia 2003) */

@@ -1,17 +1,17 @@
-/* A model of the choice in src_c/choose/select.c, for Spin: LEAST_PENDING among two backends, with
- * the steps that the proof names. Two processes acquire, or one acquires and one selects. One
- * counts up and down, and one reads. Spin tries every interleaving.
+/* A Spin model of the choice in src_c/choose/select.c: LEAST_PENDING among two backends, with the
+ * steps that the proof names. Two processes acquire, or one acquires and one selects. A third one
+ * changes the counts, and a fourth one reads them. Spin explores every interleaving.
  *
  * When a choice succeeds, the model asserts two things. At the instant T of the choice, the chosen
- * backend had the count that the choice was based on, and the other one had at least as many. And
- * since T no process has learned the chosen one's count.
+ * backend had the count that the choice was based on, and the other backend had at least as many in
+ * flight. And since T no process has learned the count of the chosen one.
  *
- * Each of these defines plants a bug that Spin must find:
+ * Each of these settings is a bug that Spin must find:
  *   ONE_PASS       the counts are not rechecked
  *   NO_CLAIM       the count is taken if the word is unchanged, without a claim before T
  *   CLAIM_STAYS    a process that reads a count leaves the claim on
  *   SAME_VERSION   a decrement does not change the version
- *   ONE_LOOK       a selection does not recheck the word of the chosen one
+ *   NO_RECHECK     a selection does not recheck the word of the chosen one
  */
 #define BACKENDS 2
 #define CHOOSERS 2
@@ -22,34 +22,37 @@
 #define READS 1
 #endif
 #ifndef ATTEMPTS
-#define ATTEMPTS 2 /* a choice gives up afterwards: the model says nothing about progress */
+#define ATTEMPTS 2 /* then a choice gives up: the model says nothing about progress */
 #endif
 #define NO_BACKEND 9
 
 byte count[BACKENDS], version[BACKENDS];
 bool claimed[BACKENDS];
 
-/* For each choice since its T: the backend that it chose, whether that was right, and whether a
- * process has learned its count. */
+/* For each choice after its T: the backend that it chose, whether that was right at T, and whether
+ * a process has learned the count of the chosen one since. */
 byte chosen[CHOOSERS] = NO_BACKEND;
-bool right[CHOOSERS], told[CHOOSERS];
+bool right[CHOOSERS], is_known[CHOOSERS];
 
-inline tell(which) {
-    who = 0;
+/* A process learns the count of backend `which`. */
+inline reveal(which) {
+    chooser = 0;
     do
-    :: who < CHOOSERS -> if :: chosen[who] == which -> told[who] = true :: else fi; who++
-    :: else -> who = 0; break
+    :: chooser < CHOOSERS ->
+        if :: chosen[chooser] == which -> is_known[chooser] = true :: else fi;
+        chooser++
+    :: else -> chooser = 0; break
     od
 }
 
-/* T: records whether the choice is right now. From now on no process has learned the count. */
-inline note(me, c) {
+/* T: records the choice, and whether it is right now. No process has learned the count since. */
+inline record_choice(me, c) {
     chosen[me] = c;
-    told[me] = false;
+    is_known[me] = false;
     right[me] = (count[c] == seen[c] && count[1 - c] >= seen[c])
 }
 
-inline look(which) {
+inline read_word(which) {
     atomic {
         seen[which] = count[which];
         versions[which] = version[which];
@@ -57,18 +60,18 @@ inline look(which) {
     }
 }
 
-inline forget(me) {
+inline reset(me) {
     atomic {
-        chosen[me] = NO_BACKEND; right[me] = false; told[me] = false;
+        chosen[me] = NO_BACKEND; right[me] = false; is_known[me] = false;
         seen[0] = 0; seen[1] = 0; versions[0] = 0; versions[1] = 0;
-        was_claimed[0] = false; was_claimed[1] = false; first = 0; c = 0; again = 0
+        was_claimed[0] = false; was_claimed[1] = false; first = 0; c = 0; tally = 0
     }
 }
 
 inline pass_and_pick() {
     if :: first = 0 :: first = 1 fi; /* a round may start at either one */
-    look(first);
-    look(1 - first);
+    read_word(first);
+    read_word(1 - first);
     if
     :: seen[first] <= seen[1 - first] -> c = first
     :: else -> c = 1 - first
@@ -76,13 +79,13 @@ inline pass_and_pick() {
 }
 
 /* The second pass: adds up the decrements. */
-inline pass_again() {
-    again = version[first];
-    again = again + version[1 - first]
+inline recheck() {
+    tally = version[first];
+    tally = tally + version[1 - first]
 }
 
 proctype acquirer(byte me) {
-    byte seen[BACKENDS], versions[BACKENDS], first, c, again, attempts;
+    byte seen[BACKENDS], versions[BACKENDS], first, c, tally, attempts;
     bool was_claimed[BACKENDS];
 try:
     if :: attempts == ATTEMPTS -> goto done :: else -> attempts++ fi;
@@ -93,37 +96,37 @@ try:
         :: count[c] == seen[c] && version[c] == versions[c] && claimed[c] == was_claimed[c] ->
             claimed[c] = true;
             was_claimed[c] = true
-        :: else -> goto again_from_start
+        :: else -> goto retry
         fi
     }
 #endif
-    atomic { note(me, c) }
+    atomic { record_choice(me, c) }
 #ifndef ONE_PASS
-    pass_again();
-    if :: again == versions[0] + versions[1] :: else -> goto again_from_start fi;
+    recheck();
+    if :: tally == versions[0] + versions[1] :: else -> goto retry fi;
 #endif
     atomic {
         if
         :: count[c] == seen[c] && version[c] == versions[c] && claimed[c] == was_claimed[c] ->
             assert(right[me]);
-            assert(!told[me]);
+            assert(!is_known[me]);
             count[c]++;
             claimed[c] = false;
             goto taken
-        :: else -> goto again_from_start
+        :: else -> goto retry
         fi
     }
-again_from_start:
-    forget(me);
+retry:
+    reset(me);
     goto try;
 taken:
-    forget(me);
+    reset(me);
 done:
     skip
 }
 
 proctype selector(byte me) {
-    byte seen[BACKENDS], versions[BACKENDS], first, c, again, attempts;
+    byte seen[BACKENDS], versions[BACKENDS], first, c, tally, attempts;
     bool was_claimed[BACKENDS];
 try:
     if :: attempts == ATTEMPTS -> goto done :: else -> attempts++ fi;
@@ -132,42 +135,42 @@ try:
     :: was_claimed[c] ->
         atomic {
             if :: claimed[c] -> claimed[c] = false; version[c]++ :: else fi;
-            forget(me)
+            reset(me)
         };
         goto try
     :: else
     fi;
-    atomic { note(me, c) }
-    pass_again();
-    if :: again == versions[0] + versions[1] :: else -> forget(me); goto try fi;
-#ifndef ONE_LOOK
+    atomic { record_choice(me, c) }
+    recheck();
+    if :: tally == versions[0] + versions[1] :: else -> reset(me); goto try fi;
+#ifndef NO_RECHECK
     atomic {
         if
         :: count[c] == seen[c] && version[c] == versions[c] && !claimed[c]
-        :: else -> forget(me); goto try
+        :: else -> reset(me); goto try
         fi
     }
 #endif
     assert(right[me]);
-    forget(me);
+    reset(me);
 done:
     skip
 }
 
 proctype counter() {
-    byte which, steps, who;
+    byte which, steps, chooser;
     do
     :: steps < COUNTS ->
         if :: which = 0 :: which = 1 fi;
         if
-        :: atomic { count[which] < 3 -> count[which]++; tell(which) }
+        :: atomic { count[which] < 3 -> count[which]++; reveal(which) }
         :: atomic { count[which] > 0 ->
                 count[which]--;
                 claimed[which] = false;
 #ifndef SAME_VERSION
                 version[which]++;
 #endif
-                tell(which) }
+                reveal(which) }
         fi;
         steps++
     :: else -> break
@@ -175,7 +178,7 @@ proctype counter() {
 }
 
 proctype reader() {
-    byte which, steps, who;
+    byte which, steps, chooser;
     do
     :: steps < READS ->
         if :: which = 0 :: which = 1 fi;
@@ -183,7 +186,7 @@ proctype reader() {
 #ifndef CLAIM_STAYS
             if :: claimed[which] -> claimed[which] = false; version[which]++ :: else fi;
 #endif
-            tell(which)
+            reveal(which)
         }
         steps++
     :: else -> break

@@ -12,9 +12,9 @@
  *   EARLY_LOAD     a reader loads the pointer before it enters
  *
  * With REFUSAL, the kernel may refuse the heavy fence to a writer at any moment, and refuses it
- * from then on. The delay is modelled by its purpose: since HEAVY was cleared, each reader's store
- * buffer has been empty at some moment. The bugs here are:
- *   NO_DELAY       writers go on to free nodes after a fence of their own
+ * from then on. The model has no time: its delay ends when each reader's store buffer has been
+ * empty at some moment since HEAVY was cleared. The bugs here are:
+ *   NO_DELAY       writers continue to free nodes, after a full fence of their own
  *   EARLY_FLAG     a reader loads HEAVY before it stores its slot
  *   NO_SWITCH      HEAVY stays set, so readers still use no full fence
  */

@@ -4,10 +4,11 @@
  * explores every interleaving. The grace period of epoch.h is taken as proved: the collector waits
  * for it here.
  *
- * Memory is sequentially consistent: VIEWS is, and the proof shows what orders the other words.
- * There is one registry, with one reservation (the reader's) in each generation. The assertions: no
- * view shows a freed node, and no process touches a freed generation. At the end, every node that
- * was replaced is freed, and so is every generation except for the current one.
+ * The model's memory is sequentially consistent. In the core VIEWS is, and the proof shows what
+ * orders the other words. There is one registry, with one reservation (the reader's) in each
+ * generation. The assertions are that no view shows a freed node, and that no process touches a
+ * freed generation. At the end, every node that was replaced is freed, and so is every generation
+ * except for the current one.
  *
  * Each of these settings is a bug that the checker must find:
  *   EARLY_LOAD     the reader loads CURRENT (V1) before it finds the node (R4)
@@ -17,7 +18,7 @@
  *   NO_HEIR        L frees nodes that an older generation must keep
  *   EARLY_SEAL     a generation is sealed when it is closed, without a grace period
  *   NO_LIST        the collector keeps nothing
- *   LOOK_AGAIN     D subtracts the views and checks in a second step whether they were the last
+ *   TWO_STEPS      D subtracts the views and checks in a second step whether they were the last
  *   EARLY_END      a generation ends while another thread is in L with it
  */
 #ifndef READS
@@ -190,7 +191,7 @@ proctype dropper() {
             acquire();
             assert(!ended[g]);
             atomic { views[g]--; view[at] = NONE; slow = views[g] == 0 }
-#ifdef LOOK_AGAIN
+#ifdef TWO_STEPS
             watched[g] = watched[g] && views[g] > 0;
             slow = views[g] == 0;
 #else
@@ -270,7 +271,7 @@ proctype collector() {
 
 /* When no view exists, every node that was replaced is freed, and every closed generation has
  * ended. */
-proctype judge() {
+proctype final_check() {
     byte node, g;
     done == 4;
     do
@@ -283,4 +284,4 @@ proctype judge() {
     od
 }
 
-init { atomic { run reader(); run dropper(); run writer(); run collector(); run judge() } }
+init { atomic { run reader(); run dropper(); run writer(); run collector(); run final_check() } }
