@@ -8,10 +8,10 @@
  *               `publish` is a release and `load_published` an acquire, so a thread that loads a
  *               pointer also sees what it points to. The writer reads these words with
  *               `load_own`: no other thread writes them, so it needs no order.
- *   counters    Written by every thread (in flight, total, average), with the operations in
- *               `_seq_cst`. All counter operations are linearizable together, also those on
- *               different backends. A weaker order would break that: of two threads that do
- *               'add A, read B' and 'add B, read A', both could read the old value. On x86-64
+ *   counters    Written by every thread (in flight, total, average), with the operations whose
+ *               names end in `_seq_cst`. All counter operations are linearizable together, also
+ *               those on different backends. A weaker order would break that: of two threads that
+ *               do 'add A, read B' and 'add B, read A', both could read the old value. On x86-64
  *               sequential consistency costs these operations nothing over relaxed.
  *   committed   The registry's version clock. Each write stores it once, sequentially consistent
  *               for the same reason.

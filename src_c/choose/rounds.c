@@ -30,8 +30,8 @@ static own_round *slot_for(model *m, uint32_t tick) {
     return &m->own[tick % OWN_ROUNDS];
 }
 
-/* The first choice of a model starts at a position that differs between models and between
- * processes, as the hash is keyed. Otherwise the first backend would get the first request for
+/* The first choice of a model starts at a position that differs between models and, because hashes
+ * are keyed, between processes. Otherwise the first backend would get the first request for
  * every model. */
 static uint32_t start_position(const choice *c, uint64_t word) {
     if (reg_unlikely(word == 0))

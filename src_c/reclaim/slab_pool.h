@@ -27,8 +27,8 @@ typedef struct slab_pool {
     size_t slabs;
 } slab_pool;
 
-/* Defines the static pool `name` for elements of `type`. A slab is as large as `length` elements;
- * the first one's place holds the slab's header. */
+/* Defines the static pool `name` for elements of `type`. A slab is as large as `length` elements,
+ * but its header takes the place of the first one. */
 #define SLAB_POOL(name, type, length)                                                              \
     _Static_assert(sizeof(type) >= REG_CACHE_LINE, "the header fits into one element");            \
     _Static_assert((length) > 1 &&                                                                 \

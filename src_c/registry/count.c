@@ -2,7 +2,16 @@
  *
  * Each operation finds the record and changes its counter inside one epoch. If another thread
  * removes the record in between, the operation still counts: it takes effect just before the
- * removal, which lies within the call. */
+ * removal, which lies within the call.
+ *
+ * To add a counter, add
+ *   - a word and its operations to store/counters.h. The cache line is full: see counter_bank.h for
+ *     the place of the word,
+ *   - an operation here, and its declaration in registry.h and registry/_core/c_api.pxd,
+ *   - a field to reg_view (registry.h, c_api.pxd), which view_at() fills (layout.h),
+ *   - a method of the registry (registry/_core/registry_core.pxi), a field of the view
+ *     (registry/_core/views.pxi, registry/backend.py), and both to the stubs (binding.pyi),
+ *   - its rule to the oracle of the tests (tests/support/oracle.py). */
 #include "base/memory.h"
 #include "registry/layout.h"
 

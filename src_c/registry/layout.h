@@ -11,8 +11,8 @@
 #include "store/model_index.h"
 #include "store/record.h"
 
-/* The counts of this many latest versions are kept. A reader needs them for much less time than
- * that many writes take. */
+/* The counts of this many latest versions are kept. Reading the counts of one version takes much
+ * less time than this many writes. */
 enum { CENSUS_VERSIONS = 16 };
 
 struct reg_registry {

@@ -64,7 +64,7 @@ static void give_back_another_lock(reg_registry *reg) {
     unlock_writer(other);
 }
 
-/* The layers below the registry do not know whose lock it must be. */
+/* The layers below the registry cannot check which registry's lock the thread holds. */
 static void change_a_map(reg_registry *reg) {
     epoch_slot *reader = epoch_enter();
     (void)string_map_reserve_locked(&reg->records, 1, &reg->limbo);

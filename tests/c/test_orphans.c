@@ -103,7 +103,7 @@ static long large_objects_are_freed_at_once(void) {
     return 40;
 }
 
-/* The limit on what a stalled reader holds back is one of bytes, not of nodes. */
+/* The limit on what a stalled reader holds back counts bytes, not nodes. */
 static long large_objects_crowd_the_limbo(void) {
     reg_registry *reg = client_fleet(2, NULL);
     begin_stall();

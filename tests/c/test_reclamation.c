@@ -6,8 +6,8 @@
  * that is not alive, at any time of its read, nor an element that was replaced before the read
  * began.
  *
- * This test cannot show that the fences are needed: without them the window is the few nanoseconds
- * that a store stays in the store buffer. tests/spin checks the fences.
+ * This test cannot show that the fences are needed. Without them, a reader could go wrong only in
+ * the few nanoseconds for which its store stays in the store buffer. tests/spin checks the fences.
  *
  * The second part does the same while the kernel begins to refuse membarrier. A child process
  * installs a seccomp filter for that. */

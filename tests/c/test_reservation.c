@@ -429,7 +429,7 @@ static long nothing_stays_after_its_last_view(void) {
         meet(2 * i + 1);
         collect();
         meet(2 * i + 2);
-        collect(); /* what the reader may have held during the first one */
+        collect(); /* destroys what the reader may have held during the first collection */
         CHECK(t.is_destroyed && count_generations() <= 2);
     }
     CHECK(pthread_join(thread, NULL) == 0);

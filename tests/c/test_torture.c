@@ -188,7 +188,7 @@ static long a_model_moves(void) {
     return torture(move_model, 1, the_model_is_served, 4);
 }
 
-/* While one registration lasts, every way of asking finds it. */
+/* Every query finds a backend during the whole of its registration. */
 static void come_and_go(unsigned *seed) {
     (void)seed;
     CHECK(client_add(reg, &(offer){"a", "http://a", "x", {"m"}, .context_length = 0}, 1) ==
