@@ -2,7 +2,7 @@
  * Where a proof in reclaim/ needs a fence or another order, the code there uses <stdatomic.h>
  * directly.
  *
- * The core has three kinds of shared words:
+ * The core has four kinds of shared words:
  *
  *   published   Written only by the thread that holds the writer lock; read by any thread.
  *               `publish` is a release and `load_published` an acquire, so a thread that loads a
@@ -15,6 +15,8 @@
  *               sequential consistency costs these operations nothing over relaxed.
  *   committed   The registry's version clock. Each write stores it once, sequentially consistent
  *               for the same reason.
+ *   hints       Written by any thread, with `store_private`, and read with `load_hint`. A hint may
+ *               be stale or lost, so nothing but speed and fairness may depend on it (rounds.h).
  */
 #ifndef REG_ATOMICS_H
 #define REG_ATOMICS_H
@@ -38,12 +40,12 @@ void torture_point(void);
 #define publish(word, value)                                                                       \
     (torture_point(), atomic_store_explicit((word), (value), memory_order_release))
 
-/* For a word that may be stale: the reader must be correct whatever it loads. */
+/* For a hint: the reader must be correct whatever it loads. */
 #define load_hint(word) atomic_load_explicit((word), memory_order_relaxed)
 
 /* Only for a word that no other thread writes. */
 #define load_own(word) atomic_load_explicit((word), memory_order_relaxed)
-/* Orders nothing: for words that are not shared yet, and for hints. */
+/* Orders nothing. For words that are not shared yet, and for hints. */
 #define store_private(word, value) atomic_store_explicit((word), (value), memory_order_relaxed)
 
 #define load_seq_cst(word) (torture_point(), atomic_load_explicit((word), memory_order_seq_cst))
