@@ -1,4 +1,4 @@
-/* Reads one backend, or many as of one instant (version.h). Nothing here waits or writes. */
+/* Reads one backend, or many as of one instant (version.h). Nothing here takes a lock. */
 #include "registry/layout.h"
 
 #include <stdlib.h>
