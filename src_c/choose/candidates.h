@@ -21,7 +21,7 @@ typedef struct choice {
     uint32_t round_age;      /* a member of a greater age is unserved in this round */
     uint32_t disorder;       /* how many choices must be in order before a pass may stop early */
     _Atomic uint64_t *round; /* the word of the round that this choice belongs to */
-    bool is_own_round;       /* the round belongs to this kind of request */
+    bool is_kind_round;      /* the round belongs to this kind of request */
 
     uint32_t best_average; /* ms; see policy.h */
     bool is_plain;         /* every healthy backend that is not full is eligible */

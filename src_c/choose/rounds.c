@@ -13,21 +13,21 @@ static uint64_t kind_of(const reg_request *request) {
 
 /* ---- before the pass ---- */
 
-/* The own round of this kind of request; NULL if it has none. */
-static own_round *own_round_of(const choice *c) {
-    own_round *own = c->model->own;
-    if (load_hint(&own->kind) == 0) return NULL; /* they are taken in order: all are free */
+/* The round that belongs to this kind of request; NULL if it has none. */
+static kind_round *kind_round_of(const choice *c) {
+    kind_round *rounds = c->model->kind_rounds;
+    if (load_hint(&rounds[0].kind) == 0) return NULL; /* they are taken in order: all are free */
     uint64_t kind = kind_of(c->request);
-    for (int i = 0; i < OWN_ROUNDS; i++)
-        if (load_hint(&own[i].kind) == kind) return &own[i];
+    for (int i = 0; i < KIND_ROUNDS; i++)
+        if (load_hint(&rounds[i].kind) == kind) return &rounds[i];
     return NULL;
 }
 
-/* Returns a free own round, or takes one away from another kind. */
-static own_round *slot_for(model *m, uint32_t tick) {
-    for (int i = 0; i < OWN_ROUNDS; i++)
-        if (load_hint(&m->own[i].kind) == 0) return &m->own[i];
-    return &m->own[tick % OWN_ROUNDS];
+/* Returns a free round, or takes one away from another kind. */
+static kind_round *slot_for(model *m, uint32_t tick) {
+    for (int i = 0; i < KIND_ROUNDS; i++)
+        if (load_hint(&m->kind_rounds[i].kind) == 0) return &m->kind_rounds[i];
+    return &m->kind_rounds[tick % KIND_ROUNDS];
 }
 
 /* The first choice of a model starts at a position that differs between models and, because hashes
@@ -42,14 +42,14 @@ static uint32_t start_position(const choice *c, uint64_t word) {
 
 void round_join(choice *c, reg_registry *reg) {
     bool has_rounds = c->traits->has_rounds;
-    own_round *own = has_rounds && !c->is_plain ? own_round_of(c) : NULL;
-    c->is_own_round = own != NULL;
+    kind_round *own = has_rounds && !c->is_plain ? kind_round_of(c) : NULL;
+    c->is_kind_round = own != NULL;
     c->round = own != NULL ? &own->word : &c->model->round;
     uint64_t word = load_hint(c->round);
     c->now = load_hint(&reg->tick) + 1;
     c->start = start_position(c, word);
     c->disorder = round_disorder(word);
-    if (word == 0 || (c->request->allow_unknown && !c->is_own_round)) has_rounds = false;
+    if (word == 0 || (c->request->allow_unknown && !c->is_kind_round)) has_rounds = false;
     if (c->disorder != 0 && c->reading.length <= SHORT_LIST) has_rounds = false;
     c->round_age = has_rounds ? c->now - round_start(word) : NO_ROUND;
 }
@@ -64,11 +64,11 @@ static uint32_t next_tick(reg_registry *reg) {
 }
 
 static void begin_round(const choice *c, uint32_t tick, uint64_t word, bool leaves_unserved) {
-    if (c->is_own_round || !(leaves_unserved || c->request->allow_unknown)) {
+    if (c->is_kind_round || !(leaves_unserved || c->request->allow_unknown)) {
         store_private(c->round, word);
         return;
     }
-    own_round *slot = slot_for(c->model, tick);
+    kind_round *slot = slot_for(c->model, tick);
     store_private(&slot->word, word);
     store_private(&slot->kind, kind_of(c->request));
 }

@@ -34,7 +34,7 @@
  * The kind of a request is what it requires, what it excludes, and whether it accepts unknown
  * backends. If a kind has served all of its candidates while other members are unserved, it can't
  * begin a new round. Nor can a kind that accepts unknown backends, because the others leave those
- * unserved. Such kinds would make only full passes. So a model has OWN_ROUNDS more rounds, each for
+ * unserved. Such kinds would make only full passes. So a model has KIND_ROUNDS more rounds, each for
  * one such kind. The same rules hold in them, but only members that are eligible for that kind
  * count. If there are more kinds, a kind takes over the round of another one with a full pass,
  * O(members). Then all members are unserved again for the kind that took the round over.

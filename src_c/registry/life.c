@@ -60,7 +60,7 @@ static void retire_everything_locked(reg_registry *reg) {
     member_array *array = load_own(&reg->roster.array);
     for (uint32_t i = 0; array != NULL && i < load_own(&array->length); i++) {
         record *r = array->members[i].record;
-        if (!member_is_in(&array->members[i], UINT32_MAX - 1)) continue; /* it was removed */
+        if (!member_is_in(&array->members[i], MEMBER_LAST_TICK)) continue; /* it was removed */
         for (uint32_t k = 0; k < r->memberships->count; k++)
             model_index_unref_locked(&reg->models, r->memberships->variants[k], &reg->limbo);
         if (--r->url->refs == 0) alias_tidy_locked(&reg->urls, r->url, &reg->limbo);

@@ -7,7 +7,6 @@
 #include "store/record.h"
 
 static const uint32_t STAYS = UINT32_MAX;
-static const uint32_t LAST_TICK = UINT32_MAX - 1;
 static const uint32_t NONE_LATE = UINT32_MAX;
 
 static size_t array_bytes(uint32_t capacity) {
@@ -39,7 +38,7 @@ member_reading member_list_read(member_list *list, uint64_t version) {
     uint64_t distance = version - array->base;
     /* The length first: its acquire shows the late_from that was stored before it. */
     uint32_t length = load_published(&array->length),
-             tick = distance < LAST_TICK ? (uint32_t)distance : LAST_TICK;
+             tick = distance < MEMBER_LAST_TICK ? (uint32_t)distance : MEMBER_LAST_TICK;
     while (length != 0 && array->members[length - 1].added > tick) length--;
     return (member_reading){array, length, load_published(&array->late_from), tick};
 }
@@ -146,7 +145,7 @@ bool member_list_reserve_locked(member_list *list, uint32_t extra, uint64_t comm
     REG_ASSERT_WRITER();
     member_array *array = load_own(&list->array);
     if (array != NULL && load_own(&array->length) + extra <= array->capacity &&
-        committed - array->base < LAST_TICK - 1 && !is_out_of_order(array))
+        committed - array->base < MEMBER_LAST_TICK - 1 && !is_out_of_order(array))
         return true;
     return renew(list, extra, committed, limbo);
 }

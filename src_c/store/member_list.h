@@ -102,6 +102,9 @@ typedef struct member_reading {
 /* Inside an epoch, with a version loaded in it. Wait-free. */
 member_reading member_list_read(member_list *list, uint64_t version);
 
+/* No tick is later; a member that was not removed is in the list at this tick. */
+#define MEMBER_LAST_TICK (UINT32_MAX - 1)
+
 /* For members within the length that was read. */
 static inline bool member_is_in(const member *m, uint32_t tick) {
     return tick < load_published(&((member *)m)->removed);

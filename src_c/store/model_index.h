@@ -18,12 +18,12 @@
 #include "store/turns.h"
 
 /* The state of a round that belongs to one kind of request: see rounds.h. */
-typedef struct own_round {
+typedef struct kind_round {
     _Atomic uint64_t kind; /* 0: none */
     _Atomic uint64_t word;
-} own_round;
+} kind_round;
 
-enum { OWN_ROUNDS = 4 };
+enum { KIND_ROUNDS = 4 };
 
 typedef struct model {
     string_item item;
@@ -33,7 +33,7 @@ typedef struct model {
     uint32_t mark; /* scratch space of the current write; 0 between writes */
     /* Every choice writes it, so it has a cache line of its own. */
     _Alignas(REG_CACHE_LINE) _Atomic uint64_t round; /* see round_word in rounds.h */
-    own_round own[OWN_ROUNDS];
+    kind_round kind_rounds[KIND_ROUNDS];
     turns turns; /* under the registry's lock for turns */
     char id[];
 } model;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/contract.h"
 #include "base/memory.h"
 
 static int by_serial(const void *left, const void *right) {
@@ -18,6 +19,7 @@ static void sort_new_turns(turns *t) {
 }
 
 void turns_begin(turns *t) {
+    REG_ASSERT_TURNS();
     sort_new_turns(t);
     t->round++;
     t->next = 0;
@@ -58,15 +60,17 @@ static turn *add(turns *t, uint64_t serial, uint32_t weight) {
 }
 
 turn *turns_see(turns *t, uint64_t serial, uint32_t weight) {
+    REG_ASSERT_TURNS();
     uint32_t place = has(t, t->next, serial) ? t->next : place_of(t, serial);
-    turn *its = has(t, place, serial) ? &t->items[place] : add(t, serial, weight);
-    if (its == NULL) return NULL;
+    turn *found = has(t, place, serial) ? &t->items[place] : add(t, serial, weight);
+    if (found == NULL) return NULL;
     t->next = place + 1;
-    its->seen = t->round;
-    return its;
+    found->seen = t->round;
+    return found;
 }
 
 int64_t turns_credit(turns *t, uint64_t serial) {
+    REG_ASSERT_TURNS();
     sort_new_turns(t);
     uint32_t place = place_of(t, serial);
     return has(t, place, serial) ? t->items[place].credit : 0;
@@ -81,6 +85,7 @@ static void drop_stale_turns(turns *t) {
 }
 
 void turns_settle(turns *t, uint64_t chosen) {
+    REG_ASSERT_TURNS();
     sort_new_turns(t);
     int64_t given = 0;
     uint32_t seen = 0;
