@@ -3,9 +3,9 @@
  * The registry's TICK counts choices. A record is stamped with it when it is chosen (`chosen_at`),
  * by any model, policy or kind of request. The tick, the stamps and the rounds are hints: they are
  * relaxed, and no read-modify-write protects them. Threads that choose at the same time may repeat
- * a turn or lose one. A thread that is preempted between its load and its store sets the tick
- * back; one full pass for each member repairs that. No claim of select.c depends on these hints.
- * Ages are differences of 32-bit ticks, so they survive wrapping.
+ * a turn or lose one. A thread that is preempted between its load and its store sets the tick back;
+ * one full pass for each member repairs that. No claim of select.c depends on these hints. Ages are
+ * differences of 32-bit ticks, so they survive wrapping.
  *
  * Full passes. A full pass compares all stamps. Of the best candidates it takes the one with the
  * oldest stamp, and of equal stamps the first one from its start. It advances the tick and stamps
@@ -23,19 +23,19 @@
  *      no more stamps. It stamps that one with the current tick and does not advance the tick. The
  *      next pass starts at the position after it.
  *   b. If all of the best are served, the pass is a full pass. It begins a new round unless it has
- *      left out an unserved candidate that is as good (healthy, but not eligible for this
- *      request). Then START is the new stamp, and the next pass starts after the chosen one.
- * If all requests are of one kind, positions repeat from round to round. That is an exact
- * rotation, with only one full pass in each round. Other requests choose backends out of this
- * order, and their stamps no longer follow the positions. Then the passes over a short list are
- * full, until SHORT_LIST choices in a row were in order. In a short list comparing all stamps costs
- * little, and the order stays exact.
+ *      left out an unserved candidate that is as good (healthy, but not eligible for this request).
+ *      Then START is the new stamp, and the next pass starts after the chosen one.
+ * If all requests are of one kind, positions repeat from round to round. That is an exact rotation,
+ * with only one full pass in each round. Other requests choose backends out of this order, and
+ * their stamps no longer follow the positions. Then the passes over a short list are full, until
+ * SHORT_LIST choices in a row were in order. In a short list comparing all stamps costs little, and
+ * the order stays exact.
  *
  * The kind of a request is what it requires, what it excludes, and whether it accepts unknown
  * backends. If a kind has served all of its candidates while other members are unserved, it can't
  * begin a new round. Nor can a kind that accepts unknown backends, because the others leave those
- * unserved. Such kinds would make only full passes. So a model has KIND_ROUNDS more rounds, each for
- * one such kind. The same rules hold in them, but only members that are eligible for that kind
+ * unserved. Such kinds would make only full passes. So a model has KIND_ROUNDS more rounds, each
+ * for one such kind. The same rules hold in them, but only members that are eligible for that kind
  * count. If there are more kinds, a kind takes over the round of another one with a full pass,
  * O(members). Then all members are unserved again for the kind that took the round over.
  *
@@ -48,10 +48,9 @@
  *      once more, another round must begin, and by b. that does not happen before x is served in
  *      this one.
  * So among requests that share a round, x is passed over for y at most once by c. and once by d.
- * Full passes over stamps that differ, as the other policies make them, never pass over x. A
- * member that one request has stamped is served for all requests, and no request ends a round in
- * which others have unserved members. So kinds, policies and models can't starve each other.
- */
+ * Full passes over stamps that differ, as the other policies make them, never pass over x. A member
+ * that one request has stamped is served for all requests, and no request ends a round in which
+ * others have unserved members. So kinds, policies and models can't starve each other. / */
 #ifndef REG_ROUNDS_H
 #define REG_ROUNDS_H
 

@@ -313,8 +313,10 @@ class OracleRegistry:
             Policy.ROUND_ROBIN: -(credit + entry.backend.weight),
             Policy.PRIORITY: (entry.backend.priority, entry.load()),
             Policy.SMART: -entry.smart_score(),
+            Policy.POWER_OF_TWO: 0,
+            Policy.RANDOM: 0,
         }
-        return costs.get(request.policy, 0)
+        return costs[request.policy]
 
     def choices(self, request: Request) -> set[str]:
         """The ids that may be chosen now. Equal backends may all be chosen.
