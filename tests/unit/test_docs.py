@@ -35,6 +35,12 @@ def ids(pages: list[Path]) -> list[str]:
     return [page.relative_to(ROOT).as_posix() for page in pages]
 
 
+def is_source(path: Path) -> bool:
+    """Whether a path below ROOT is neither a build's output nor an input of the fuzzer."""
+    places = {*path.relative_to(ROOT).parts[:-1]}
+    return path.is_file() and path.suffix in SOURCES and not places & {"build", "corpus", "target"}
+
+
 @cache
 def files() -> dict[str, Path]:
     """The files of the checkout by their paths, without what builds leave."""
@@ -42,7 +48,7 @@ def files() -> dict[str, Path]:
         path.relative_to(ROOT).as_posix(): path
         for folder in FOLDERS
         for path in (ROOT / folder).rglob("*")
-        if path.is_file() and path.suffix in SOURCES and not {"build", "corpus"} & {*path.parts}
+        if is_source(path)
     }
 
 
