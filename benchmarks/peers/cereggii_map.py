@@ -1,5 +1,8 @@
 """cereggii (PyPI): a registry on its types `AtomicDict` and `AtomicInt64`."""
 
+# The peer's own types, if it is installed, are incomplete.
+# pyright: reportAssignmentType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -4,6 +4,9 @@ All deployments have one model name. The Router only chooses, so its rows are th
 Its time does not depend on the number of requests in flight.
 """
 
+# The peer's own types, if it is installed, are incomplete.
+# pyright: reportPrivateImportUsage=false, reportIndexIssue=false
+
 from __future__ import annotations
 
 import os
