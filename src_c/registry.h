@@ -7,13 +7,13 @@
  * Objects. The caller's objects (definitions, ids, errors, models) are opaque pointers to the core.
  * The core owns one reference to each object that it keeps. It gives references back through the
  * `release` callbacks, and only functions with a `release` parameter call them. Call these
- * functions where references may be dropped, and with no lock held.
+ * functions only where references may be dropped, and with no lock held.
  *
- * Keys. The core copies what it needs of a key, except for the id of a registration, whose bytes
- * lie in an object that the core keeps.
+ * Keys. The core copies what it needs of a key. The exception is the id of a registration: its
+ * bytes are part of an object that the core keeps.
  *
- * version.h explains how a query over many backends sees one instant of all of them, and epoch.h
- * how memory is reclaimed under readers.
+ * version.h explains how a query over many backends sees all of them at one instant. epoch.h
+ * explains how memory is reclaimed while threads read.
  */
 #ifndef REG_REGISTRY_H
 #define REG_REGISTRY_H
@@ -37,11 +37,11 @@ typedef void (*reg_release)(void *object);
 
 /* ---- life ---- */
 
-/* Prepares the process. Returns NULL on success. Otherwise it returns a sentence that says what the
- * process lacks, and reg_new fails. Idempotent; reg_new calls it too. */
+/* Prepares the process. Returns NULL on success. Otherwise it returns a message that says what the
+ * process lacks, and reg_new will fail. Idempotent; reg_new calls it too. */
 const char *reg_start(void);
 
-/* Creates an empty registry, which the caller frees with reg_free. NULL when memory is out or
+/* Creates an empty registry, which the caller frees with reg_free. NULL if out of memory or
  * reg_start fails. */
 reg_registry *reg_new(void);
 
@@ -56,14 +56,14 @@ void reg_destroy(reg_garbage *garbage, reg_release release);
 /* ---- reading ---- */
 
 /* A read begins with reg_read_begin and ends with reg_read_end, on the same thread. Reads must not
- * nest. A long read delays the reclamation of memory, but no other thread. */
+ * nest. A long read delays the reclamation of memory, but it delays no other thread. */
 
 /* One backend at one instant. The objects are borrowed: they stay valid until reg_read_end, and
  * longer with reg_read_keep. */
 typedef struct reg_view {
     void *definition;
     void *error;        /* NULL: none */
-    uint64_t serial;    /* numbers registrations in their order, from 1 */
+    uint64_t serial;    /* the number of the registration, counted from 1 */
     int64_t checked_at; /* microseconds since 1970, UTC */
     uint64_t total;
     uint32_t pending;
@@ -76,14 +76,14 @@ typedef struct reg_views {
     size_t count;
 } reg_views;
 
-/* NULL when memory is out, which can happen only in a thread's first call. Wait-free, O(1). */
+/* NULL if out of memory, which can happen only in a thread's first call. Wait-free, O(1). */
 reg_reader *reg_read_begin(void);
 void reg_read_end(reg_reader *reader);
 
 /* Keeps the objects of `count` views or refusals that this read has found. Give each of them back
- * with reg_keep_drop. NULL when memory is out. Call it inside the read, after finding them.
- * Wait-free and O(1), whatever the count; O(threads) for a thread's first views in a generation
- * (see reservation.h). */
+ * with reg_keep_drop. NULL if out of memory. Call it inside the read, after finding them. Wait-free
+ * and O(1) for any count, but O(threads) for a thread's first views in a generation (see
+ * reservation.h). */
 reg_kept *reg_read_keep(reg_registry *reg, reg_reader *reader, size_t count);
 
 /* Gives back `count` views. Any thread may call it, but not inside a read. Lock-free and O(1),
@@ -91,13 +91,14 @@ reg_kept *reg_read_keep(reg_registry *reg, reg_reader *reader, size_t count);
  * and it drops the objects that only these views kept. */
 void reg_keep_drop(reg_kept *kept, size_t count, reg_release release);
 
-/* REG_OK, or REG_NOT_FOUND. Inside a read. The look-up is wait-free; reading the count in flight is
- * lock-free, because a choice may claim it meanwhile (see counters.h). Expected O(1). */
+/* REG_OK, or REG_NOT_FOUND. Inside a read. The look-up is wait-free. Reading the count in flight is
+ * only lock-free, because a choice may claim it at the same time (see counters.h). Expected
+ * O(1). */
 reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view);
 
-/* All backends, or all healthy ones, or those that serve a model: in the order of registration, as
- * of one instant. REG_OK, or REG_NO_MEMORY. Inside a read. Lock-free like reg_get. O(backends of
- * the list). Free the views with reg_views_free. */
+/* Views of all backends, of the healthy ones, or of those that serve a model, in the order of
+ * registration and as of one instant. REG_OK, or REG_NO_MEMORY. Inside a read. Lock-free like
+ * reg_get. O(backends of the list). Free the views with reg_views_free. */
 reg_status reg_get_all(reg_registry *reg, bool healthy_only, reg_views *views);
 reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id, reg_views *views);
 void reg_views_free(reg_views *views);
@@ -115,24 +116,24 @@ reg_status reg_has_url(reg_registry *reg, const reg_key *url);
 
 /* Lock-free, O(1). */
 uint32_t reg_backend_count(reg_registry *reg);
-/* The models that at least one backend serves. Lock-free, O(1). */
+/* The number of models that at least one backend serves. Lock-free, O(1). */
 uint32_t reg_model_count(reg_registry *reg);
 
 typedef struct reg_stats {
     size_t backends;
     size_t models;
     size_t index_entries; /* the sum of the lengths of all model lists */
-    size_t waiting;       /* objects that wait until no reader can hold them */
+    size_t waiting;       /* retired objects that a reader may still hold */
     size_t waiting_bytes;
     size_t kept; /* objects that were replaced or removed, but are kept for views */
-    /* All memory of the core. It includes the waiting and the kept objects of the caller, as far as
-     * the caller has given their sizes. */
+    /* All memory of the core. It includes the waiting and the kept objects of the caller, if the
+     * caller has given their sizes. */
     size_t bytes;
 } reg_stats;
 
-/* Returns the numbers of one instant. It also collects the objects that wait, so monitoring
- * reclaims memory even in a registry without writes. The caller destroys `garbage`. Waits for
- * writers and for ROUND_ROBIN choices. O(backends + models). */
+/* Returns the numbers of one instant. It also collects waiting objects, so monitoring reclaims
+ * memory even in a registry without writes. The caller destroys `garbage`. Waits for writers and
+ * for ROUND_ROBIN choices. O(backends + models). */
 reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage);
 
 /* ---- counting ---- */
@@ -160,13 +161,13 @@ typedef struct reg_batch {
     const uint32_t *samples; /* milliseconds, for reg_update_latency_many */
     uint32_t *values;        /* out: the value after each operation */
     bool *at_zero;           /* out, for reg_decrement_pending_many */
-    size_t applied;          /* out: how many operations were applied, from the first on */
+    size_t applied;          /* out: how many operations, from the first on, were applied */
     size_t unknown;          /* out, on REG_NOT_FOUND: the index of the first unknown id */
 } reg_batch;
 
 /* Each applies one operation to each id, in the order of the ids. The statuses are those of the
  * single operation. On REG_NOT_FOUND and REG_NO_MEMORY nothing was applied; on REG_OVERFLOW the
- * first `applied` operations were. The batch as a whole is not atomic. The arrays are the caller's.
+ * first `applied` operations were. The batch as a whole is not atomic. The caller owns the arrays.
  * Expected O(ids). */
 reg_status reg_increment_pending_many(reg_registry *reg, reg_batch *batch);
 reg_status reg_decrement_pending_many(reg_registry *reg, reg_batch *batch);
@@ -180,7 +181,7 @@ typedef struct reg_request {
     uint32_t min_context; /* tokens */
     uint8_t capabilities; /* all that the model must have: REG_VISION and so on */
     bool allow_unknown;   /* a backend of unknown health may be chosen too */
-    bool may_block;       /* the call may take O(fleet) and wait for a lock */
+    bool may_block;       /* the call may take O(fleet) time and wait for a lock */
     reg_key *exclude;     /* ids that may not be chosen; the call sorts this array */
     size_t exclude_count;
 } reg_request;
@@ -210,8 +211,8 @@ typedef struct reg_obstacle {
     uint8_t reason; /* a reg_reason */
 } reg_obstacle;
 
-/* Why no backend could be chosen: every backend of the model, as of the instant of the refusal (see
- * choose/select.c). The caller drops it with reg_refusal_drop. */
+/* The reasons why no backend could be chosen. There is an item for each backend of the model, as of
+ * the instant of the refusal (see choose/select.c). The caller drops it with reg_refusal_drop. */
 typedef struct reg_refusal {
     reg_obstacle *items; /* in the order of registration; NULL if no backend lists the model */
     size_t count;
@@ -225,12 +226,12 @@ typedef struct reg_lease {
     _Atomic bool is_active;
 } reg_lease;
 
-/* Chooses a backend and counts one more request in flight on it, in one atomic step. Returns REG_OK
+/* Chooses a backend and adds one request to its count in flight, in one atomic step. Returns REG_OK
  * and sets the lease, or REG_NONE_AVAILABLE and sets the refusal, or REG_WOULD_BLOCK, or
  * REG_NO_MEMORY. The caller owns the lease and drops it with reg_lease_drop. Not inside a read.
  * Lock-free, with two exceptions: REG_ROUND_ROBIN takes a lock, and so does a choice that other
- * threads disturb again and again. Without `may_block` neither takes it: the call returns
- * REG_WOULD_BLOCK. O(backends of the model); for REG_POWER_OF_TWO expected O(1 / share of eligible
+ * threads disturb again and again. Without `may_block`, the call returns REG_WOULD_BLOCK instead of
+ * taking a lock. O(backends of the model); for REG_POWER_OF_TWO expected O(1 / share of eligible
  * backends). */
 reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease,
                        reg_refusal *refusal);
@@ -244,8 +245,9 @@ reg_status reg_select(reg_registry *reg, reg_reader *reader, reg_request *reques
 void reg_refusal_drop(reg_refusal *refusal, reg_release release);
 
 /* Lists every backend of the model: first the eligible ones, from the best to the worst, then the
- * others in the order of registration. The list is empty if no backend serves the model. REG_OK, or
- * REG_NO_MEMORY. Inside a read. REG_ROUND_ROBIN waits for a lock. O(n log n) for n backends. */
+ * others in the order of registration. The list is empty if no backend serves the model. Returns
+ * REG_OK or REG_NO_MEMORY. Inside a read. REG_ROUND_ROBIN waits for a lock. O(n log n) for n
+ * backends. */
 reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *candidates);
 void reg_candidates_free(reg_candidates *candidates);
 
@@ -257,14 +259,14 @@ void reg_seed_random(uint64_t seed);
 
 /* ---- leases ---- */
 
-/* Ends the request: counts it as complete and as no longer in flight. If several calls release one
- * lease, exactly one ends the request and returns true; the others return false and change nothing.
- * Unless `failed` is set, the average is updated with `sample` (milliseconds), or with the time
- * since the choice if `sample` is NULL. If the count in flight was 0 already, it stays 0 and
- * `at_zero` is set. Lock-free, O(1). */
+/* Ends the request: adds it to the total and takes it out of the count in flight. If several calls
+ * release one lease, exactly one ends the request and returns true; the others return false and
+ * change nothing. Unless `failed` is set, the average is updated with `sample` (milliseconds), or
+ * with the time since the choice if `sample` is NULL. If the count in flight was 0 already, it
+ * stays 0 and `at_zero` is set. Lock-free, O(1). */
 bool reg_lease_release(reg_lease *lease, const uint32_t *sample, bool failed, bool *at_zero);
 
-/* Whether the request has not ended yet. Wait-free. */
+/* Whether the request is still in flight. Wait-free. */
 bool reg_lease_is_active(const reg_lease *lease);
 
 /* The current definition of the backend, or the last one if the backend was removed. Borrowed
@@ -280,9 +282,9 @@ void reg_lease_drop(reg_lease *lease, reg_release release);
 /* Every function below takes the registry's writer lock. On any status but REG_OK nothing has
  * changed. `garbage` is always set, possibly to NULL, and the caller passes it to reg_destroy. */
 
-/* Finds or makes the shared variant of each of `count` models, and takes a reference to it for the
- * caller. REG_OK; or REG_NO_MEMORY, and the caller has no references. In both cases `is_taken[i]`
- * says whether the core now owns the model's object. Expected O(models). */
+/* Finds or creates the shared variant of each of `count` models, and takes a reference to it for
+ * the caller. Returns REG_OK; or REG_NO_MEMORY, and then the caller has no references. In both
+ * cases `is_taken[i]` says whether the core now owns the model's object. Expected O(models). */
 reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t count,
                            reg_variant **variants, bool *is_taken, reg_garbage **garbage);
 
@@ -296,16 +298,16 @@ void *reg_variant_object(const reg_variant *v);
 /* A registration or a new definition. On REG_OK the core takes over `definition`, `id_object` and
  * the caller's references to `variants`; otherwise they remain the caller's. */
 typedef struct reg_entry {
-    reg_key id;       /* for reg_add, its bytes lie in `id_object` */
+    reg_key id;       /* for reg_add, its bytes are in `id_object` */
     void *id_object;  /* for reg_add */
     reg_key url;      /* normalized; for reg_add */
     reg_key instance; /* of mDNS; `data` is NULL if there is none */
     void *definition;
     reg_variant *const *variants; /* no two of the same model */
     size_t variant_count;
-    size_t definition_bytes; /* the size of the definition, as far as it is known */
+    size_t definition_bytes; /* an estimate of the size of the definition */
     int64_t now;             /* microseconds since 1970, UTC; for reg_add */
-    /* For reg_add. They hold for the whole registration. */
+    /* For reg_add. These values do not change during the registration. */
     uint32_t max_pending; /* UINT32_MAX: no cap */
     int32_t priority;     /* lower is preferred */
     uint16_t weight;      /* 1 to 1,000 */
@@ -322,17 +324,17 @@ reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_
                       reg_garbage **garbage);
 
 /* Replaces the definition, the models and the instance of the registration `serial`, if its
- * definition is still `expected`; the id and the url stay. REG_OK, REG_CHANGED, REG_NOT_FOUND,
- * REG_INSTANCE_TAKEN, or REG_NO_MEMORY. The caller must keep `expected` alive, or be inside the
- * read that found it, so that no other object can have its address. O(models, old and new),
- * amortised. */
+ * definition is still `expected`. The id and the url do not change. REG_OK, REG_CHANGED,
+ * REG_NOT_FOUND, REG_INSTANCE_TAKEN, or REG_NO_MEMORY. The caller must keep `expected` alive, or be
+ * inside the read that found it; otherwise another object could get its address. O(models, old and
+ * new), amortised. */
 reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t serial,
                         const void *expected, reg_garbage **garbage);
 
 /* Stores the result of a health check at `now`. The caller reads the clock before this call takes
- * the lock. So of two concurrent calls, the one that takes effect last may store the earlier time.
- * On REG_OK the core takes over `error` (NULL: none), whose size is about `error_bytes`. REG_OK,
- * REG_NOT_FOUND, or REG_NO_MEMORY. Expected O(1). */
+ * the lock. So if two calls are concurrent, the one that takes effect last may store the earlier
+ * time. On REG_OK the core takes over `error` (NULL: none), whose size is about `error_bytes`.
+ * REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. Expected O(1). */
 reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now,
                              void *error, size_t error_bytes, reg_garbage **garbage);
 

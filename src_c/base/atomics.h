@@ -1,6 +1,5 @@
 /* The atomic operations of the core, named for their purposes. Each name fixes one memory order.
- * Where a proof in reclaim/ needs a fence or another order, the code there uses <stdatomic.h>
- * directly.
+ * Where a proof in reclaim/ needs a fence or another order, that code uses <stdatomic.h> directly.
  *
  * The core has four kinds of shared words:
  *

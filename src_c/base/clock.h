@@ -1,16 +1,16 @@
 /* A cheap stopwatch: the whole milliseconds between two moments.
  *
  * A moment is a reading of CLOCK_MONOTONIC or of the processor's time stamp counter (TSC). Reading
- * the TSC takes less than half as long. Each moment carries a mark of its clock and is compared
- * with that clock only, so the two kinds can be mixed.
+ * the TSC takes less than half as long. Each moment carries a mark that names its clock, and is
+ * compared only with that clock, so both kinds can be used side by side.
  *
- * The TSC is used only where the kernel keeps time by it: then it runs at a constant rate and is
- * the same on all processors. Its rate is calibrated against CLOCK_MONOTONIC_RAW, and is used once
- * two calibrations in a row agree.
+ * The TSC is used only if it is the kernel's own clock source. Then it runs at a constant rate and
+ * is the same on all processors. Its rate is calibrated against CLOCK_MONOTONIC_RAW, and is used
+ * once two calibrations in a row agree.
  *
- * Limits: once the TSC is used, we do not notice if the kernel stops trusting it. On a computer
- * that sleeps, the TSC may stop, restart from 0 or go on. The time since a moment from before the
- * sleep is then too short, or it includes the sleep.
+ * Limits: once the TSC is in use, we do not notice if the kernel stops trusting it. While a
+ * computer sleeps, the TSC may stop, restart from 0 or continue. The time since a moment from
+ * before the sleep is then too short, or it includes the sleep.
  */
 #ifndef REG_CLOCK_H
 #define REG_CLOCK_H
@@ -40,7 +40,7 @@ static inline uint64_t clock_moment(void) {
     return clock_counter() | CLOCK_OF_COUNTER;
 }
 
-/* In the child of a fork: a calibration in another thread will never finish, so drop it. */
+/* In the child of a fork: abandons a calibration by another thread, which will never finish. */
 void clock_after_fork_in_child(void);
 
 /* The time since `moment`, which any thread may have taken. At most UINT32_MAX. */

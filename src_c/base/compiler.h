@@ -1,4 +1,4 @@
-/* What the core needs from the compiler beyond C11: hints, layout and the sanitizers in use. */
+/* Compiler features beyond C11: hints, data layout, and detection of sanitizers. */
 #ifndef REG_COMPILER_H
 #define REG_COMPILER_H
 
@@ -13,7 +13,8 @@
 /* The struct that `member` is embedded in. */
 #define reg_container(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
 
-/* Data of different threads that share a cache line of this size slow each other down. */
+/* The size of a cache line. Threads that write to different data on one line slow each other
+ * down. */
 #define REG_CACHE_LINE 64
 
 /* The fastest model for thread-local variables. glibc reserves space for the small static TLS of
@@ -24,7 +25,7 @@
 #define REG_TLS_MODEL
 #endif
 
-/* gcc defines the macros; clang answers __has_feature. */
+/* gcc defines __SANITIZE_THREAD__ and __SANITIZE_ADDRESS__; clang has __has_feature. */
 #if defined(__SANITIZE_THREAD__)
 #define REG_THREAD_SANITIZER 1
 #elif defined(__has_feature)

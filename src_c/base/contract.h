@@ -2,7 +2,7 @@
  * and check them. In all other builds the checks compile to nothing.
  *
  * A function whose name ends in `_locked` needs a lock of its registry. Its first line asserts the
- * lock, unless a function that it calls at once does:
+ * lock, unless it immediately calls a function that does:
  *
  *   REG_ASSERT_WRITER_OF(reg)   the writer lock, which most of these functions need
  *   REG_ASSERT_WRITER()         the same, in the layers below, which do not know the registry
@@ -22,8 +22,8 @@
 #include "base/compiler.h"
 
 /* The registry whose writer lock this thread holds, and the one whose turns lock it holds, or NULL.
- * A thread holds at most one lock of each kind, except during fork, which calls no function that
- * checks. */
+ * A thread holds at most one lock of each kind, except during fork, where no checked function is
+ * called. */
 extern _Thread_local const void *contract_written REG_TLS_MODEL;
 extern _Thread_local const void *contract_turns REG_TLS_MODEL;
 

@@ -1,5 +1,5 @@
-/* Allocation with libc's malloc, behind a gate that tests use to make single allocations fail.
- * Allocators return NULL when memory is out. All functions are thread-safe. */
+/* Allocation with libc's malloc. Tests use a gate in front of it to make single allocations fail.
+ * Allocators return NULL if out of memory. All functions are thread-safe. */
 #ifndef REG_MEMORY_H
 #define REG_MEMORY_H
 
@@ -20,7 +20,8 @@ void memory_free(void *pointer);
  * The process has one gate; NULL removes it. */
 typedef bool (*memory_gate)(void);
 void memory_set_gate(memory_gate gate);
-/* Calls the gate. An allocator that reuses memory (slab_pool.h) must call this before it does. */
+/* Calls the gate. An allocator that reuses memory (slab_pool.h) must call this before each
+ * allocation. */
 bool memory_is_granted(void);
 
 #endif

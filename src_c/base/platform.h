@@ -1,4 +1,4 @@
-/* The platforms that the core supports. setup.py checks the same before it compiles. */
+/* The platforms that the core supports. setup.py makes the same checks before it compiles. */
 #ifndef REG_PLATFORM_H
 #define REG_PLATFORM_H
 

@@ -20,7 +20,8 @@ typedef enum reg_status {
     REG_DUPLICATE,      /* the id is registered already */
     REG_INSTANCE_TAKEN, /* another backend has this mDNS instance */
     REG_OVERFLOW,       /* the counter is at its limit */
-    /* Out of memory, or a stalled reader holds back too much garbage (epoch.h). Nothing changed. */
+    /* Out of memory, or a stalled reader holds back too much garbage (epoch.h). Nothing has
+     * changed. */
     REG_NO_MEMORY,
     REG_NONE_AVAILABLE, /* no backend may be chosen */
     REG_CHANGED,        /* the definition is no longer the expected one: read it and try again */
@@ -55,7 +56,8 @@ typedef enum reg_policy {
     REG_POLICY_COUNT
 } reg_policy;
 
-/* Why a backend may not be chosen. If several reasons apply, the first one in this order counts. */
+/* The reason why a backend may not be chosen. If several reasons apply, the first one in this order
+ * is reported. */
 typedef enum reg_reason {
     REG_ELIGIBLE,
     REG_EXCLUDED,

@@ -6,7 +6,8 @@
 #include "choose/policy.h"
 #include "registry/layout.h"
 
-/* A list of at most this length is read even if the request must not block. */
+/* A list of at most this length is read even if the request must not block, because that is
+ * quick. */
 enum { QUICK_LENGTH = 64 };
 
 typedef struct choice {
@@ -19,22 +20,22 @@ typedef struct choice {
     uint32_t start;          /* the position at which a pass begins */
     uint32_t now;            /* the next tick, which is newer than every stamp */
     uint32_t round_age;      /* a member of a greater age is unserved in this round */
-    uint32_t disorder;       /* how many choices must be in order before a pass may stop early */
+    uint32_t disorder;       /* over short lists, passes are full until so many are in order */
     _Atomic uint64_t *round; /* the word of the round that this choice belongs to */
     bool is_kind_round;      /* the round belongs to this kind of request */
 
     uint32_t best_average; /* ms; see policy.h */
     bool is_plain;         /* every healthy backend that is not full is eligible */
-    bool is_searched;      /* for a policy that draws two: the pass has read the whole list */
+    bool is_searched;      /* for a policy that draws two: this pass has read the whole list */
 } choice;
 
 #define NO_ROUND UINT32_MAX /* for `round_age`: no member is older */
 
-/* Sorts the excluded ids, so that `candidate_obstacle` finds them by bisection. */
+/* Sorts the excluded ids, because `candidate_obstacle` looks them up by bisection. */
 void request_prepare(reg_request *request);
 
-/* Reads the committed version, and the model's list at that version. False if no backend lists the
- * model. */
+/* Reads the committed version, and the model's list at that version. Returns false if no backend
+ * lists the model. */
 bool choice_begin(choice *c, reg_registry *reg, const reg_request *request);
 
 /* The members at positions `from` to `to` - 1. */
@@ -62,7 +63,7 @@ static inline bool candidate_is_full(const candidate *x) {
     return counter_in_flight(x->pending) >= line_of(x->record)->max_pending;
 }
 
-/* Why the request can't use this member, apart from its load; or REG_ELIGIBLE. */
+/* The reason why the request can't use this member, apart from its load; or REG_ELIGIBLE. */
 reg_reason candidate_obstacle(const choice *c, const member *place);
 
 /* Whether there is no such obstacle, with a fast path for plain requests. */

@@ -25,7 +25,7 @@ static void swap_picks(picks *p) {
     p->second = first;
 }
 
-/* Draws two of all that are eligible: a reservoir of two (Vitter, 1985: algorithm R). */
+/* Draws two of all eligible candidates, with a reservoir of two (Vitter, 1985: algorithm R). */
 static void draw_from_all(const choice *c, picks *p) {
     uint64_t seen = 0;
     EACH_LISTED(c, 0, c->reading.length, m) {

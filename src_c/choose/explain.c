@@ -1,12 +1,12 @@
-/* Explains a choice without making it: lists every member, why it can't be chosen, and in which
- * order the eligible ones would be chosen. It only reads. */
+/* Explains a choice without making it: lists the eligible members in the order in which they would
+ * be chosen, and then the others, each with its obstacle. Changes no counts and no turns. */
 #include <stdlib.h>
 
 #include "base/memory.h"
 #include "choose/rounds.h"
 #include "registry/locks.h"
 
-/* A candidate with its report, so that both are sorted together. */
+/* A candidate and its report, which are sorted together. */
 typedef struct explained {
     candidate seen;
     reg_candidate report;
@@ -65,7 +65,7 @@ static explained explain_one_locked(const choice *c, const member *place) {
     };
 }
 
-/* The best average of all candidates, full ones included. */
+/* Finds the best average of all candidates, full ones included. */
 static void find_best_average(choice *c, const explained *items, size_t count) {
     uint32_t best = UINT32_MAX;
     bool found = false;
@@ -97,7 +97,7 @@ reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *
     request_prepare(request);
     if (!choice_begin(&c, reg, request)) return REG_OK;
     if (c.traits->ties_by_age) round_join(&c, reg);
-    c.now = load_hint(&reg->tick) + 1; /* the other policies are reported by age too */
+    c.now = load_hint(&reg->tick) + 1; /* ties are listed by age for the other policies too */
     explained *items = memory_alloc_raw(c.reading.length * sizeof *items);
     reg_candidate *reports = memory_alloc_raw(c.reading.length * sizeof *reports);
     if (items == NULL || reports == NULL) {

@@ -2,8 +2,8 @@
  * exchanges `is_active`, so only one of several releases counts.
  *
  * A release changes three words of one record, in this order: average, total, in flight. Each
- * change takes effect at one instant. A reader loads the count in flight first (layout.h). If it no
- * longer finds this request there, it finds it in the other two words. */
+ * change takes effect at one instant. A reader loads the count in flight first (layout.h). If this
+ * count no longer includes the request, the other two words already do. */
 #include "choose/lease.h"
 
 #include "base/clock.h"
@@ -30,8 +30,8 @@ bool reg_lease_is_active(const reg_lease *lease) {
     return load_seq_cst(&((reg_lease *)lease)->is_active);
 }
 
-/* Reads the newest state, not the state at a version. A removed record keeps its last state as long
- * as it lives. */
+/* Reads the newest state, not the state at a version. A removed record keeps its last state until
+ * it is freed. */
 void *reg_lease_definition(const reg_lease *lease) {
     return load_published(&record_of_lease(lease)->state)->definition;
 }

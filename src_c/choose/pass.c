@@ -4,7 +4,8 @@
 #include "choose/draw.h"
 #include "choose/rounds.h"
 
-/* Every listed member once, from position `start` on and around the end. */
+/* Iterates once over all listed members: from position `start` to the end, then from the
+ * beginning. */
 #define EACH_IN_ROUND(c, m)                                                                        \
     for (int half = 0; half < 2; half++)                                                           \
         EACH_LISTED((c), half == 0 ? (c)->start : 0, half == 0 ? (c)->reading.length : (c)->start, \
@@ -13,8 +14,8 @@
 /* ---- every policy that compares its candidates one by one ---- */
 
 /* Finds the best average of all candidates, full ones included. It also adds up the tally, because
- * the choice depends on the averages that are read here. Not inlined, so that it takes no registers
- * from the pass that follows. */
+ * the choice depends on the averages that are read here. Not inlined, because that would leave
+ * fewer registers to the pass that follows. */
 static __attribute__((noinline)) void find_best_average(choice *c, picks *p) {
     uint32_t best = UINT32_MAX;
     bool found = false;
@@ -49,7 +50,7 @@ static always_inline bool goes_before(const choice *c, reg_policy policy, const 
 static always_inline void pass_by(const choice *shared, reg_policy policy, bool is_plain,
                                   picks *p) {
     const policy_traits *traits = traits_of(policy);
-    const choice local = *shared, *c = &local; /* a copy can stay in registers */
+    const choice local = *shared, *c = &local; /* a local copy can stay in registers */
     uint64_t tally = p->tally, weights = 0;
     candidate best;
     bool found = false;
@@ -66,8 +67,8 @@ static always_inline void pass_by(const choice *shared, reg_policy policy, bool 
         }
         /* A weighted reservoir of one (Chao, 1982). */
         if (traits->draws_one && random_below(weights += x.weight) >= x.weight) continue;
-        /* Keeps the compiler from using conditional moves, which would make each candidate wait
-         * for the one before. */
+        /* Keeps the compiler from using conditional moves, which would make each candidate wait for
+         * the previous one. */
         atomic_signal_fence(memory_order_relaxed);
         best = x;
         best.age = age_of(c, x.record);
@@ -80,9 +81,9 @@ done:
     if (found) p->best = best;
 }
 
-/* ---- policies that only compare loads, if all weights are the same ---- */
+/* ---- policies that only compare loads, if all weights are equal ---- */
 
-/* What a candidate must have to be preferred to the best one so far. */
+/* The limits that a candidate must meet to be preferred to the best one so far. */
 typedef struct mark {
     uint64_t limit;     /* at most this many in flight */
     uint64_t in_flight; /* if it has exactly this many in flight, */
@@ -112,7 +113,8 @@ static always_inline const member *next_before(const choice *c, const mark *best
     return m;
 }
 
-/* If all members have the same weight, as in most lists, the numbers in flight decide. */
+/* If all members have the same weight, as in most lists, only the numbers in flight need
+ * comparing. */
 static void pass_over_equals(const choice *c, picks *p) {
     const member *members = c->reading.array->members, *start = members + c->start,
                  *end = members + c->reading.length;
@@ -143,7 +145,7 @@ static void pass_over_equals(const choice *c, picks *p) {
 
 /* ---- policies that take turns ---- */
 
-/* Picks the candidate with the greatest credit. False when memory is out. Needs the turns lock. */
+/* Picks the candidate with the greatest credit. Returns false if out of memory. */
 static always_inline bool pass_in_turn_locked(const choice *c, reg_policy policy, picks *p) {
     REG_ASSERT_TURNS();
     turns *t = &c->model->turns;
@@ -169,7 +171,7 @@ static always_inline bool pass_in_turn_locked(const choice *c, reg_policy policy
 
 /* ---- all policies ---- */
 
-/* Inlined for each policy, so that the compiler drops what the policy does not need. */
+/* Inlined for each policy, so the compiler drops the code that the policy does not need. */
 static always_inline verdict pick_by(choice *c, reg_policy policy, picks *p) {
     const policy_traits *traits = traits_of(policy);
     if (traits->draws_two) return draw_two(c, p);

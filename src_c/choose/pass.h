@@ -4,9 +4,9 @@
 
 #include "choose/picks.h"
 
-/* Returns CHOSEN, even if no candidate was found (`count` is 0). A policy that takes turns may also
- * return NO_MEMORY; its caller holds the registry's turns lock. A policy that draws two may also
- * return WOULD_BLOCK, if the request must not block. */
+/* Returns CHOSEN, even if no candidate was found (`count` is 0). For a policy that takes turns, the
+ * caller holds the registry's turns lock, and the result may also be NO_MEMORY. For a policy that
+ * draws two, the result may also be WOULD_BLOCK, if the request must not block. */
 verdict pick(choice *c, picks *p);
 
 #endif

@@ -10,14 +10,14 @@ typedef struct picks {
     candidate best;
     candidate second;     /* the other candidate, if the policy draws two */
     uint32_t count;       /* how many of `best` and `second` are set */
-    uint64_t tally;       /* the sum of tally_of() over all that the pass has read */
+    uint64_t tally;       /* the sum of tally_of() over the candidates that the pass has read */
     bool has_skipped;     /* takes turns: some candidate was full or not eligible */
     bool leaves_unserved; /* has rounds: see rule b. in rounds.h */
 } picks;
 
-/* Grows with each change that could make this candidate better: a decrement, or a new average. The
- * latency is 0 for policies that don't read it. Each tally only grows, so if the sum over several
- * candidates has not changed, none of their tallies has. */
+/* A number that grows with each change that could make this candidate better: a decrement, or a new
+ * average. `latency` is 0 for policies that don't read it. Each tally only grows, so if the sum
+ * over several candidates is unchanged, each of their tallies is unchanged. */
 static always_inline uint64_t tally_of(const candidate *x) {
     return counter_decrements(x->pending) + x->latency;
 }

@@ -2,20 +2,20 @@
  *
  * To add a policy, add
  *   - a member to `reg_policy` (base/types.h),
- *   - a row to EACH_POLICY below, and a comparison unless an existing one fits,
+ *   - a row to EACH_POLICY below, and a new comparison unless an existing one fits,
  *   - a member to Python's `Policy` (registry/selection.py), in the same order. The binding refuses
  *     to load if the rows and these members differ,
  *   - its value to `PolicyValue` (registry/_literals.py),
  *   - its line style to STYLES (registry/cli/replay/plot.py),
  *   - a row to the table of policies in docs/guarantees.md,
- *   - its rule to the oracle of the tests (tests/support/oracle.py), and tests of its own.
- * If the policy reads anything else than loads, averages and fields that never change, extend
+ *   - its rule to the tests' oracle (tests/support/oracle.py), and tests of its own.
+ * If the policy reads anything other than loads, averages and fields that never change, extend
  * tally_of() (picks.h) and the proof (select.c) too.
  *
  * Each comparison returns < 0 if it prefers `a`, > 0 if it prefers `b`, and 0 if they are equal.
  *
- * Every preference is monotonic: more requests in flight, all else equal, never make a candidate
- * better. The proof in select.c relies on it. */
+ * Every preference must be monotonic: more requests in flight, all else being equal, never make a
+ * candidate better. The proof in select.c relies on it. */
 #ifndef REG_POLICY_H
 #define REG_POLICY_H
 
@@ -23,11 +23,11 @@
 #include "store/member_list.h"
 #include "store/record.h"
 
-/* What a choice has read of one candidate. */
+/* The values that a choice has read of one candidate. */
 typedef struct candidate {
     record *record;
     const member *place; /* in the model's list */
-    uint64_t pending;    /* the words of counters.h */
+    uint64_t pending;    /* a word of counters.h, as `latency` is */
     uint64_t latency;    /* 0 unless the policy reads latencies */
     int64_t credit;      /* the credit in turns.h, or the score; 0 if the policy has neither */
     uint32_t weight;
@@ -46,7 +46,7 @@ static inline uint64_t next_load(const candidate *c) {
     return (uint64_t)counter_in_flight(c->pending) + 1;
 }
 
-/* Prefers the smaller load per weight. Multiplies instead of dividing; a product is at most
+/* Prefers the smaller load per weight. Multiplies instead of dividing; the products are at most
  * 2**32 * 1,000. */
 static inline int compare_loads(const candidate *a, const candidate *b) {
     if (reg_likely(a->weight == b->weight))
@@ -86,16 +86,16 @@ static inline int64_t smart_score(const candidate *c) {
 /* ---- the table ---- */
 
 typedef struct policy_traits {
-    const char *name;        /* the value of the member of Python's Policy */
-    bool reads_latency;      /* a changed average makes a choice fail, as a decrement does */
-    bool needs_best_average; /* the comparison takes the best average of all candidates */
+    const char *name;        /* the value of the member of Python's `Policy` */
+    bool reads_latency;      /* a changed average makes an attempt fail, as a decrement does */
+    bool needs_best_average; /* the comparison uses the best average of all candidates */
     bool has_score;          /* the credit is smart_score() */
     bool draws_two;          /* compares two candidates drawn at random: draw.h */
     bool draws_one;          /* draws one candidate at random by weight, and compares nothing */
     bool takes_turns; /* the credit is that of turns.h, and the registry's turns lock is held */
-    bool ties_by_age; /* of equal candidates, prefers the one last chosen the longest ago */
-    bool has_rounds;  /* finds the oldest by rounds, not by all ages: rounds.h */
-    bool only_loads;  /* is compare_loads() over all candidates, so that a pass may end early */
+    bool ties_by_age; /* among equal candidates, prefers the one whose last choice is longest ago */
+    bool has_rounds;  /* finds the oldest by rounds instead of comparing all ages: rounds.h */
+    bool only_loads;  /* only uses compare_loads(), over all candidates, so a pass may end early */
 } policy_traits;
 
 /* ROW(policy, comparison of candidates a and b, traits) */
@@ -112,7 +112,7 @@ typedef struct policy_traits {
     ROW(REG_SMART, compare_signed(b->credit, a->credit), .name = "smart", .reads_latency = true,   \
         .has_score = true, .ties_by_age = true)
 
-/* In the header, so that code specialised for one policy is compiled for its traits. */
+/* In the header, because code that is specialised for one policy is compiled for its traits. */
 #define TRAITS_OF_ROW(policy, comparison, ...) [policy] = {__VA_ARGS__},
 static const policy_traits policy_table[] = {EACH_POLICY(TRAITS_OF_ROW)};
 #undef TRAITS_OF_ROW

@@ -1,6 +1,6 @@
 #include "choose/recheck.h"
 
-/* Whether the list at a later version is the same array with as many members. */
+/* Whether the list at a later version is the same array with the same length. */
 static bool is_same_array(const choice *c, const member_reading *later) {
     return later->array == c->reading.array && later->length == c->reading.length;
 }

@@ -1,4 +1,4 @@
-/* The second pass of an attempt: whether what the first pass has read was still true at T
+/* The second pass of an attempt: checks whether what the first pass has read was still true at T
  * (select.c). */
 #ifndef REG_RECHECK_H
 #define REG_RECHECK_H
@@ -9,7 +9,8 @@
 /* Whether the list at version `now` has the same members, with the same health and definition. */
 bool all_are_listed(const choice *c, uint64_t now);
 
-/* The same for the one or two members that were picked. */
+/* Whether the list at version `now` still has the one or two picked members, with the same health
+ * and definition. */
 bool picks_are_listed(const choice *c, const picks *p, uint64_t now);
 
 /* The sum of tally_of() over all candidates. */
@@ -20,7 +21,7 @@ static inline bool all_are_unchanged(const choice *c, const picks *p, uint64_t n
     return tally_of_all(c) == p->tally;
 }
 
-/* The caller checks the count of the best one in step 6. */
+/* Checks only the picked candidates. The caller checks the count of the best one in step 6. */
 static inline bool picks_are_unchanged(const choice *c, const picks *p, uint64_t now) {
     if (reg_unlikely(now != c->version) && !picks_are_listed(c, p, now)) return false;
     if (p->count == 1) return true;
@@ -29,7 +30,7 @@ static inline bool picks_are_unchanged(const choice *c, const picks *p, uint64_t
            !candidate_is_full(&second);
 }
 
-/* Whether changes to other candidates can't make the best one the wrong choice. */
+/* Whether the choice stays correct whatever happens to candidates that were not picked. */
 static inline bool depends_on_picks_only(const choice *c, const picks *p) {
     if (p->count != 1) return p->count == 2;
     const policy_traits *traits = c->traits;

@@ -4,7 +4,8 @@
 
 #include "base/memory.h"
 
-/* The states are prefetched this many members ahead, because the pass has not read them. */
+/* The pass has not read the states of the members, so they are prefetched this many members
+ * ahead. */
 enum { AHEAD = 8 };
 
 static void fetch_ahead(const choice *c, const member *m, const member *end) {
@@ -14,8 +15,8 @@ static void fetch_ahead(const choice *c, const member *m, const member *end) {
     if (member_is_in(m, c->reading.tick)) __builtin_prefetch(load_hint(&m->record->state));
 }
 
-/* The obstacle at the version of the attempt. If a candidate has no other obstacle, it was full at
- * the instant of the refusal: see select.c. */
+/* The obstacle of a member at the version of the attempt. If it has no other obstacle, it was full
+ * at the instant of the refusal: see select.c. */
 static reg_obstacle obstacle_at(const choice *c, const member *m) {
     bool is_plainly_full = c->is_plain && record_is_plainly_healthy(m->record, c->version);
     reg_reason reason = reg_likely(is_plainly_full) ? REG_ELIGIBLE : candidate_obstacle(c, m);

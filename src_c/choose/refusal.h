@@ -1,11 +1,12 @@
-/* Refusals: they list every member of the model's list, and why it was not chosen. */
+/* Refusals. A refusal lists every member of the model's list, and the reason why it was not
+ * chosen. */
 #ifndef REG_REFUSAL_H
 #define REG_REFUSAL_H
 
 #include "choose/candidates.h"
 
-/* Fills `refusal` for a choice that found no candidate. Call it in the epoch of the last attempt.
- * REG_NONE_AVAILABLE, or REG_NO_MEMORY. */
+/* Fills `refusal` for a choice that found no candidate. Call it in the same epoch as the last
+ * attempt. REG_NONE_AVAILABLE, or REG_NO_MEMORY. */
 reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *c, reg_refusal *refusal);
 
 #endif

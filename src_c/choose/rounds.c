@@ -23,16 +23,16 @@ static kind_round *kind_round_of(const choice *c) {
     return NULL;
 }
 
-/* Returns a free round, or takes one away from another kind. */
+/* Returns a free round, or one that belongs to another kind, which loses it. */
 static kind_round *slot_for(model *m, uint32_t tick) {
     for (int i = 0; i < KIND_ROUNDS; i++)
         if (load_hint(&m->kind_rounds[i].kind) == 0) return &m->kind_rounds[i];
     return &m->kind_rounds[tick % KIND_ROUNDS];
 }
 
-/* The first choice of a model starts at a position that differs between models and, because hashes
- * are keyed, between processes. Otherwise the first backend would get the first request for
- * every model. */
+/* The first choice for a model starts at a position that differs between models and, because hashes
+ * are keyed, between processes. Otherwise the first backend would get the first request for each of
+ * its models. */
 static uint32_t start_position(const choice *c, uint64_t word) {
     if (reg_unlikely(word == 0))
         return (uint32_t)(random_mix(c->model->item.key.hash) % c->reading.length);
@@ -83,8 +83,8 @@ static void disturb(model *m) {
 void round_end(const choice *c, reg_registry *reg, const candidate *chosen, bool leaves_unserved) {
     _Atomic uint32_t *stamp = &line_of(chosen->record)->chosen_at;
     if (c->traits->draws_two) {
-        /* This choice is O(1) and compares no stamps. It doesn't write to the tick's line, which
-         * all threads read. */
+        /* This choice is O(1) and compares no stamps. It does not advance the tick, because all
+         * threads read the tick's cache line. */
         store_private(stamp, load_hint(&reg->tick));
         return;
     }

@@ -1,4 +1,4 @@
-/* Ties: of equal candidates, a choice takes the one that was last chosen the longest ago.
+/* Ties: among equal candidates, a choice takes the one whose last choice is the longest ago.
  *
  * The registry's TICK counts choices. A record is stamped with it when it is chosen (`chosen_at`),
  * by any model, policy or kind of request. The tick, the stamps and the rounds are hints: they are
@@ -7,9 +7,9 @@
  * one full pass for each member repairs that. No claim of select.c depends on these hints. Ages are
  * differences of 32-bit ticks, so they survive wrapping.
  *
- * Full passes. A full pass compares all stamps. Of the best candidates it takes the one with the
- * oldest stamp, and of equal stamps the first one from its start. It advances the tick and stamps
- * the chosen one, which is then the newest of all.
+ * Full passes. A full pass compares all stamps. Among the best candidates it takes the one with the
+ * oldest stamp; if stamps are equal, the first one from the position where the pass started. It
+ * advances the tick and stamps the chosen candidate, which then has the newest stamp of all.
  *
  * Rounds. For LEAST_PENDING, comparing all stamps costs too much. No candidate is better than one
  * that is idle and has the greatest weight, so the pass could stop there. And if all candidates
@@ -19,12 +19,12 @@
  *   disorder (5) | position where the next pass starts (27) | START, tick when it began (32)
  *
  * A member is served if its stamp is not older than START.
- *   a. Of the best candidates, a pass takes the first unserved one that it meets, and then compares
- *      no more stamps. It stamps that one with the current tick and does not advance the tick. The
- *      next pass starts at the position after it.
+ *   a. Among the best candidates, a pass takes the first unserved one that it meets, and then
+ *      compares no more stamps. It stamps this candidate with the current tick and does not advance
+ *      the tick. The next pass starts at the position after it.
  *   b. If all of the best are served, the pass is a full pass. It begins a new round unless it has
  *      left out an unserved candidate that is as good (healthy, but not eligible for this request).
- *      Then START is the new stamp, and the next pass starts after the chosen one.
+ *      Then START is the new stamp, and the next pass starts after the chosen candidate.
  * If all requests are of one kind, positions repeat from round to round. That is an exact rotation,
  * with only one full pass in each round. Other requests choose backends out of this order, and
  * their stamps no longer follow the positions. Then the passes over a short list are full, until
@@ -33,24 +33,26 @@
  *
  * The kind of a request is what it requires, what it excludes, and whether it accepts unknown
  * backends. If a kind has served all of its candidates while other members are unserved, it can't
- * begin a new round. Nor can a kind that accepts unknown backends, because the others leave those
- * unserved. Such kinds would make only full passes. So a model has KIND_ROUNDS more rounds, each
- * for one such kind. The same rules hold in them, but only members that are eligible for that kind
- * count. If there are more kinds, a kind takes over the round of another one with a full pass,
- * O(members). Then all members are unserved again for the kind that took the round over.
+ * begin a new round. A kind that accepts unknown backends can't either, because the other kinds
+ * leave those backends unserved. Such kinds would make only full passes. So a model has KIND_ROUNDS
+ * more rounds, each for one such kind. The same rules hold in them, but they ignore members that
+ * are not eligible for that kind. If there are more kinds, a kind takes over the round of another
+ * one with a full pass, O(members). For this kind, all members are then unserved again.
  *
- * The bound. Say that x is passed over for y if y is chosen although x was chosen longer ago, and
- * both are equal and the best for all requests in question. 'Round' means a round of one word.
+ * The bound. We say that x is passed over for y if y is chosen although the last choice of x is
+ * longer ago. Here x and y are equal, and they are the best candidates for all requests in
+ * question. 'Round' means a round of one word.
  *   c. A full pass passes over x only if both have the same stamp. From then on the stamp of y is
  *      newer.
  *   d. A pass as in a. passes over x only if y is unserved, so this round began after the last
- *      choice of y. By b., it began when x had been served in the round before. For a. to choose y
- *      once more, another round must begin, and by b. that does not happen before x is served in
- *      this one.
+ *      choice of y. By b., it began when x had been served in the previous round. Before a. can
+ *      choose y again, another round must begin, and by b. that does not happen before x is served
+ *      in this round.
  * So among requests that share a round, x is passed over for y at most once by c. and once by d.
- * Full passes over stamps that differ, as the other policies make them, never pass over x. A member
- * that one request has stamped is served for all requests, and no request ends a round in which
- * others have unserved members. So kinds, policies and models can't starve each other. / */
+ * The other policies make only full passes, and a full pass over stamps that differ never passes
+ * over x. A member that one request has stamped is served for all requests, and no request ends a
+ * round in which others have unserved members. So kinds, policies and models can't starve each
+ * other. */
 #ifndef REG_ROUNDS_H
 #define REG_ROUNDS_H
 
@@ -88,7 +90,7 @@ static inline bool is_unserved(const choice *c, const candidate *x) {
 }
 
 /* Whether `x` is idle and has the greatest weight. Then no other candidate can be better, whatever
- * its load. */
+ * its own load is. */
 static inline bool is_unbeatable(const choice *c, const candidate *x) {
     return counter_in_flight(x->pending) == 0 &&
            x->weight >= load_published(&c->reading.array->top_weight);
@@ -100,7 +102,8 @@ static inline bool is_unbeatable(const choice *c, const candidate *x) {
  * break ties by age. */
 void round_join(choice *c, reg_registry *reg);
 
-/* Call it after the choice of a candidate that was served. For `leaves_unserved` see b. */
+/* Call it after the choice of a candidate that was already served. For `leaves_unserved` see rule
+ * b. */
 void round_end(const choice *c, reg_registry *reg, const candidate *chosen, bool leaves_unserved);
 
 /* Call it after each choice. */

@@ -1,5 +1,5 @@
-/* Chooses a backend and counts a request on it, in one step: the choice is right at the instant at
- * which the count takes effect. rounds.h decides ties.
+/* Chooses a backend and adds a request to its count in flight, in one atomic step: the choice is
+ * correct at the instant at which the count takes effect. rounds.h decides ties.
  *
  * An attempt
  * ----------
@@ -8,7 +8,7 @@
  *   3. claim    set the claim bit of w (counters.h), unless another choice has set it already
  *   4. T        load the committed version again
  *   5. recheck  the list, the health of each candidate and the version of its counts are unchanged
- *   6. take     replace the claimed word by one with one more in flight
+ *   6. take     if w with its claim is unchanged, clear the claim and add one request in flight
  * If a step fails, nothing has changed for any other thread (a claim reveals nothing), and the next
  * attempt begins.
  *
@@ -22,49 +22,50 @@
  *      version there before its commit, and T has seen the commits of all writes up to the version
  *      that it loaded. Otherwise step 5 has found the same members in the same array at the new
  *      version, and no health or definition newer than V.
- *   b. At T each other candidate has at least as many in flight as step 2 saw. Step 5 finds as many
- *      decrements of it as step 2 did, because the sums are equal and each number only grows. T
- *      lies between these steps, so from step 2 to T its count can only have gone up. If another
- *      choice has claimed the candidate and takes effect, the candidate has one more in flight than
- *      its word says; that is also more.
- *   c. At T the chosen one has exactly the count in w, and no thread learns this count between T
- *      and step 6. A thread that reports the count or counts on it first changes the claimed word.
- *      That word never comes back (counters.h c.), so step 6 fails.
- *   d. Preferences are monotonic (policy.h). So by a., b. and c. the chosen one is the best at T,
- *      and it is below its cap. By c. every thread sees the count of step 6 from T on.
+ *   b. At T each other candidate has at least as many requests in flight as step 2 saw. Step 5
+ *      finds as many decrements of it as step 2 did, because the sums are equal and each number
+ *      only grows. T is between these steps, so from step 2 to T its count can only have gone up.
+ *      If another choice has claimed the candidate and takes effect, the candidate has one more in
+ *      flight than its word says; that is also more.
+ *   c. At T the chosen candidate has exactly the count in w, and no thread learns this count
+ *      between T and step 6. A thread that reports the count first clears the claim, and a thread
+ *      that changes the count changes the word. The claimed word never comes back (counters.h c.),
+ *      so step 6 fails.
+ *   d. Preferences are monotonic (policy.h). So by a., b. and c. the chosen candidate is the best
+ *      at T, and it is below its cap. By c. every thread sees the count of step 6 from T on.
  *
  * The other operations and policies
  * ---------------------------------
  * `reg_select` claims nothing and counts nothing. After step 5 it reads the word once more. If the
- * word is the same, c. holds for it too.
+ * word is unchanged, step c. holds for `reg_select` too.
  *
- * A refusal also takes effect at T. A candidate that was full has had no decrement, so it is full
- * at T. So the reasons are those at T: an obstacle as of V, or else the candidate is full. No count
- * is read again to find them.
+ * A refusal also takes effect at T. If a candidate was full in step 2, step 5 has found no
+ * decrement of it, so it is full at T. So the reasons are those at T: an obstacle as of V, or
+ * otherwise that the candidate is full. No count is read again to find them.
  *
  * The proof also holds for PRIORITY, which skips full candidates; for SMART and LOWEST_LATENCY,
  * where step 5 also compares the versions of the averages; and for POWER_OF_TWO, whose only
  * candidates are the two that were drawn.
  *
- * In three cases step 5 rechecks only the chosen one:
+ * In three cases step 5 rechecks only the chosen candidate:
  *   - RANDOM, which ignores the loads of the others.
  *   - ROUND_ROBIN, which ignores them too, unless it has skipped a candidate.
- *   - LEAST_PENDING, if the chosen one is idle and has the greatest weight. No other can be better,
- *     so the pass may end there. That makes passes short in a fleet that is not busy. If the
- *     greatest weight has risen since, step 5 rechecks all candidates. A pass that ended early has
- *     added up only some of them, so the sums usually differ and the attempt fails. If the sums
- *     happen to be equal, the chosen one was unbeatable at V.
+ *   - LEAST_PENDING, if the chosen candidate is idle and has the greatest weight. No other
+ *     candidate can be better, so the pass may end there. That makes passes short in a fleet that
+ *     is not busy. If the greatest weight has risen since the pass, step 5 rechecks all candidates.
+ *     A pass that ended early has added up only some of them, so the sums usually differ and the
+ *     attempt fails. If the sums happen to be equal, the chosen candidate was unbeatable at V.
  *
  * Progress
  * --------
  * An attempt fails only because an operation of another thread took effect on one of the
- * candidates, so choices are lock-free. So that no thread starves, an attempt after MANY_ATTEMPTS
- * (fewer in a long list) holds the writer lock, which keeps the version, and leaves out steps 3 and
- * 5. Its step 6 counts on the chosen one even if its word has changed, unless the chosen one is
- * full; only then is there another pass. So the chosen one is still eligible, below its cap, and
- * counted exactly. But it is only the best by the counts that the pass read, one by one, within
- * this call. If the pass finds no candidate, the call is refused: each candidate was full when the
- * pass read it, though not all at one instant.
+ * candidates, so choices are lock-free. To prevent starvation, the attempt after MANY_ATTEMPTS
+ * (fewer in a long list) holds the writer lock, which keeps the version constant, and omits steps 3
+ * and 5. Its step 6 adds the request even if the word of the chosen candidate has changed. Another
+ * pass follows only if that candidate is full. So the chosen candidate is still eligible and below
+ * its cap, and its count is exact. But it is the best only by the counts that the pass read, one by
+ * one, during this call. If the pass finds no candidate, the call is refused: each candidate was
+ * full when the pass read it, though not all at one instant.
  *
  * The turns of ROUND_ROBIN are exact, because they are taken under the registry's turns lock. A
  * thread that holds this lock never waits for a reader.
@@ -80,7 +81,7 @@
 /* ---- one attempt ---- */
 
 /* Loads the committed version at T. Returns V instead if no write since V has changed anything that
- * choices depend on: see a. */
+ * choices depend on: see step a. */
 static uint64_t version_at_t(reg_registry *reg, const choice *c) {
     uint64_t now = load_committed(&reg->committed);
     if (reg_likely(now == c->version)) return now;
@@ -96,7 +97,7 @@ static bool claim(picks *p, bool is_acquire) {
     return !counter_is_claimed(p->best.pending);
 }
 
-/* For `reg_select`: whether the word is unchanged, which `reg_acquire` finds out in step 6. */
+/* For `reg_select`: whether the word is unchanged. `reg_acquire` checks this in step 6. */
 static bool is_same_word(const picks *p, bool is_acquire) {
     return is_acquire || p->count == 0 ||
            load_seq_cst(&line_of(p->best.record)->counters.pending) == p->best.pending;
@@ -112,7 +113,7 @@ static verdict exact_attempt(reg_registry *reg, const choice *c, picks *p, bool 
                : TRY_AGAIN;
 }
 
-/* Adds one in flight below the cap, whatever the count was before. */
+/* Adds one request in flight, unless the record is full. Retries if the word changes. */
 static bool take_below_cap(record *r) {
     uint64_t word = load_seq_cst(&line_of(r)->counters.pending);
     while (counter_in_flight(word) < line_of(r)->max_pending)
@@ -163,11 +164,11 @@ static verdict attempt(reg_registry *reg, choice *c, const reg_request *request,
 
 /* ---- all attempts of a choice ---- */
 
-/* A choice makes MANY_ATTEMPTS without the writer lock. It makes fewer if these would read more
- * than MANY_CANDIDATES in all, but at least SOME_ATTEMPTS. */
+/* A choice makes up to MANY_ATTEMPTS without the writer lock. It makes fewer if these would read
+ * more than MANY_CANDIDATES in all, but at least SOME_ATTEMPTS. */
 enum { MANY_ATTEMPTS = 256, MANY_CANDIDATES = 1 << 18, SOME_ATTEMPTS = 8 };
 
-/* Whether the attempt after so many others takes the writer lock. */
+/* Whether the attempt after `attempts` others takes the writer lock. */
 static bool is_last_attempt(const choice *c, uint32_t attempts) {
     bool has_read_two = c->traits->draws_two && !c->is_searched;
     uint64_t candidates = has_read_two ? 2 : c->reading.length;

@@ -24,7 +24,7 @@ _Thread_local epoch_slot *epoch_own_slot REG_TLS_MODEL;
 static _Atomic(epoch_slot *) all_slots;
 static pthread_once_t start_once = PTHREAD_ONCE_INIT;
 static pthread_key_t slot_key;
-static bool has_key; /* no value of slot_key means 'no key': even 0 may be one */
+static bool has_key; /* needed because any value of slot_key, even 0, may be a valid key */
 
 /* ---- fences ---- */
 
@@ -62,7 +62,7 @@ static bool is_settled(void) {
     return since == 0 || (since != UINT64_MAX && clock_nanoseconds() >= since);
 }
 
-/* W3. Returns false if nothing may be freed after it. */
+/* W3. Returns false if nothing may be freed yet. */
 static bool heavy_fence(void) {
     if (load_published(&epoch_has_heavy_fence)) {
         if (call_membarrier(MEMBARRIER_PRIVATE_EXPEDITED)) return true;

@@ -13,8 +13,8 @@ static inline bool thread_is_reading(void) {
 }
 
 #define REG_ASSERT_READING() REG_CONTRACT(thread_is_reading(), "the thread is not inside an epoch")
-/* For functions that writers use too: only the thread that holds the writer lock retires what is
- * published, so it needs no epoch. */
+/* For functions that writers use too. A writer needs no epoch, because only the thread that holds
+ * the writer lock retires published objects. */
 #define REG_ASSERT_READING_OR_WRITER()                                                             \
     REG_CONTRACT(contract_written != NULL || thread_is_reading(),                                  \
                  "the thread is not inside an epoch and does not hold the writer lock")

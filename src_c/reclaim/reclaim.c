@@ -2,8 +2,8 @@
 
 #include "reclaim/orphans.h"
 
-/* A node that another node owned has not passed the reservations yet, and views may show it. So
- * each round filters the nodes that the round before has unwrapped. */
+/* If a node was owned by another node, the reservations have not filtered it yet, and views may
+ * show it. So each round filters the nodes that the previous round has unwrapped. */
 void reclaim_destroy(epoch_node *list, epoch_release release) {
     while (list != NULL) {
         epoch_node *inner = NULL;

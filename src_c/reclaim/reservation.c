@@ -38,7 +38,7 @@ static reservation *add_reservation(reservation_thread *own, generation *g) {
 }
 
 /* A thread may end at any instruction, and another thread reuses its slot. So `all` is cleared
- * first and set last: a memo that is half written is never valid. */
+ * first and set last: a half-written memo is never valid. */
 static void write_memo(reservation_memo *memo, generation *g, reservation *r) {
     memo->all = NULL;
     atomic_signal_fence(memory_order_seq_cst);
@@ -62,8 +62,8 @@ reservation *reservation_find(epoch_slot *slot, generation *g) {
 
 static bool has_views(uint64_t word) { return (word & ~RESERVATION_WATCHED) != 0; }
 
-/* K2: whether the generation has views. If so, one of its reservations with views is watched
- * afterwards. Under LOCK. */
+/* K2: returns whether the generation has views. If it has, one of its reservations with views is
+ * watched afterwards. Under LOCK. */
 static bool watch(generation *g) {
     EACH_RESERVATION(g, r)
         if (has_views(load_seq_cst(&r->views)) &&
@@ -72,7 +72,7 @@ static bool watch(generation *g) {
     return false;
 }
 
-/* ---- the heap of what a generation keeps, the youngest on top ---- */
+/* ---- the heap of the nodes that a generation keeps, the youngest on top ---- */
 
 static uint32_t born(const retained *r) { return r->node.kind->born(&r->node); }
 
@@ -120,15 +120,15 @@ static generation *first_with_views(generation *g) {
     return g;
 }
 
-/* Looks up generations for a list of nodes, most of which belong to one registry. `keeper` is the
- * newest generation with views of the registry of `all`. It stays right while LOCK is held, because
+/* Caches the generation that keeps the nodes of a list, most of which belong to one registry.
+ * `keeper` is the newest generation with views in `all`. It stays valid while LOCK is held, because
  * the last drop of its watched reservation needs LOCK. */
 typedef struct keeper_cache {
     generations *all; /* NULL: nothing is known */
     generation *keeper;
 } keeper_cache;
 
-/* K1 to K3: keeps the node if a view may show it. Returns whether it did. */
+/* K1 to K3: keeps the node if a view may show it. Returns whether the node was kept. */
 static bool keep_if_shown(epoch_node *node, uint32_t birth, keeper_cache *cache) {
     retained *r = reg_container(node, retained, node);
     generations *all = r->generations;
@@ -142,11 +142,11 @@ static bool keep_if_shown(epoch_node *node, uint32_t birth, keeper_cache *cache)
     return true;
 }
 
-/* Returns the nodes that no view shows, in their order. */
+/* Keeps the nodes of a list that a view may show. Returns the others, in the same order. */
 static epoch_node *keep_shown(epoch_node *list) {
     epoch_node *unused = NULL, **end = &unused;
     keeper_cache cache = {0};
-    int steps = 0; /* since LOCK was taken; 0: it is not held */
+    int steps = 0; /* nodes handled since LOCK was taken; 0: LOCK is not held */
     while (list != NULL) {
         epoch_node *node = list;
         list = node->next;
@@ -171,15 +171,15 @@ static epoch_node *keep_shown(epoch_node *list) {
     return unused;
 }
 
-/* ---- L: a generation without views hands over what it keeps ---- */
+/* ---- L: a generation without views hands over the nodes that it keeps ---- */
 
-/* The heap that L has taken off a generation, while L splits it from the top. The `heir` is the
+/* The heap that L has taken off a generation. L splits it from the top. The `heir` is the
  * generation P of L. A node that will be freed is in the list `opened`, linked by `node.next`,
  * until L has split off all of its children. A subtree whose top must be kept goes to the heir as a
  * whole. */
 typedef struct handover {
     retained *opened;
-    retained *single; /* a subtree that waits for another: the heir takes them in pairs */
+    retained *single; /* a subtree that waits for a partner: the heir takes them in pairs */
 } handover;
 
 static void pass_to_heir(handover *h, retained *heap, generation *heir) {
@@ -201,7 +201,7 @@ static void pass_or_open(handover *h, retained *heap, generation *heir) {
     }
 }
 
-/* Does as many steps as one hold of LOCK allows. Returns the nodes to be freed. */
+/* Does at most RESERVATION_CHUNK steps of L under LOCK. Returns the nodes to be freed. */
 static epoch_node *hand_over_chunk(handover *h, generations *all, generation *heir) {
     epoch_node *list = NULL;
     for (int steps = 0; h->opened != NULL && steps < RESERVATION_CHUNK; steps++) {
@@ -222,8 +222,8 @@ static epoch_node *hand_over_chunk(handover *h, generations *all, generation *he
     return list;
 }
 
-/* Returns all nodes of `heap`, to be freed, because there is no heir. Called without LOCK, which it
- * takes and holds on return. */
+/* Returns all nodes of `heap`, which must be freed because there is no heir. Called without LOCK;
+ * takes LOCK and holds it on return. */
 static epoch_node *give_up_heap_and_lock(generations *all, retained *heap) {
     epoch_node *list = flatten(heap);
     epoch_amount amount = {0};
@@ -307,10 +307,10 @@ static void hand_over_and_unlock(generation *g, epoch_release release) {
 void reservation_drop_last(reservation *r, size_t views, epoch_release release) {
     reservations_lock();
     if (has_views(sub_seq_cst(&r->views, views) - views)) {
-        reservations_unlock(); /* its thread has made more views meanwhile */
+        reservations_unlock(); /* its thread has made more views in the meantime */
         return;
     }
-    /* Views that the thread makes from now on do not show what is kept. */
+    /* Views that the thread makes from now on do not show the kept nodes. */
     and_seq_cst(&r->views, ~RESERVATION_WATCHED);
     hand_over_and_unlock(r->generation, release);
 }
@@ -340,7 +340,7 @@ static size_t generation_bytes(const epoch_node *node) {
 
 static const epoch_kind generation_kind = {.bytes = generation_bytes, .destroy = seal_generation};
 
-/* Seals the generations of a list, in their order. Returns the other nodes, in theirs. */
+/* Seals the generations in a list, in their order. Returns the other nodes, also in their order. */
 static epoch_node *seal_all(epoch_node *list, epoch_release release) {
     epoch_node *others = NULL, **end = &others;
     while (list != NULL) {
@@ -421,7 +421,7 @@ static bool has_any_views(generation *g) {
 
 void generations_advance(generations *all, epoch_limbo *limbo) {
     generation *old = load_own(&all->current);
-    /* When the numbers run out, the last generation stays and keeps more than it must. */
+    /* When the numbers run out, the last generation stays current and keeps more than it must. */
     if (all->last_number == LAST_NUMBER || !has_any_views(old)) return;
     generation *fresh = new_generation(all, all->last_number + 1);
     if (fresh == NULL) return;

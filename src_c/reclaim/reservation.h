@@ -2,7 +2,7 @@
  *
  * A reference count in each object would make all threads that read one backend contend for it.
  * Instead, each thread counts its own views of one registry in a reservation. A retired object is
- * kept while views of its time exist.
+ * kept while views of its time exist: views that were made while readers could find it.
  *
  * Time is divided into generations, numbered upwards. When the writer of a registry collects a
  * batch of garbage and the current generation has views, it opens a new one. In a generation, each
@@ -12,12 +12,12 @@
  *
  * A retired object is kept by the newest generation that has views, unless that generation is older
  * than the object. When a generation loses its last view, the objects that it keeps go to the next
- * older generation that has views; those that were born after that one are freed. So a view keeps
- * alive what was registered when it was made. It may also keep what had already been replaced but
- * was not reclaimed yet: at most a batch, or what a stalled reader holds back.
+ * older generation that has views. Objects that were born after that generation are freed instead.
+ * So a view keeps alive what was registered when it was made. It may also keep what had already
+ * been replaced but was not reclaimed yet: at most a batch, or what a stalled reader holds back.
  *
  *   generations          of one registry: the current one, and the list of all that are not freed
- *     generation         its number, its reservations, and a heap of what it keeps, youngest on top
+ *     generation         its number, its reservations, and a heap of the nodes that it keeps
  *       reservation      one thread's count of views, on a cache line of its own
  *
  * Cost
@@ -64,15 +64,16 @@
  *      in the list: G was linked before it was published, and it is unlinked only when it is sealed
  *      and has no view. By a. to c. of epoch.h, S comes after R5 of every reader that loaded G in
  *      V1.
- *   c. So K1 finds the view's generation H, or a newer one, K. N moves only in L, from K to a P
- *      that has views. While the view exists, H has views, so P >= H >= born(N), and L does not
- *      free N.
+ *   c. So K1 finds a generation K that is the view's generation H or a newer one. N moves only in
+ *      L, from K to a P that has views. While the view exists, H has views, so P >= H >= born(N),
+ *      and L does not free N.
  * Claim 2: once no view of its time exists, N is freed.
  *   d. A generation that keeps something has a WATCHED reservation with views. K2 sets the bit
  *      before K3, in the same word that D changes, so either the last drop finds the bit, or K2
  *      finds no view. That drop runs L under LOCK, and L takes off all that is kept, unless K2
  *      finds other views. Views of another reservation that K2 did not find were made after K1:
- *      they do not show N. Whatever L has taken off, it frees or passes to a P that has views.
+ *      they do not show N. L frees each node that it has taken off, or passes it to a P that has
+ *      views.
  * Claim 3: no freed generation or reservation is used.
  *   e. A reservation with views is not freed. The last drop either touches nothing after its
  *      compare-and-swap, or runs under LOCK. A generation is freed after S, when it has no views,
@@ -86,8 +87,8 @@
  * the lease is dropped keep that state, even views of a later registry that reuses the
  * `generations`.
  *
- * In the child of a fork, the other threads do not exist. The objects that they were about to make
- * views of, or to free, stay allocated.
+ * In the child of a fork, the other threads do not exist. Objects for which they were about to make
+ * views, and objects that they were about to free, stay allocated.
  */
 #ifndef REG_RESERVATION_H
 #define REG_RESERVATION_H
@@ -102,7 +103,7 @@ typedef struct reservation {
     _Alignas(REG_CACHE_LINE) _Atomic uint64_t views; /* their number, and RESERVATION_WATCHED */
     generation *generation;
     epoch_slot *slot;         /* of the thread that makes views here; any thread may drop them */
-    struct reservation *next; /* of the same generation */
+    struct reservation *next; /* in the list of the same generation */
 } reservation;
 
 #define RESERVATION_WATCHED ((uint64_t)1 << 63)
@@ -130,7 +131,7 @@ static inline reservation_thread *thread_of(epoch_slot *slot) {
     return reg_container(slot, reservation_thread, slot);
 }
 
-/* The head of every object that views keep. The kind of its node has `born`. */
+/* The header of every object that views can keep alive. The kind of its node has `born`. */
 typedef struct retained {
     epoch_node node;          /* in a heap, `next` is the next sibling */
     struct retained *link;    /* in a heap, the first child; until then, for the owner's use */
@@ -165,7 +166,7 @@ struct generations {
 
 enum { RESERVATION_CHUNK = 64 };
 
-/* The generations of a new registry. The first one is open. NULL when memory is out. */
+/* The generations of a new registry. The first one is open. NULL if out of memory. */
 generations *generations_new(void);
 /* Closes the current generation for good. The registry is being destroyed, and retires nothing
  * afterwards. */
@@ -173,21 +174,21 @@ void generations_end(generations *all, epoch_limbo *limbo);
 /* Opens a new generation, if the current one has views and memory suffices. O(threads). Under the
  * registry's lock. */
 void generations_advance(generations *all, epoch_limbo *limbo);
-/* How much all generations keep. */
+/* The number and the size of the nodes that all generations keep. */
 epoch_amount generations_kept(generations *all);
-/* The memory of the generations and reservations, without what they keep. */
+/* The memory of the generations and reservations, without the nodes that they keep. */
 size_t generations_bytes(generations *all);
 
 /* The number of the current generation. Under the registry's lock. */
 static inline uint32_t generation_now(generations *all) { return load_own(&all->current)->number; }
 
-/* The reading thread's reservation of this generation. NULL when memory is out. O(threads). */
+/* The reading thread's reservation of this generation. NULL if out of memory. O(threads). */
 reservation *reservation_find(epoch_slot *slot, generation *g);
-/* Makes sure that this thread's next reservation_take succeeds. False when memory is out. */
+/* Ensures that this thread's next reservation_take succeeds. False if out of memory. */
 bool reservation_prepare(epoch_slot *slot);
 
-/* Counts `views` new views of what this read has found. Call it inside the read, after the last
- * look-up. NULL when memory is out. Wait-free and O(1), except for a thread's first views in a
+/* Counts `views` new views of objects that this read has found. Call it inside the read, after the
+ * last look-up. NULL if out of memory. Wait-free and O(1), except for a thread's first views in a
  * generation, which are lock-free and O(threads). */
 static inline reservation *reservation_take(epoch_slot *slot, generations *all, size_t views) {
     generation *g = load_published(&all->current);
@@ -199,10 +200,11 @@ static inline reservation *reservation_take(epoch_slot *slot, generations *all, 
     return r;
 }
 
-/* Drops the last views of a watched reservation. Outside of every lock. */
+/* Drops the last views of a watched reservation. Call it with no lock held. */
 void reservation_drop_last(reservation *r, size_t views, epoch_release release);
 
-/* Lock-free, except for the last views of a watched reservation. Outside of every lock. */
+/* Drops views. Lock-free, except for the last views of a watched reservation. Call it with no lock
+ * held. */
 static inline void reservation_drop(reservation *r, size_t views, epoch_release release) {
     uint64_t seen = load_seq_cst(&r->views);
     do {
@@ -213,12 +215,12 @@ static inline void reservation_drop(reservation *r, size_t views, epoch_release 
     } while (reg_unlikely(!cas_seq_cst(&r->views, &seen, seen - views)));
 }
 
-/* Takes a list of retired nodes that no reader can find any more. Keeps those that a view may show,
- * and returns the others, to be destroyed. Seals the list's generations first, so that they do not
- * keep nodes without need. Outside of every lock. */
+/* Takes a list of retired nodes that no reader can find. Keeps those that a view may show, and
+ * returns the others, which the caller destroys. First seals the generations in the list, because
+ * an unsealed one may keep nodes needlessly. Call it with no lock held. */
 epoch_node *reservation_filter(epoch_node *list, epoch_release release);
 
-/* LOCK, held around a fork so that the child's copies are consistent. */
+/* LOCK, which is held around a fork to keep the child's copies consistent. */
 void reservations_lock(void);
 void reservations_unlock(void);
 /* In the child of a fork: clears the other threads' memos, which may be half written. */

@@ -13,7 +13,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(start, size) ((void)0)
 #endif
 
-/* The beginning of an element while it is free. */
+/* The first bytes of a free element. */
 typedef struct free_element {
     struct free_element *next;
 } free_element;
@@ -21,7 +21,7 @@ typedef struct free_element {
 /* The header of a slab. */
 typedef struct slab {
     struct slab *next, *previous; /* in the list of slabs with free elements */
-    free_element *first, *last; /* the free elements, longest free first; `first` is NULL if none */
+    free_element *first, *last;   /* the free elements, longest free first; NULL if none */
     size_t used;
 } slab;
 

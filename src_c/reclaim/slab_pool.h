@@ -1,15 +1,15 @@
 /* A slab allocator for elements of one size (Bonwick, "The slab allocator", USENIX Summer 1994).
  *
- * A choice reads a cache line of each candidate. It is faster when these lines are adjacent. And
- * malloc would lose a tenth of a backend's memory to the gaps between blocks that are aligned to
- * cache lines.
+ * A choice reads a cache line of each candidate. It is faster when these lines are adjacent. Also,
+ * malloc would lose a tenth of a backend's memory to gaps between blocks that are aligned to cache
+ * lines.
  *
  * A pool serves the whole process, because an element may outlive the registry that allocated it.
- * One mutex guards all of a pool and is held for a few steps. The caller must know that an element
- * is unused before it frees it. The free elements of a slab are reused in the order in which they
- * were freed. Under AddressSanitizer a free element is poisoned, so an access to it is reported.
- * When the last element of a slab is freed, the slab is freed too, unless no other slab has a free
- * element.
+ * One mutex guards the whole pool and is held for a few steps only. The caller must make sure that
+ * no thread uses an element before freeing it. The free elements of a slab are reused in the order
+ * in which they were freed. Under AddressSanitizer a free element is poisoned, so an access to it
+ * is reported. When the last element of a slab is freed, the slab is freed too, unless no other
+ * slab has a free element.
  */
 #ifndef REG_SLAB_POOL_H
 #define REG_SLAB_POOL_H
@@ -38,7 +38,7 @@ typedef struct slab_pool {
                              .slab_bytes = (length) * sizeof(type),                                \
                              .lock = PTHREAD_MUTEX_INITIALIZER}
 
-/* A zeroed element, or NULL when memory is out. O(1), but O(slab length) when it adds a slab. May
+/* A zeroed element, or NULL if out of memory. O(1), but O(slab length) when it adds a slab. May
  * wait for the pool's lock. */
 void *slab_alloc(slab_pool *pool);
 void slab_free(slab_pool *pool, void *element);
@@ -46,7 +46,7 @@ void slab_free(slab_pool *pool, void *element);
 /* The memory of all slabs. */
 size_t slab_pool_bytes(slab_pool *pool);
 
-/* Held around a fork, so that the child's copy of the pool is consistent. */
+/* Held around a fork to keep the child's copy of the pool consistent. */
 void slab_pool_lock(slab_pool *pool);
 void slab_pool_unlock(slab_pool *pool);
 

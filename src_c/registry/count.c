@@ -1,17 +1,17 @@
-/* Counts requests and times: the operations that a gateway calls for every request.
+/* Updates the counters of a backend. A gateway calls these operations for every request.
  *
  * Each operation finds the record and changes its counter inside one epoch. If another thread
- * removes the record in between, the operation still counts: it takes effect just before the
- * removal, which lies within the call.
+ * removes the record in between, the operation is still valid: it takes effect just before the
+ * removal, which happens during the call.
  *
  * To add a counter, add
- *   - a word and its operations to store/counters.h. The cache line is full: see counter_bank.h for
- *     the place of the word,
+ *   - a word and its operations to store/counters.h. The cache line is full: counter_bank.h says
+ *     where the word can go,
  *   - an operation here, and its declaration in registry.h and registry/_core/c_api.pxd,
  *   - a field to reg_view (registry.h, c_api.pxd), which view_at() fills (layout.h),
  *   - a method of the registry (registry/_core/registry_core.pxi), a field of the view
  *     (registry/_core/views.pxi, registry/backend.py), and both to the stubs (binding.pyi),
- *   - its rule to the oracle of the tests (tests/support/oracle.py). */
+ *   - its rule to the tests' oracle (tests/support/oracle.py). */
 #include "base/memory.h"
 #include "registry/layout.h"
 
@@ -77,7 +77,8 @@ static reg_status update_latency_one(counters *c, reg_batch *batch, size_t i) {
     return REG_OK;
 }
 
-/* Looks up every id before any operation is applied, so that an unknown id changes nothing. */
+/* Looks up all ids before the first operation is applied. So if an id is unknown, nothing
+ * changes. */
 static reg_status find_all(reg_registry *reg, reg_batch *batch, record **records) {
     for (size_t i = 0; i < batch->count; i++) {
         uint64_t version;

@@ -1,10 +1,10 @@
-/* Fork copies all memory, but only the thread that forks. So that thread takes every lock before it
- * forks, and no structure is copied half written. The child's only thread is a copy of the thread
- * that holds the locks, so it can release them.
+/* Fork copies all memory, but only one thread: the one that forks. That thread takes every lock
+ * first, so no structure is copied while it is half written. The child's only thread is a copy of
+ * the thread that holds the locks, so it can release them.
  *
- * Every thread takes locks in this order, so the handlers cannot deadlock: the lock of the list;
- * for each registry its turns lock, then its writer lock; the locks of the orphans, of the
- * reservations and of the record pool. */
+ * Every thread takes locks in this order, so the handlers cannot deadlock: the lock of the list of
+ * registries; for each registry its turns lock, then its writer lock; the locks of the orphans, of
+ * the reservations and of the record pool. */
 #include "registry/fork.h"
 
 #include "base/clock.h"

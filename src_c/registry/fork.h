@@ -1,11 +1,11 @@
-/* Makes fork safe, with a list of all registries: in the child every registry is consistent and its
- * locks are free. */
+/* Makes fork safe: in the child every registry is consistent and its locks are free. For this, it
+ * keeps a list of all registries. */
 #ifndef REG_FORK_H
 #define REG_FORK_H
 
 #include "registry/layout.h"
 
-/* Installs the fork handlers of the process, once. False when memory is out. */
+/* Installs the fork handlers of the process, once. False if out of memory. */
 bool fork_start(void);
 
 /* Adds a new registry to the list. */

@@ -1,4 +1,5 @@
-/* What a registry consists of, and how the facade's opaque pointers map to the core's own types. */
+/* The parts of a registry, and the conversions between the facade's opaque pointers and the core's
+ * own types. */
 #ifndef REG_LAYOUT_H
 #define REG_LAYOUT_H
 
@@ -11,7 +12,7 @@
 #include "store/model_index.h"
 #include "store/record.h"
 
-/* The counts of this many latest versions are kept. Reading the counts of one version takes much
+/* The counts of this many latest versions are stored. Reading the counts of one version takes much
  * less time than this many writes. */
 enum { CENSUS_VERSIONS = 16 };
 
@@ -27,7 +28,7 @@ struct reg_registry {
     /* At index V % CENSUS_VERSIONS, the counts of version V: backends << 32 | models. */
     _Atomic uint64_t census[CENSUS_VERSIONS];
 
-    /* Counts choices. A hint, and never 0. See rounds.h. */
+    /* The number of choices; a hint, and never 0. See rounds.h. */
     _Alignas(REG_CACHE_LINE) _Atomic uint32_t tick;
 
     /* The writer lock: see locks.h. It also guards every field that is not published. */
@@ -53,7 +54,7 @@ static inline epoch_node *list_of_garbage(reg_garbage *garbage) { return (epoch_
 static inline reg_record *handle_from_record(record *r) { return (reg_record *)r; }
 static inline record *record_of_lease(const reg_lease *lease) { return (record *)lease->record; }
 
-/* ---- what readers share ---- */
+/* ---- functions that readers share ---- */
 
 /* Returns the record that is registered under this id, and sets `version` to a version at which it
  * is alive. NULL if there is none. Inside an epoch. Wait-free. The version is loaded after the
@@ -68,8 +69,8 @@ static inline record *find_registered(reg_registry *reg, const reg_key *id, uint
 }
 
 /* Returns the view of a record at a version, with its counters as they are now. Inside an epoch.
- * The count in flight is read first: a request that is no longer in that count is already in the
- * other counters (choose/lease.c). */
+ * The count in flight is read first: a request that has left that count is already in the other
+ * counters (choose/lease.c). */
 static inline reg_view view_at(record *r, uint64_t version) {
     REG_ASSERT_READING();
     state *s = record_state_at(r, version);

@@ -27,9 +27,9 @@ static void free_maps(reg_registry *reg) {
 
 const char *reg_start(void) {
     if (!epoch_start())
-        return "all thread-specific keys of the process are taken (pthread_key_create). Another "
-               "library takes them and does not give them back: start the registry before it";
-    return fork_start() ? NULL : "memory is out (pthread_atfork)";
+        return "all thread-specific keys of the process are in use (pthread_key_create). Another "
+               "library does not return the keys that it takes: start the registry before it";
+    return fork_start() ? NULL : "out of memory (pthread_atfork)";
 }
 
 reg_registry *reg_new(void) {
@@ -54,7 +54,8 @@ reg_registry *reg_new(void) {
     return reg;
 }
 
-/* No other thread uses the registry, so what is still registered can be retired at once. */
+/* No other thread uses the registry, so everything that is still registered can be retired at
+ * once. */
 static void retire_everything_locked(reg_registry *reg) {
     REG_ASSERT_WRITER_OF(reg);
     member_array *array = load_own(&reg->roster.array);

@@ -1,5 +1,5 @@
-/* The two locks of a registry. A thread that needs both takes the turns lock first. No thread waits
- * for a reader while it holds one of them. */
+/* The two locks of a registry. A thread that needs both takes the turns lock first. A thread that
+ * holds one of them never waits for a reader. */
 #ifndef REG_LOCKS_H
 #define REG_LOCKS_H
 

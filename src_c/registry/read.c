@@ -36,8 +36,8 @@ static int by_serial(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
-/* The views from index `late` on are not in the order of registration. Sorts them, and merges them
- * into the ordered views before them. False when memory is out. */
+/* Sorts the views from index `late` on, which are not in the order of registration, and merges them
+ * with the ordered views before them. False if out of memory. */
 static bool merge_late(reg_view *views, size_t late, size_t count) {
     size_t rest = count - late;
     reg_view *tail = memory_alloc(rest * sizeof *tail);
@@ -116,10 +116,10 @@ reg_status reg_has_url(reg_registry *reg, const reg_key *url) {
     return found ? REG_OK : REG_NOT_FOUND;
 }
 
-/* Returns the counts of one version. The write W stores its counts before its commit. The write
- * W + CENSUS_VERSIONS overwrites them, and it starts only after all writes before it are committed.
- * So the counts that were read are those of V if the clock has not reached V + CENSUS_VERSIONS - 1
- * by then. The loop repeats only if that many writes were committed between its two loads. */
+/* Returns the counts of one version. The write W stores its counts before its commit. The write W +
+ * CENSUS_VERSIONS overwrites them, and it starts only after all writes before it are committed. So
+ * if the clock is still below V + CENSUS_VERSIONS - 1, the counts that were read are those of V.
+ * The loop repeats only if that many writes were committed between its two loads. */
 static uint64_t read_census(reg_registry *reg) {
     for (;;) {
         uint64_t version = load_committed(&reg->committed);

@@ -3,7 +3,8 @@
 #include "base/memory.h"
 #include "registry/write.h"
 
-/* What a redefinition replaces, and the new parts, which are allocated before anything changes. */
+/* The parts that a redefinition replaces, and the new parts, which are allocated before anything
+ * changes. */
 typedef struct change {
     record *record;
     memberships *old, *fresh;
@@ -18,7 +19,7 @@ static void mark_models_locked(const memberships *m, bool on) {
     for (uint32_t i = 0; i < m->count; i++) m->variants[i]->model->mark = on ? i + 1 : 0;
 }
 
-/* Whether the memberships `marked` have variant `i` of `m` too: the same model with the same
+/* Whether the memberships `marked` also contain variant `i` of `m`: the same model with the same
  * definition. */
 static bool is_in_both_locked(const memberships *m, uint32_t i, const memberships *marked) {
     REG_ASSERT_WRITER();
@@ -26,8 +27,8 @@ static bool is_in_both_locked(const memberships *m, uint32_t i, const membership
     return mark != 0 && marked->variants[mark - 1] == m->variants[i];
 }
 
-/* For every list of `m` that `other` does not have, reserves space for `extra` members and a tick
- * for the current write. */
+/* For every list of `m` that is not also a list of `other`, reserves space for `extra` members and
+ * a tick for the current write. */
 static bool reserve_lists_locked(reg_registry *reg, const memberships *m, const memberships *other,
                                  uint32_t extra) {
     REG_ASSERT_WRITER_OF(reg);
@@ -64,10 +65,10 @@ static bool prepare_locked(reg_registry *reg, const reg_entry *entry, change *c)
     return ready;
 }
 
-/* If both memberships have a variant, the record stays in the model's list, and its member there
- * gets the new slot. A model with another variant swaps members in one write, so a look-up never
- * misses it. The record joins the lists of the other new models and leaves those of the other old
- * ones. */
+/* If the old and the new memberships share a variant, the record stays in the model's list, and its
+ * member there gets the new slot. If the record now has another variant of a model, its old member
+ * is replaced by a new one in the same write, so a look-up never misses the record. The record also
+ * joins the lists of new models and leaves those of dropped models. */
 static void move_between_lists_locked(reg_registry *reg, change *c) {
     REG_ASSERT_WRITER_OF(reg);
     uint64_t now = committed_locked(reg);

@@ -1,4 +1,5 @@
-/* The statistics of a registry, counted on demand, so the other operations pay nothing for them. */
+/* The statistics of a registry. They are computed on demand, so they cost the other operations
+ * nothing. */
 #include "reclaim/reservation.h"
 #include "registry/write.h"
 

@@ -29,7 +29,7 @@ reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t co
 void reg_drop_models(reg_registry *reg, reg_variant *const *variants, size_t count,
                      reg_garbage **garbage) {
     *garbage = NULL;
-    lock_writer(reg); /* not begin_write, which can fail: a crowded limbo must not stop this */
+    lock_writer(reg); /* not begin_write, which fails if the limbo is crowded: this must not fail */
     drop_variants_locked(reg, variants, count);
     end_write(reg, garbage);
 }
@@ -58,8 +58,8 @@ static void free_unregistered_locked(reg_registry *reg, record *r) {
     record_free(r);
 }
 
-/* Allocates and reserves all that a registration needs. Readers see none of it yet. NULL when
- * memory is out. */
+/* Allocates and reserves everything that a registration needs. Readers don't see it yet. NULL if
+ * out of memory. */
 static record *prepare_record_locked(reg_registry *reg, const reg_entry *entry) {
     REG_ASSERT_WRITER_OF(reg);
     record *r = record_alloc();
@@ -189,8 +189,8 @@ static reg_status remove_record_locked(reg_registry *reg, const reg_key *id, reg
     return REG_OK;
 }
 
-/* The read keeps the objects of the last view alive until the reservation does. The read ends
- * before end_write collects. Otherwise the removed objects would wait until the next write. */
+/* The read keeps the objects of the last view alive until the reservation keeps them. The read must
+ * end before end_write collects. Otherwise the removed objects would wait until the next write. */
 reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_kept **kept,
                       reg_garbage **garbage) {
     if (!begin_write(reg, garbage)) return REG_NO_MEMORY;

@@ -1,13 +1,14 @@
-/* What all writes share. One thread at a time writes to a registry, under its writer lock.
+/* The steps that all writes have in common. One thread at a time writes to a registry, under its
+ * writer lock.
  *
  * Every write has the same five steps. Readers rely on their order (version.h):
  *   1. prepare    allocate and reserve all that is needed. Only this step can fail, and then
- *                 nothing has changed. It also fails while a stalled reader holds back too much
- *                 memory (EPOCH_MAX_WAITING).
+ *                 nothing has changed. It also fails as long as a stalled reader holds back too
+ *                 much memory (EPOCH_MAX_WAITING).
  *   2. apply      put everything in place, marked with the next version
  *   3. commit     store that version in the clock: at this instant the write takes effect
- *   4. unlink     remove from the maps what is no longer registered
- *   5. retire     retire what was replaced, and collect what no reader can hold any more */
+ *   4. unlink     remove from the maps the objects that are no longer registered
+ *   5. retire     retire the replaced objects, and collect those that no reader can hold */
 #ifndef REG_WRITE_H
 #define REG_WRITE_H
 
@@ -16,7 +17,7 @@
 
 /* ---- the beginning and the end of a write ---- */
 
-/* Releases the lock, and adds to `garbage` what can be reclaimed of freed registries. */
+/* Releases the lock, and adds the nodes of freed registries that can be reclaimed to `garbage`. */
 static inline void unlock_writer_and_sweep(reg_registry *reg, reg_garbage **garbage) {
     unlock_writer(reg);
     if (reg_unlikely(orphans_are_waiting()))
@@ -24,8 +25,8 @@ static inline void unlock_writer_and_sweep(reg_registry *reg, reg_garbage **garb
 }
 
 /* Returns the waiting nodes that can be reclaimed. If something was retired since the last
- * collection, this may also open a new generation. It does not in a crowded limbo, because that
- * would retire the old generation too. */
+ * collection, this may also open a new generation. It opens none if the limbo is crowded, because
+ * opening one retires the old generation. */
 static inline reg_garbage *collect_now_locked(reg_registry *reg) {
     REG_ASSERT_WRITER_OF(reg);
     bool may_advance = reg->limbo.unstamped != NULL && !epoch_is_crowded(&reg->limbo);
@@ -33,8 +34,8 @@ static inline reg_garbage *collect_now_locked(reg_registry *reg) {
     return garbage_from_list(epoch_collect_now(&reg->limbo));
 }
 
-/* Takes the lock for a write. Returns false if too much waits for reclamation; then the lock is not
- * held. In both cases `garbage` gets what could be reclaimed. */
+/* Takes the lock for a write. Returns false if too much memory waits for reclamation; then the lock
+ * is not held. In both cases `garbage` receives the nodes that could be reclaimed. */
 static inline bool begin_write(reg_registry *reg, reg_garbage **garbage) {
     *garbage = NULL;
     lock_writer(reg);
@@ -45,8 +46,8 @@ static inline bool begin_write(reg_registry *reg, reg_garbage **garbage) {
     return false;
 }
 
-/* Releases the lock after a write. If a collection is due, `garbage` gets what could be
- * reclaimed. */
+/* Releases the lock after a write. If a collection is due, `garbage` receives the nodes that could
+ * be reclaimed. */
 static inline void end_write(reg_registry *reg, reg_garbage **garbage) {
     REG_ASSERT_WRITER_OF(reg);
     if (*garbage == NULL && epoch_is_due(&reg->limbo))
@@ -72,8 +73,8 @@ static inline void commit_write_locked(reg_registry *reg) {
     commit(&reg->committed, version);
 }
 
-/* Notes that the current write changes what choices depend on: a list, a health or a definition.
- * Call it before the commit. */
+/* Records that the current write changes something that choices depend on: a list, a health or a
+ * definition. Call it before the commit. */
 static inline void note_choices_changed_locked(reg_registry *reg) {
     publish(&reg->choices_changed, next_version_locked(reg));
 }

@@ -59,7 +59,7 @@ void alias_tidy_locked(string_map *map, alias *a, epoch_limbo *limbo) {
 void alias_cancel_ref_locked(string_map *map, alias *a, epoch_limbo *limbo) {
     REG_ASSERT_WRITER();
     /* The next write gets the version that this one did not commit. A reader that has found the
-     * alias must not take it for part of that write. */
+     * alias must not mistake it for a part of that write. */
     if (--a->refs == 0) publish(&a->life, life_dead_since(0));
     alias_tidy_locked(map, a, limbo);
 }

@@ -1,8 +1,9 @@
 /* Other names of backends: URLs, which several backends may share, and mDNS instances, which are
  * unique.
  *
- * An alias enters its map before the write that begins its life commits, and leaves it after the
- * write that ends its life. So its life alone tells whether it exists at a version.
+ * An alias is put into its map before the write that begins its life commits, and is removed after
+ * the write that ends its life has committed. So its life alone decides whether it exists at a
+ * version.
  */
 #ifndef REG_ALIAS_H
 #define REG_ALIAS_H
@@ -21,11 +22,11 @@ typedef struct alias {
     char text[];
 } alias;
 
-/* Adds a reference. If there is no such alias, it makes one, whose life begins with the current
- * write. NULL when memory is out; then nothing has changed. */
+/* Adds a reference to the alias with this key. If there is none, creates it; its life begins with
+ * the current write. NULL if out of memory; then nothing has changed. */
 alias *alias_ref_locked(string_map *map, const reg_key *key, struct record *holder,
                         uint64_t committed, epoch_limbo *limbo);
-/* Takes back the reference of a write that fails. */
+/* Undoes alias_ref_locked for a write that fails. */
 void alias_cancel_ref_locked(string_map *map, alias *a, epoch_limbo *limbo);
 /* Drops a reference. The last one ends the alias's life with the current write. */
 void alias_unref_locked(alias *a, uint64_t committed);

@@ -1,6 +1,6 @@
-/* The counter line: all that requests count on a registration, and all that a choice reads of a
- * candidate, on one cache line. So counting on a backend disturbs neither the look-up of any
- * backend nor the counters of another.
+/* The counter line: one cache line with all counters of a registration, and with everything else
+ * that a choice reads of a candidate. So when a thread updates the counters of a backend, this
+ * slows down neither look-ups nor the counters of other backends.
  *
  *   counters    24 bytes   in flight, total, average latency        written by every thread
  *   chosen_at    4 bytes   the tick of the last choice; a hint      written by every thread
@@ -8,17 +8,17 @@
  *   health       8 bytes   see record_health_at                     written under the writer lock
  *   serial, weight, max_pending, priority, id                       immutable
  *
- * A record's line is found by `line_of` (record.h), and only so: one place decides where lines are.
- * Today a line follows its record in memory. Four layouts were measured, on a choice by
+ * Only `line_of` (record.h) computes the address of a record's line, so one place decides where
+ * lines are. Today a line follows its record in memory. Four layouts were measured with a choice by
  * LEAST_PENDING among 1,000 backends with requests in flight, the costliest of the common cases.
- * Relative to this one: an array of lines, with a pointer to the line in each member, 1.08; a
- * pointer in the record, 1.2; a column of lines in each slab, 1.09. The reason is the L1 cache.
- * As every second line is a record's, counter lines use half of its sets, and leave the other half
- * to the array of members.
+ * The times relative to this layout were: an array of lines, with a pointer to the line in each
+ * member, 1.08; a pointer in the record, 1.2; a column of lines in each slab, 1.09. The reason is
+ * the L1 cache. Every second line belongs to a record, so counter lines use only half of the
+ * cache's sets and leave the other half to the array of members.
  *
  * The line is full. `id`, which only the last unref reads, can make room for a word that choices
- * read. Words that they do not read belong on a third line, in a pool of its own: if records were
- * three lines apart, the same choice would take 1.15 times as long.
+ * read. Words that choices do not read belong on a third line, in a pool of its own: if records
+ * were three lines apart, the same choice would take 1.15 times as long.
  */
 #ifndef REG_COUNTER_BANK_H
 #define REG_COUNTER_BANK_H
@@ -27,7 +27,8 @@
 
 typedef struct counter_line {
     _Alignas(REG_CACHE_LINE) counters counters;
-    /* health << 62 | version: the health, and since when choices see no change. */
+    /* health << 62 | version: the health, and the version of the last change that choices depend
+     * on. */
     _Atomic uint64_t health;
     uint64_t serial : 48; /* of the registration, from 1 */
     uint64_t weight : 16;

@@ -1,31 +1,31 @@
-/* The counters of one backend: requests in flight, total requests, average latency. Any thread
- * counts, without a lock.
+/* The counters of one backend: requests in flight, total requests, average latency. Any thread may
+ * update them, without a lock.
  *
  *   pending   version (31) | claim (1) | in flight (32)
  *   latency   version (31) | sampled (1) | average in ms (32)
  *
- * Each operation is one successful read-modify-write of one word, or one load. There it takes
- * effect.
+ * Each operation is one successful read-modify-write of one word, or one load. It takes effect at
+ * that instruction.
  *
  * The number in flight must not wrap at its maximum or go below 0. A decrement is a
- * compare-and-swap loop. An increment is one fetch-and-add if the value read before is below half
- * of the maximum: to wrap, other threads would have to add 2**31 between the read and the addition.
+ * compare-and-swap loop. An increment first reads the number. Below half of the maximum it is one
+ * fetch-and-add: to wrap, other threads would have to add 2**31 between the read and the addition.
  * Above that, it is a compare-and-swap loop too.
  *
- * Claims serve select.c, which must know that no thread has learned or changed the count between
+ * Claims are for select.c, which must know that no thread has learned or changed the count between
  * two moments:
- *   a. A thread sets the claim on a word as it is (`counter_claim`) and turns it into one more
- *      request in flight (`counter_take`) if the word is still the same to the last bit. A thread
- *      that finds a claim may take it in place of the thread that set it. An abandoned claim does
- *      no harm.
+ *   a. A thread sets the claim bit of a word that has not changed (`counter_claim`). If the word is
+ *      then still the same to the last bit, the thread clears the claim and adds one request in
+ *      flight (`counter_take`). A thread that finds a claim may use it in place of the thread that
+ *      set it. An abandoned claim does no harm.
  *   b. A thread that reports the count clears the claim first (`counter_value`,
  *      `counter_decrement`) or changes the word (`counter_increment`), so a claim that was there
  *      before is void.
  *   c. A claimed word never comes back: a decrement raises the version, and so does clearing a
- *      claim. So equal versions mean that nothing was decremented between two reads, and equal
- *      words, apart from the claim, mean that nothing was counted at all.
- * Versions wrap after 2**31 decrements. Step c is relied on only within one choice, which is much
- * shorter.
+ *      claim. So equal versions mean that there was no decrement between two reads, and equal
+ *      words, apart from the claim, mean that the count did not change at all.
+ * Versions wrap after 2**31 decrements. Only a choice relies on step c., and a choice takes much
+ * less time than that.
  */
 #ifndef REG_COUNTERS_H
 #define REG_COUNTERS_H
@@ -50,8 +50,8 @@ static inline uint64_t counter_decrements(uint64_t word) { return word >> 33; }
 static inline uint64_t counter_changes(uint64_t word) { return word & ~COUNTER_CLAIM; }
 static inline bool counter_is_claimed(uint64_t word) { return word & COUNTER_CLAIM; }
 
-/* The number in flight, for a caller: clears a claim. Lock-free: it repeats only if another thread
- * has counted. */
+/* The number in flight, to be reported to a caller; so it clears a claim. Lock-free: it repeats
+ * only if another thread has changed the word. */
 static inline uint32_t counter_value(_Atomic uint64_t *pending) {
     uint64_t seen = load_seq_cst(pending);
     while (reg_unlikely(counter_is_claimed(seen)) &&
@@ -60,7 +60,7 @@ static inline uint32_t counter_value(_Atomic uint64_t *pending) {
     return counter_in_flight(seen);
 }
 
-/* False at the maximum; nothing has changed. */
+/* Returns false at the maximum; then nothing has changed. */
 static inline bool counter_increment(_Atomic uint64_t *pending, uint32_t *value) {
     uint64_t seen = load_seq_cst(pending);
     if (reg_likely(counter_in_flight(seen) <= INT32_MAX)) {
@@ -74,7 +74,7 @@ static inline bool counter_increment(_Atomic uint64_t *pending, uint32_t *value)
     return true;
 }
 
-/* False at 0; nothing has changed. */
+/* Returns false at 0; then the number has not changed. */
 static inline bool counter_decrement(_Atomic uint64_t *pending, uint32_t *value) {
     uint64_t seen = load_seq_cst(pending), fresh;
     bool above;
@@ -87,8 +87,8 @@ static inline bool counter_decrement(_Atomic uint64_t *pending, uint32_t *value)
     return above;
 }
 
-/* Sets the claim on the word, which was read as `seen`; `seen` becomes the claimed word. False if
- * the word has changed. */
+/* Sets the claim bit of the word, if it is still `seen`; `seen` becomes the claimed word. Returns
+ * false if the word has changed. */
 static inline bool counter_claim(_Atomic uint64_t *pending, uint64_t *seen) {
     if (counter_is_claimed(*seen)) return true;
     uint64_t expected = *seen;
@@ -97,7 +97,7 @@ static inline bool counter_claim(_Atomic uint64_t *pending, uint64_t *seen) {
            expected == *seen; /* or another thread has set the same claim */
 }
 
-/* One more request in flight, if the word is still `claimed`. */
+/* Adds one request in flight, if the word is still `claimed`. Returns whether it was. */
 static inline bool counter_take(_Atomic uint64_t *pending, uint64_t claimed) {
     return cas_strong_seq_cst(pending, &claimed, counter_changes(claimed) + 1);
 }
@@ -107,8 +107,8 @@ static inline bool counter_take(_Atomic uint64_t *pending, uint64_t claimed) {
 static inline bool latency_is_sampled(uint64_t word) { return word & LATENCY_SAMPLED; }
 static inline uint32_t latency_of(uint64_t word) { return (uint32_t)word; }
 
-/* Exponential moving average with weight 1/5, in integers; the first sample sets it. Returns the
- * new average in ms. */
+/* Exponential moving average with weight 1/5, in integers. The first sample becomes the average.
+ * Returns the new average in ms. */
 static inline uint32_t latency_update(_Atomic uint64_t *latency, uint32_t sample) {
     uint64_t seen = load_seq_cst(latency), average, version;
     do {

@@ -55,7 +55,7 @@ static void note_weight(member_array *array, const record *r) {
     if (line_of(r)->weight > top) publish(&array->top_weight, line_of(r)->weight);
 }
 
-/* If all members of `from` have one weight, the records' lines need not be read. */
+/* If all members of `from` have the same weight, the records' lines need not be read. */
 static void copy_weights(member_array *to, member_array *from) {
     uint32_t length = load_own(&to->length);
     if (length != 0 && !load_own(&from->is_uneven)) {
@@ -80,8 +80,8 @@ static void copy_live_members(member_array *to, member_array *from) {
     copy_weights(to, from);
 }
 
-/* A record that was removed and added again is twice in `from`, once as removed. That entry does
- * not count. */
+/* A record that was removed and added again is in `from` twice. The entry that is marked as removed
+ * does not count. */
 static void update_positions(member_list *list, member_array *to, member_array *from) {
     uint32_t length = load_own(&to->length);
     for (uint32_t i = 0; i < length; i++) {
@@ -94,9 +94,9 @@ static void update_positions(member_list *list, member_array *to, member_array *
 
 /* ---- when an array is renewed: see member_list.h, Cost ---- */
 
-/* Differs between the lists that one write renews, and between the renewals of one list. It does
- * not come from random_next: equal histories shall take equal memory, and a thread's choices shall
- * not depend on its writes. */
+/* Returns a phase that differs between the lists that one write renews, and between the renewals of
+ * one list. It does not use random_next: equal histories must take equal memory, and a thread's
+ * choices must not depend on its writes. */
 static uint16_t new_phase(const member_list *list, uint64_t committed) {
     return (uint16_t)random_mix((uint64_t)list->seed << 32 ^ committed);
 }
@@ -116,8 +116,8 @@ static bool has_many_dead(const member_list *list) {
     return list->dead > 4 && list->dead - 4 > by_phase(list->live, 1, phase);
 }
 
-/* Publishes a fresh array of the live members, with room for `extra` more and for an eighth to a
- * quarter of all. */
+/* Publishes a fresh array of the live members. It has room for `extra` more, and for another eighth
+ * to quarter of that number. */
 static bool renew(member_list *list, uint32_t extra, uint64_t committed, epoch_limbo *limbo) {
     member_array *old = load_own(&list->array);
     uint16_t phase = new_phase(list, committed);
@@ -185,7 +185,7 @@ void member_list_remove_locked(member_list *list, uint32_t position, uint64_t co
 
 void member_list_tidy_locked(member_list *list, uint64_t committed, epoch_limbo *limbo) {
     REG_ASSERT_WRITER();
-    /* When memory is out, the removed members stay until the next write. */
+    /* If this fails, the removed members stay until the next write. */
     if (has_many_dead(list)) (void)renew(list, 0, committed, limbo);
 }
 

@@ -1,32 +1,33 @@
-/* A published list of records in registration order: the roster, which has all backends, and for
- * each model the list of those that serve it. A member is in the list from version `added` to
- * version `removed`. So a reader at V sees exactly V's members (version.h), whatever the writer
- * does meanwhile. Versions are stored as ticks, which are 32-bit distances from the array's `base`:
+/* A published list of records in registration order. The roster lists all backends, and each model
+ * has a list of those that serve it. A member is in the list from version `added` until version
+ * `removed`. So a reader at V sees exactly V's members (version.h), whatever the writer does in the
+ * meantime. Versions are stored as ticks, which are 32-bit distances from the array's `base`:
  *
  *   array   | base | length | previous | phase | member 0 | member 1 | ...
  *   member  | record (64) | added (32) | removed (32) | context length (32) | capabilities (8) |
  *           | slot (24) |                                        added <= tick < removed: a member
  *
- * The traits are those of the model as this record serves it. What choices read of them never
- * changes: a record whose definition of the model does leaves the list and joins it again in one
- * write. The slot tells where this list stands among the record's own memberships, so a member that
- * moves finds its position there in O(1). A redefinition changes slots, so only the lock's holder
- * reads them, and they are bytes of their own: readers load the byte beside them.
+ * The traits are those of the model as this record serves it. The traits that choices read never
+ * change: if the record's definition of the model changes, the record leaves the list and joins it
+ * again in one write. The slot is the index of this list among the record's own memberships, so if
+ * a member moves, its position there is updated in O(1). A redefinition changes slots, so only the
+ * lock's holder reads them. They are separate bytes, because readers load the byte beside them.
  *
  * `added` is non-decreasing, so the members of a version are a prefix of the array, minus removals.
  *
- * Who writes what: the writer lock's holder appends behind `length` and then publishes it, marks
- * removals in place, and now and then renews the array: it publishes a fresh one without the
- * removed members, which knows all versions from its base on; a reader at an older version follows
- * `previous`. Members that joined out of order (a model added to an old backend) stand at the end;
- * a reader sorts that tail, a writer merges it once it is long.
+ * Writes. Only the holder of the writer lock writes. It appends a member and then publishes the new
+ * `length`, marks removals in place, and sometimes renews the array: it publishes a fresh array
+ * without the removed members. The fresh array is valid for all versions from its base on; a reader
+ * at an older version follows `previous`. Members that joined out of order (a model was added to an
+ * old backend) are at the end. A reader sorts that tail; a writer merges it once it is long.
  *
- * Cost. A renewal is O(members), O(members * log) with a tail. It happens when the array is full,
- * when the removed members are about as many as the others, or when the tail is long: each time
- * after changes in proportion to the members, so a change is O(1) amortised, O(log) in a tail.
- * Backends that share their models change all of these lists together. If the lists were renewed
- * together too, one write would renew thousands. So each array has a random phase, which shifts all
- * three limits: of lists with n members each, about 6 in n are renewed in any one write.
+ * Cost. A renewal takes O(n) for n members, or O(n log n) with a tail. It happens when the array is
+ * full, when there are about as many removed members as others, or when the tail is long. In each
+ * case the number of changes since the last renewal is proportional to n, so a change is O(1)
+ * amortised, or O(log n) in a tail. If many backends serve the same models, adding one of them
+ * changes all of these lists. If the lists were renewed together too, one write would renew
+ * thousands. So each array has a random phase, which shifts all three limits. Then each write
+ * renews about 6 of every n lists that have n members each.
  */
 #ifndef REG_MEMBER_LIST_H
 #define REG_MEMBER_LIST_H
@@ -42,7 +43,8 @@ typedef struct member_traits {
     uint8_t slot[3];         /* see member_slot; under the lock */
 } member_traits;
 
-/* The list's index among the record's memberships. The last slot means itself or a later one. */
+/* The list's index among the record's memberships. MEMBER_LAST_SLOT stands for this index and all
+ * later ones. */
 #define MEMBER_LAST_SLOT (((uint32_t)1 << 24) - 1)
 
 static inline uint32_t member_slot(const member_traits *t) {
@@ -74,12 +76,12 @@ typedef struct member_array {
     _Atomic uint32_t length;
     _Atomic uint32_t late_from;  /* members from here on joined out of order; UINT32_MAX: none */
     _Atomic uint32_t top_weight; /* no member's weight is above it */
-    _Atomic bool is_uneven;      /* members may differ in weight; removed ones count */
+    _Atomic bool is_uneven;      /* members, removed ones included, may differ in weight */
     uint16_t phase;              /* random: when this array is renewed; under the lock */
     member members[];
 } member_array;
 
-/* Records that the member of `r` is at another position now. */
+/* Notes in `r` that its member in `list` is at another position now. */
 typedef void (*member_moved)(struct record *r, struct member_list *list, uint32_t slot,
                              uint32_t position);
 
@@ -91,7 +93,7 @@ typedef struct member_list {
     member_moved moved; /* called for every member whose position changes */
 } member_list;
 
-/* What a reader at one version sees of a list. */
+/* A list as a reader at one version sees it. */
 typedef struct member_reading {
     member_array *array; /* NULL: nothing */
     uint32_t length;
@@ -99,34 +101,35 @@ typedef struct member_reading {
     uint32_t tick;
 } member_reading;
 
-/* Inside an epoch, with a version loaded in it. Wait-free. */
+/* Inside an epoch. `version` was loaded in the same epoch. Wait-free. */
 member_reading member_list_read(member_list *list, uint64_t version);
 
-/* No tick is later; a member that was not removed is in the list at this tick. */
+/* The last tick. A member that was not removed is in the list at this tick. */
 #define MEMBER_LAST_TICK (UINT32_MAX - 1)
 
-/* For members within the length that was read. */
+/* Whether a member is in the list. Its position must be below the length that was read. */
 static inline bool member_is_in(const member *m, uint32_t tick) {
     return tick < load_published(&((member *)m)->removed);
 }
 
-/* All below: under the lock. `committed` is the clock; the current write is committed + 1. */
+/* All functions below need the writer lock. `committed` is the committed version; the current write
+ * is committed + 1. */
 
-/* Makes room for `extra` members, and for marks of the current write. False when memory is out;
- * then nothing has changed for readers. */
+/* Makes room for `extra` members, and ensures that the current write has a tick. Returns false if
+ * out of memory; then nothing has changed for readers. */
 bool member_list_reserve_locked(member_list *list, uint32_t extra, uint64_t committed,
                                 epoch_limbo *limbo);
-/* Appends after a reserve; returns the position. Cannot fail. `traits` have the slot. */
+/* Appends a member after a reserve; returns its position. Cannot fail. `traits` contain the
+ * slot. */
 uint32_t member_list_add_locked(member_list *list, struct record *record, member_traits traits,
                                 uint64_t committed);
-/* The member at `position` has another slot among its record's memberships. */
+/* Sets the slot of the member at `position`. */
 void member_list_set_slot_locked(member_list *list, uint32_t position, uint32_t slot);
 /* Marks the member at `position` as removed, after a reserve. Cannot fail. */
 void member_list_remove_locked(member_list *list, uint32_t position, uint64_t committed);
 /* After the commit: drops removed members once they are a large part. */
 void member_list_tidy_locked(member_list *list, uint64_t committed, epoch_limbo *limbo);
-/* Hands the array to the limbo. If `limbo` is NULL, it frees the array at once: no reader is left.
- */
+/* Retires the array. If `limbo` is NULL, frees it at once, because no reader is left. */
 void member_list_retire_locked(member_list *list, epoch_limbo *limbo);
 /* The size of the published array. */
 size_t member_list_bytes_locked(const member_list *list);

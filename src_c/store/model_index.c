@@ -51,8 +51,8 @@ static size_t bytes_of_variant(const epoch_node *node) {
 static const epoch_kind model_kind = {.bytes = bytes_of_model, .destroy = destroy_model};
 static const epoch_kind variant_kind = {.bytes = bytes_of_variant, .destroy = destroy_variant};
 
-/* A definition as bytes: the parts of fixed width, then id and name. Definitions are equal if their
- * bytes are. */
+/* A definition as bytes: the parts of fixed width, then id and name. Two definitions are equal if
+ * their bytes are equal. */
 typedef struct fixed_part {
     uint64_t id_length;
     uint32_t context_length;
@@ -104,7 +104,7 @@ static variant *new_variant(const reg_key *key) {
     return v;
 }
 
-/* Room in both maps first, then the memory: only then does anything change. */
+/* First makes room in both maps and allocates the memory. After that nothing can fail. */
 static variant *add_variant(model_index *index, const reg_model *definition, const reg_key *key,
                             epoch_limbo *limbo) {
     if (!string_map_reserve_locked(&index->variants, 1, limbo) ||

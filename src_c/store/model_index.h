@@ -1,13 +1,13 @@
-/* The models that a fleet serves: model id -> the list of records that serve it. Every distinct
- * definition of a model is kept once.
+/* The models that a fleet serves: a map from model id to the list of records that serve it. Every
+ * distinct definition of a model is stored once.
  *
  *   model     one for each model id     its list of records; the state of its rounds and turns
  *   variant   one for each definition   id, name, limits, capabilities; shared by all records that
  *                                       define the model so
  *
  * Readers find models by id inside an epoch, without a lock. Everything else is under the writer
- * lock. A variant lives while it has references, a model while it has variants. Both leave their
- * maps after the commit of the write that dropped the last reference.
+ * lock. A variant lives as long as it has references, and a model as long as it has variants. Both
+ * are removed from their maps after the commit of the write that dropped the last reference.
  */
 #ifndef REG_MODEL_INDEX_H
 #define REG_MODEL_INDEX_H
@@ -34,7 +34,7 @@ typedef struct model {
     /* Every choice writes it, so it has a cache line of its own. */
     _Alignas(REG_CACHE_LINE) _Atomic uint64_t round; /* see round_word in rounds.h */
     kind_round kind_rounds[KIND_ROUNDS];
-    turns turns; /* under the registry's lock for turns */
+    turns turns; /* under the registry's turns lock */
     char id[];
 } model;
 
@@ -57,7 +57,7 @@ typedef struct model_index {
     size_t scratch_size;
 } model_index;
 
-/* `moved` is for the models' lists: see member_list.h. */
+/* `moved` is the callback of the models' lists: see member_list.h. */
 bool model_index_init(model_index *index, member_moved moved);
 /* Frees an empty index that has no readers. */
 void model_index_free(model_index *index);
@@ -65,24 +65,25 @@ void model_index_free(model_index *index);
 /* The model with this id, or NULL. Inside an epoch. */
 model *model_index_get(model_index *index, const reg_key *id);
 
-/* All below: under the lock. */
+/* All functions below need the writer lock. */
 
-/* Adds a reference to the variant with this definition. If there is none, it makes one, which takes
- * over the definition's object. NULL when memory is out; then nothing has changed. */
+/* Adds a reference to the variant with this definition. If there is none, creates one, which takes
+ * over the definition's object, and sets `is_new`. NULL if out of memory; then nothing has
+ * changed. */
 variant *model_index_ref_locked(model_index *index, const reg_model *definition, bool *is_new,
                                 epoch_limbo *limbo);
-/* Drops a reference, after the commit. The last one retires the variant, and the last variant its
- * model. */
+/* Drops a reference, after the commit. Dropping the last reference retires the variant, and
+ * retiring the last variant retires the model. */
 void model_index_unref_locked(model_index *index, variant *v, epoch_limbo *limbo);
 
-/* Adds a record to its model's list, or removes it, as a part of the current write. The record's
- * memberships have the variant at `slot`. The list has been reserved. */
+/* Adds a record to its model's list, or removes it, as part of the current write. The record's
+ * memberships have the variant at `slot`. Call member_list_reserve_locked first. */
 uint32_t model_index_add_locked(model_index *index, const variant *v, uint32_t slot,
                                 struct record *added, uint64_t committed);
 void model_index_remove_locked(model_index *index, model *m, uint32_t position, uint64_t committed);
 
-/* The size of the index with all it holds. Adds the number of members of all lists to `entries`.
- * The caller holds the lock for turns, too. O(models). */
+/* The size of the index with everything in it. Adds the number of members of all lists to
+ * `entries`. The caller also holds the turns lock. O(models). */
 size_t model_index_bytes_locked(const model_index *index, size_t *entries);
 
 #endif

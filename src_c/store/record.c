@@ -4,7 +4,7 @@
 #include "reclaim/reclaim.h"
 #include "reclaim/slab_pool.h"
 
-/* ---- where records lie ---- */
+/* ---- the memory of records ---- */
 
 SLAB_POOL(record_pool, record_place, 128);
 
@@ -30,7 +30,8 @@ static size_t bytes_of_state(const epoch_node *node) {
            (s->owns_error ? s->error_bytes : 0);
 }
 
-/* Views may show the objects of a state for as long as the state owns them. */
+/* Views may show the objects that a state owns. Returns the generation in which the older of them
+ * was published. */
 static uint32_t birth_of_state(const epoch_node *node) {
     const state *s = state_of(node);
     uint32_t born = s->owns_definition ? s->definition_born : GENERATION_NEVER;

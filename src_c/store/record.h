@@ -1,13 +1,13 @@
-/* A record: one registration of one backend. Remove an id and add it again, and it is another
+/* A record: one registration of one backend. If an id is removed and added again, it has another
  * record.
  *
- * A record is the line that look-ups read; the writer alone changes it. Everything that requests
- * count, and that choices read, is on the record's counter line (counter_bank.h).
+ * A record is one cache line, which look-ups read and only the writer changes. The counters, and
+ * everything else that choices read, are on the record's counter line (counter_bank.h).
  *
  * Lifetime. The registry has one reference until the record is reclaimed, and each lease has one. A
- * lease is made inside an epoch, of a record that is registered then, so it takes its reference
- * before the registry can give up its own. The last unref frees the record together with its newest
- * state. By then no reader and no lease can have the record.
+ * lease takes its reference inside an epoch in which the record was found registered, and the
+ * registry cannot drop its own reference before that epoch has ended. The last unref frees the
+ * record together with its newest state. At that time no reader and no lease can have the record.
  */
 #ifndef REG_RECORD_H
 #define REG_RECORD_H
@@ -23,14 +23,14 @@ struct memberships;
 /* The parts of a registration that change together. A state is immutable, so a reader never sees a
  * status with the error of another one. */
 typedef struct state {
-    retained shown; /* `link`: the previous state; version.h tells when it may be followed */
+    retained shown; /* `link`: the previous state; version.h says when it may be followed */
     uint64_t version;
     void *definition;
     void *error;             /* NULL: none */
     int64_t checked_at : 56; /* microseconds since 1970, UTC */
     uint64_t health : 8;
-    /* For the writer, until the state is collected. The newest of the states that share an object
-     * owns it. */
+    /* For the writer, until the state is collected. If several states share an object, the newest
+     * one owns it. */
     uint32_t definition_born; /* its generation: see reservation.h */
     uint32_t error_born;
     uint32_t definition_bytes : 31, owns_definition : 1;
@@ -38,13 +38,13 @@ typedef struct state {
 } state;
 
 _Static_assert(sizeof(state) == 88,
-               "a state is as small as it can be: there is one for each backend");
+               "a state is as small as possible, because each backend has one");
 
 static inline state *state_previous(const state *s) {
     return s->shown.link == NULL ? NULL : reg_container(s->shown.link, state, shown);
 }
 
-/* The size of an object as the caller knows it, limited to a field of 31 bits. */
+/* A size that the caller has given, limited to fit a field of 31 bits. */
 static inline uint32_t known_bytes(size_t bytes) {
     return bytes < INT32_MAX ? (uint32_t)bytes : INT32_MAX;
 }
@@ -63,9 +63,9 @@ typedef struct record {
     };
 } record;
 
-_Static_assert(sizeof(record) == REG_CACHE_LINE, "the line of look-ups");
+_Static_assert(sizeof(record) == REG_CACHE_LINE, "look-ups read one line of a record");
 
-/* What the pool allocates: a record and its counter line. */
+/* The unit that the pool allocates: a record and its counter line. */
 typedef struct record_place {
     record record;
     counter_line line;
@@ -73,8 +73,8 @@ typedef struct record_place {
 
 static inline counter_line *line_of(const record *r) { return &((record_place *)r)->line; }
 
-/* The state at `version`, which was loaded in this epoch. For a record that is younger than that:
- * its first state (see life_at). */
+/* The state at `version`, which was loaded in this epoch. If the record is younger than that, its
+ * first state (see life_at). */
 static inline state *record_state_at(record *r, uint64_t version) {
     REG_ASSERT_READING();
     state *s = load_published(&r->state);
@@ -96,9 +96,10 @@ static inline bool record_has_changed_since(record *r, uint64_t version) {
 }
 
 /* The health at `version`. The counter line has the health as of W, the last write that changed the
- * health or the definition. If W is not newer than `version`, that health is right: a write stores
- * it before it commits, so a reader at `version` sees the one of every write up to `version`, and
- * the writes after W did not change it. If W is newer, the states have the answer. */
+ * health or the definition. If W is not newer than `version`, that health is correct: a write
+ * stores the health before it commits, so a reader at `version` sees the stores of all writes up to
+ * `version`, and the writes after W did not change the health. If W is newer, the states have the
+ * answer. */
 static inline uint8_t record_health_at(record *r, uint64_t version) {
     uint64_t newest = load_published(&line_of(r)->health);
     return reg_likely((newest & RECORD_VERSION) <= version) ? (uint8_t)(newest >> 62)
@@ -109,7 +110,7 @@ static inline uint64_t record_health_word(const state *s) {
     return (uint64_t)s->health << 62 | s->version;
 }
 
-/* Makes `s` the newest state, as a part of the current write. Returns whether that changes anything
+/* Makes `s` the newest state, as part of the current write. Returns whether that changes anything
  * that choices depend on. */
 static inline bool record_set_state_locked(record *r, state *s) {
     REG_ASSERT_WRITER();
@@ -120,7 +121,7 @@ static inline bool record_set_state_locked(record *r, state *s) {
     return changes_choices;
 }
 
-/* A zeroed record from the process's pool (slab_pool.h), or NULL when memory is out. */
+/* A zeroed record from the process's pool (slab_pool.h), or NULL if out of memory. */
 record *record_alloc(void);
 /* Frees a record that no reader and no lease can have. */
 void record_free(record *r);
@@ -129,7 +130,7 @@ void record_free(record *r);
 void record_pool_lock(void);
 void record_pool_unlock(void);
 
-/* Hands it to the limbo, after the commit of the write that replaced or removed it. */
+/* Retires a state or a record, after the commit of the write that replaced or removed it. */
 void state_retire(state *s, epoch_limbo *limbo);
 void record_retire(record *r, epoch_limbo *limbo);
 /* The size of the record with its line and its state, but without its memberships. */
@@ -140,7 +141,8 @@ static inline void record_ref(record *r) {
     REG_ASSERT_READING();
     add_seq_cst(&line_of(r)->refs, 1);
 }
-/* Drops a reference; the last one frees the record. Outside of every lock and epoch. */
+/* Drops a reference; the last unref frees the record. Call it with no lock held, and outside of an
+ * epoch. */
 void record_unref(record *r, epoch_release release);
 
 #endif

@@ -37,7 +37,7 @@ size_t string_map_bytes_locked(const string_map *map) {
     return table_bytes(load_own(&((string_map *)map)->table));
 }
 
-/* A table is at most four fifths full, removed slots included, so that every probe ends. */
+/* A table is at most four fifths full, removed slots included, so every probe ends. */
 static bool has_room(const string_table *table, size_t filled) {
     return filled * 5 <= (table->mask + 1) * 4;
 }

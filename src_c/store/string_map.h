@@ -1,25 +1,25 @@
-/* A map from a string to the item that carries it: open addressing with linear probing, read
- * without a lock.
+/* A map from strings to the items that contain them. It uses open addressing with linear probing,
+ * and is read without a lock.
  *
- * Who writes what. The holder of the owner's writer lock puts, removes and grows. Any thread reads,
- * inside an epoch. Why a read is right at every moment:
+ * Only the holder of the owner's writer lock puts and removes items and grows the table. Any thread
+ * may read, inside an epoch. Reads are correct at every moment, for these reasons:
  *   a. A slot's item goes from empty to an item, to removed, to another item. Within a table, a
  *      slot becomes empty again only if the next slot is empty. So no probe that has to continue is
  *      cut short.
  *   b. A slot's hash is stored before its item is published. A reader may still see an old item
  *      with a new hash, or the reverse. So it uses the hash only as a filter, and compares the
- *      item's own key, which never changes. An item that it skips wrongly was put or removed during
- *      the read, and the look-up takes effect before or after that.
- *   c. Growth builds the new table aside and publishes it whole. A reader of the old table sees the
- *      map as it was when it loaded the table, which is within its call.
- *   d. Tables and items are retired, never freed under a reader.
+ *      item's own key, which never changes. An item that it wrongly skips was put or removed during
+ *      the read, so the look-up can take effect before or after that.
+ *   c. Growth builds a complete new table and then publishes it. A reader of the old table sees the
+ *      map as it was at some moment of its own call.
+ *   d. Tables and items are retired, so they are never freed while a reader may use them.
  * A key that stays in the map is always found: its slot keeps its item, and by a. no slot before it
  * becomes empty.
  *
  * A key's first slot is given by the upper bits of hash * multiplier (Dietzfelbinger and others: "A
  * reliable randomized algorithm for the closest-pair problem", 1997), so keys whose hashes agree in
- * the low bits do not cluster. Each table draws its own random multiplier, so nobody who knows the
- * hashes can choose keys that collide.
+ * the low bits do not cluster. Each table draws its own random multiplier, so an attacker who knows
+ * the hashes still can't choose keys that collide.
  */
 #ifndef REG_STRING_MAP_H
 #define REG_STRING_MAP_H
@@ -29,7 +29,7 @@
 #include "base/types.h"
 #include "reclaim/reading.h"
 
-/* Embedded in everything that a map holds. Immutable while it is in the map; `key.data` lives as
+/* Embedded in every object that a map holds. Immutable while it is in the map; `key.data` lives as
  * long as the item. */
 typedef struct string_item {
     reg_key key;
@@ -54,9 +54,9 @@ typedef struct string_map {
     size_t filled; /* slots that are not empty */
 } string_map;
 
-/* False when memory is out. */
+/* False if out of memory. */
 bool string_map_init(string_map *map);
-/* Frees the tables, not the items. Only where no reader is left. */
+/* Frees the table, but not the items. Call it only when no reader is left. */
 void string_map_free(string_map *map);
 
 /* The content of a slot whose item was removed. */
@@ -83,10 +83,10 @@ static inline string_item *string_map_get(string_map *map, const reg_key *key) {
     }
 }
 
-/* Makes room for `extra` more items. False when memory is out; then nothing has changed. Amortised
- * O(extra). */
+/* Makes room for `extra` more items. Returns false if out of memory; then nothing has changed.
+ * Amortised O(extra). */
 bool string_map_reserve_locked(string_map *map, size_t extra, epoch_limbo *limbo);
-/* Puts an item, whose key is not in the map, after a reserve. Cannot fail. */
+/* Puts an item whose key is not in the map. Call it after a reserve. Cannot fail. */
 void string_map_put_locked(string_map *map, string_item *item);
 /* Removes an item that is in the map. */
 void string_map_remove_locked(string_map *map, string_item *item);
@@ -101,7 +101,7 @@ static inline string_item *string_map_at_locked(const string_map *map, size_t i)
     return item == STRING_REMOVED ? NULL : item;
 }
 
-/* Iterates over all items, in no order. Under the lock. */
+/* Iterates over all items, in no particular order. Under the lock. */
 #define EACH_ITEM(map, item)                                                                       \
     for (size_t item##_at = 0; item##_at <= load_own(&((string_map *)(map))->table)->mask;         \
          item##_at++)                                                                              \

@@ -25,7 +25,7 @@ void turns_begin(turns *t) {
     t->next = 0;
 }
 
-/* The index of `serial` among the sorted turns, or where it would have to be. */
+/* The index of `serial` among the sorted turns, or the index at which it would be inserted. */
 static uint32_t place_of(const turns *t, uint64_t serial) {
     uint32_t low = 0, high = t->sorted;
     while (low < high) {

@@ -1,4 +1,4 @@
-/* What all tests share: CHECK, and the lists of tests. */
+/* Declarations that all tests share: CHECK, and the lists of tests. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -25,7 +25,7 @@ extern const test start_tests[], clock_tests[], counter_tests[], string_map_test
     memory_tests[], slab_pool_tests[], stall_tests[], orphan_tests[], select_tests[],
     choice_tests[], contract_tests[], torture_tests[];
 
-/* How often all tests have run. Part of their random seeds, so that each round differs. */
+/* How often all tests have run. It is part of their random seeds, so each round differs. */
 extern unsigned test_round;
 
 #endif

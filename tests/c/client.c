@@ -27,7 +27,7 @@ void object_release(void *released) {
     free(o);
 }
 
-/* FNV-1a: any hash will do. */
+/* Uses FNV-1a, but any hash would do. */
 reg_key key_of(const char *text) {
     uint64_t hash = 14695981039346656037u;
     for (const char *c = text; *c != '\0'; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
@@ -77,7 +77,7 @@ reg_status client_add(reg_registry *reg, const offer *o, int number) {
     if (status != REG_OK) return status;
     reg_entry entry = entry_of(o, number, variants, count);
     reg_garbage *garbage;
-    /* As in the binding, the bytes of the key lie in the object that the core keeps. */
+    /* As in the binding, the bytes of the key are part of the object that the core keeps. */
     object *id = malloc(sizeof *id + entry.id.length);
     *id = (object){ALIVE, number};
     objects_alive++;

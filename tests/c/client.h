@@ -1,5 +1,5 @@
-/* A caller of the core, as the binding is. It counts its objects and marks freed ones, makes keys,
- * and wraps each operation of the facade in one call. */
+/* A client of the core, like the binding. It counts its objects and marks the freed ones, makes
+ * keys, and wraps each operation of the facade in one call. */
 #ifndef CLIENT_H
 #define CLIENT_H
 
@@ -34,11 +34,11 @@ typedef struct offer {
 } offer;
 
 /* A fleet of `count` healthy backends with the ids b0, b1, ... and the model m. Backend i has the
- * definition number i. `shape` changes an offer before it is added (NULL: none is changed). */
+ * definition number i. `shape` may change each offer before it is added (NULL: no change). */
 reg_registry *client_fleet(int count, void (*shape)(offer *o, int number));
 reg_status client_add(reg_registry *reg, const offer *o, int number);
 reg_status client_remove(reg_registry *reg, const char *id, reg_view *last);
-/* Replaces the definition that it reads by one with the models and the instance of the offer. */
+/* Replaces the current definition by one with the models and the instance of the offer. */
 reg_status client_redefine(reg_registry *reg, const offer *o, int number);
 reg_status client_health(reg_registry *reg, const char *id, reg_health health, int error);
 /* The numbers of the definitions that serve the model (NULL: of all), in the order of registration.
@@ -49,7 +49,7 @@ reg_request client_request(const char *model_id, reg_policy policy);
 /* The number of the chosen backend's definition, or -1 if none is available. */
 int client_acquire(reg_registry *reg, reg_request request, reg_lease *lease);
 int client_select(reg_registry *reg, reg_request request);
-/* Releases the lease, if it is still active, and drops it. False if it had been released already,
+/* Releases the lease if it is still active, and drops it. Returns false if it was already released,
  * or if nothing was in flight. */
 bool client_return(reg_lease *lease, const uint32_t *sample);
 /* The statistics; drops what they collect. */

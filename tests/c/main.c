@@ -1,5 +1,5 @@
-/* Runs all tests, or those whose name contains the first argument. Repeats them for as many seconds
- * as the second argument says. */
+/* Runs all tests, or those whose names contain the first argument. The second argument is the
+ * number of seconds for which they are repeated. */
 #include <string.h>
 #include <time.h>
 

@@ -1,5 +1,5 @@
-/* Choices of several threads at once: their counts add up, and each choice was right at one instant
- * of its call. */
+/* Concurrent choices of several threads: their counts add up, and each choice was correct at one
+ * instant of its call. */
 #include <pthread.h>
 #include <string.h>
 
@@ -82,7 +82,7 @@ static long no_policy_exceeds_a_cap(void) {
     return (long)REG_POLICY_COUNT * THREADS * LEASES;
 }
 
-/* Releases race with choices. Each backend has a cap of 1, so never two leases at a time. */
+/* Releases race with choices. Each backend has a cap of 1, so it never has two leases at a time. */
 static _Atomic int holders[3];
 
 static void of_one(offer *o, int number) {
@@ -139,8 +139,7 @@ static void step(const char *id, int by) {
 
 static const char *const ids[] = {"b0", "b1"};
 
-/* Both counts go up and down. At every instant one is lower than the other, by MARGIN or by
- * MARGIN + 1. */
+/* Both counts go up and down. At every instant the same one is lower, by MARGIN or MARGIN + 1. */
 static void *move_together(void *argument) {
     (void)argument;
     const char *low = ids[the_stage.less_loaded], *high = ids[!the_stage.less_loaded];
@@ -167,7 +166,7 @@ static void *choose_the_less_loaded(void *argument) {
     return NULL;
 }
 
-/* Runs `mover` beside two threads that choose, until both have finished. */
+/* Runs `mover` in one thread and `chooser` in two others, until the two choosers have finished. */
 static void perform(reg_registry *reg, reg_policy policy, bool counts, void *(*mover)(void *),
                     void *(*chooser)(void *)) {
     pthread_t threads[3];
@@ -285,11 +284,12 @@ static long health_and_room_are_of_one_instant(void) {
     return (long)REG_POLICY_COUNT * 2 * CHOICES;
 }
 
-/* ---- refusals under turnover ---- */
+/* ---- refusals while counts change ---- */
 
 enum { MANY = 500, REFUSALS = 20 };
 
-/* Each backend is full at every instant, while counts are decremented all the time. */
+/* Increments and decrements counts all the time, although every backend is full at every
+ * instant. */
 static void *turn_over(void *argument) {
     (void)argument;
     for (int i = 0; !the_stage.over; i = (i + 1) % MANY) {
@@ -357,8 +357,8 @@ static record *record_with_id(reg_registry *reg, const char *id) {
     return found;
 }
 
-/* In every pass another thread counts on the best backend, so its word always differs from the one
- * that the pass has read. */
+/* During every pass another request begins and ends on the best backend, so its word always differs
+ * from the one that the pass has read. */
 static long a_choice_ends_under_interference(void) {
     enum { LENGTH = 2000 };
     reg_registry *reg = client_fleet(LENGTH, best_first);
@@ -377,7 +377,7 @@ static long a_choice_ends_under_interference(void) {
     return 2;
 }
 
-/* Between any two steps of the choice another request ends, so no attempt finds the counts
+/* Another request ends between any two steps of the choice, so no attempt finds the counts
  * unchanged. */
 static long a_refusal_ends_under_interference(void) {
     for (int i = 0; i < 4; i++) {
@@ -393,7 +393,7 @@ static long a_refusal_ends_under_interference(void) {
     return 4;
 }
 
-/* The hook for writes that all change what choices depend on. */
+/* The hook during writes that all change something that choices depend on. */
 static void check_choices_changed(void) {
     hook_calls++;
     CHECK(load_own(&the_stage.reg->choices_changed) >= load_own(&the_stage.reg->committed));
@@ -432,8 +432,8 @@ static void *choose_in_duel(void *argument) {
 }
 
 /* b0 has 1 in flight and b1 has 2. One thread chooses. The other one decrements b1 twice and then
- * reads b0. If b0 still has 1, the choice has not taken effect yet, and only b1 is right from now
- * on. */
+ * reads b0. If b0 still has 1, the choice has not taken effect yet, and from now on only b1 is
+ * correct. */
 static long no_thread_sees_a_choice_before_its_count(void) {
     pthread_t thread;
     reg_lease lease;
@@ -464,15 +464,15 @@ const test choice_tests[] = {
     {"choices: a crowd splits evenly", a_crowd_splits_evenly},
     {"choices: no policy exceeds a cap", no_policy_exceeds_a_cap},
     {"choices: a cap of one is a lock", a_cap_of_one_is_a_lock},
-    {"choices: the less loaded at every instant", the_less_loaded_is_chosen_at_every_instant},
-    {"choices: not refused while one has room", none_is_refused_while_one_has_room},
-    {"choices: not refused while one is healthy", none_is_refused_while_one_is_healthy},
+    {"choices: always the less loaded one", the_less_loaded_is_chosen_at_every_instant},
+    {"choices: no refusal while one has room", none_is_refused_while_one_has_room},
+    {"choices: no refusal while one is healthy", none_is_refused_while_one_is_healthy},
     {"choices: health and room at one instant", health_and_room_are_of_one_instant},
-    {"choices: a refusal ends under turnover", a_refusal_ends_under_turnover},
+    {"choices: refusals end while counts change", a_refusal_ends_under_turnover},
 #ifdef REG_TORTURE
     {"choices: a choice ends under interference", a_choice_ends_under_interference},
     {"choices: a refusal ends under interference", a_refusal_ends_under_interference},
     {"choices: a change is announced first", a_change_is_announced_before_its_commit},
 #endif
-    {"choices: not seen before the count", no_thread_sees_a_choice_before_its_count},
+    {"choices: none is seen before its count", no_thread_sees_a_choice_before_its_count},
     {0}};

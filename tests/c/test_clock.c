@@ -1,4 +1,4 @@
-/* Elapsed times agree with CLOCK_MONOTONIC, for both kinds of moments that this machine offers. */
+/* Elapsed times agree with CLOCK_MONOTONIC, for each kind of moment that this machine has. */
 #include <time.h>
 
 #include "base/clock.h"
@@ -30,8 +30,8 @@ static long moments_agree_with_the_clock(void) {
     uint64_t began = now(), before[16], moments[16], after[16];
     int kept = 0;
     long checked = 0;
-    /* Gives moments of both kinds, if the machine has both. Some that were taken before the counter
-     * was calibrated are kept, to be checked at the end. */
+    /* This takes moments of both kinds, if the machine has both. Some moments from before the
+     * calibration of the counter are kept and checked at the end. */
     while (now() - began < (uint64_t)600 * 1000000) {
         uint64_t start = now(), moment = clock_moment(), end = now();
         if (kept < 16 && checked % 4 == 0) {

@@ -1,4 +1,5 @@
-/* Broken contracts: a child process breaks one, and must abort with a message that names it. */
+/* Broken contracts: a child process breaks one, and must abort with a message that names the
+ * contract. */
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -9,7 +10,8 @@
 #include "client.h"
 #include "registry/write.h"
 
-/* Runs `broken` in a child. Whether the child aborts, and says `message` of `function`. */
+/* Runs `broken` in a child. Returns whether the child aborts and reports `message` for
+ * `function`. */
 static bool aborts(void (*broken)(reg_registry *reg), const char *function, const char *message) {
     reg_registry *reg = client_fleet(1, NULL);
     int ends[2];
@@ -94,7 +96,7 @@ static void choose_in_turn_without_the_lock(reg_registry *reg) {
     epoch_leave(reader);
 }
 
-/* Does not take the turns lock itself, because ThreadSanitizer would report that first. */
+/* Only calls contract_enter_turns, because ThreadSanitizer would report the lock itself first. */
 static void take_the_writer_lock_first(reg_registry *reg) {
     lock_writer(reg);
     contract_enter_turns(reg);
@@ -130,7 +132,7 @@ static void list_after_the_read(reg_registry *reg) {
     (void)reg_get_all(reg, false, &views);
 }
 
-/* The writer lock does not make a thread a reader of versions. */
+/* A thread with the writer lock still needs an epoch to read at a version. */
 static void read_as_a_writer(reg_registry *reg) {
     reg_key id = key_of("b0");
     uint64_t version;

@@ -72,8 +72,8 @@ static long the_average(void) {
 }
 
 const test counter_tests[] = {
-    {"counters: edges of in flight", edges_of_in_flight},
-    {"counters: a used claim is void", a_used_claim_is_void},
+    {"counters: limits of the count in flight", edges_of_in_flight},
+    {"counters: an operation ends a claim", a_used_claim_is_void},
     {"counters: a claim needs an unchanged word", a_claim_needs_an_unchanged_word},
     {"counters: the average", the_average},
     {0}};

@@ -94,6 +94,6 @@ static long ended_threads_give_their_slots_back(void) {
 
 const test epoch_tests[] = {
     {"epoch: a read holds back nodes", a_read_holds_back_nodes_retired_during_it},
-    {"epoch: collect stamped nodes only", collect_stamped_returns_stamped_nodes_only},
-    {"epoch: ended threads give slots back", ended_threads_give_their_slots_back},
+    {"epoch: only stamped nodes are collected", collect_stamped_returns_stamped_nodes_only},
+    {"epoch: ended threads return their slots", ended_threads_give_their_slots_back},
     {0}};

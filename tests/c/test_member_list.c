@@ -90,7 +90,7 @@ static long ticks_run_out(void) {
     return 3;
 }
 
-/* ---- what a move costs ---- */
+/* ---- the cost of a move ---- */
 
 /* A move must use only the membership at the given slot. The variants are NULL, so searching them
  * would crash. */
@@ -146,8 +146,8 @@ static long the_last_slot_is_shared(void) {
 }
 
 /* Redefinitions change the slots of the models that stay. Then half of the backends are removed, so
- * the others move in all lists. Then these are removed too. Each removal must find the positions of
- * its own backend. */
+ * the other half moves in all lists. Then the other half is removed too. Each removal must find the
+ * positions of its own backend. */
 static long a_redefinition_renumbers(void) {
     enum { COUNT = 60 };
     const char *orders[][4] = {
@@ -176,7 +176,7 @@ static long a_redefinition_renumbers(void) {
     return COUNT;
 }
 
-/* ---- what one write costs ---- */
+/* ---- the cost of one write ---- */
 
 enum { LISTS = 200, BACKENDS = 300 };
 
@@ -244,8 +244,8 @@ static void leave_all(fleet *f, int backend) {
     record_free(r);
 }
 
-/* Lists of at most this many members are renewed every few writes, which is cheap. They are left
- * out. */
+/* Lists of at most this many members are renewed every few writes, which is cheap. The check skips
+ * them. */
 enum { SMALL = 40 };
 
 /* A write changes each list by one or two members. If lists are renewed at different times, about
@@ -291,10 +291,10 @@ static long lists_are_renewed_apart(void) {
 }
 
 const test member_list_tests[] = {
-    {"member list: every version sees its own", every_version_sees_its_own},
+    {"member list: versions see their own members", every_version_sees_its_own},
     {"member list: ticks run out", ticks_run_out},
-    {"member list: a move looks at one slot", a_move_looks_at_one_slot},
+    {"member list: a move reads only one slot", a_move_looks_at_one_slot},
     {"member list: the last slot is shared", the_last_slot_is_shared},
     {"member list: a redefinition renumbers", a_redefinition_renumbers},
-    {"member list: lists are renewed apart", lists_are_renewed_apart},
+    {"member list: renewals are spread over writes", lists_are_renewed_apart},
     {0}};

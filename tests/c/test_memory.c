@@ -1,4 +1,5 @@
-/* Makes each allocation of each operation fail: nothing changes, and the next call succeeds. */
+/* Makes each allocation of each operation fail. Then nothing has changed, and the next call
+ * succeeds. */
 #include "base/memory.h"
 #include "check.h"
 #include "client.h"
@@ -17,7 +18,7 @@ static reg_registry *new_fleet(void) {
     return reg;
 }
 
-/* Condenses the visible contents of a registry into one number. */
+/* A hash of the visible contents of a registry. */
 static unsigned long fingerprint(reg_registry *reg) {
     unsigned long sum = 0;
     int numbers[64];
@@ -138,5 +139,5 @@ static long a_new_registry_without_memory(void) {
 
 const test memory_tests[] = {
     {"memory: every allocation fails once", every_allocation_fails_once},
-    {"memory: a new registry without memory", a_new_registry_without_memory},
+    {"memory: a new registry, out of memory", a_new_registry_without_memory},
     {0}};

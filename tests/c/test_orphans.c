@@ -1,5 +1,5 @@
-/* What waits for reclamation is counted with the objects that it owns. It is freed even after its
- * registry, and in a registry that is seldom written to. */
+/* Nodes that wait for reclamation are counted with the objects that they own. They are freed even
+ * if their registry is gone, or if it is seldom written to. */
 #include <pthread.h>
 #include <time.h>
 
@@ -33,7 +33,7 @@ static void end_stall(void) {
 }
 
 /* A registry is destroyed during another thread's read. Once the read has ended, the next write of
- * another registry frees the rest. */
+ * any registry frees the remaining objects. */
 static long a_later_write_frees_orphans(void) {
     enum { COUNT = 500 };
     reg_registry *other = client_fleet(1, NULL);
@@ -51,7 +51,8 @@ static long a_later_write_frees_orphans(void) {
     return COUNT;
 }
 
-/* The same with a view of the destroyed registry. The view keeps its objects; the rest is freed. */
+/* As above, but with a view of the destroyed registry. The view keeps its objects alive; the other
+ * objects are freed. */
 static long views_outlive_their_registry(void) {
     reg_registry *other = client_fleet(1, NULL);
     long before = objects_alive;
@@ -84,7 +85,7 @@ static reg_status fail(reg_registry *reg, const char *id, size_t bytes) {
     return status;
 }
 
-/* A few large objects are a batch, too. */
+/* A few large objects are enough for a batch. */
 static long large_objects_are_freed_at_once(void) {
     reg_registry *reg = client_fleet(4, NULL);
     for (int i = 0; i < 20; i++) {

@@ -2,14 +2,13 @@
  * hold while writers replace it.
  *
  * Elements are reused and never freed, so a mistake shows as a wrong version instead of a crash. An
- * element is alive from its publication until it is reclaimed. A reader must never see an element
- * that is not alive, at any time of its read, nor an element that was replaced before the read
- * began.
+ * element is alive from its publication until it is reclaimed. During its read, a reader must never
+ * see an element that is not alive, nor one that was replaced before the read began.
  *
  * This test cannot show that the fences are needed. Without them, a reader could go wrong only in
  * the few nanoseconds for which its store stays in the store buffer. tests/spin checks the fences.
  *
- * The second part does the same while the kernel begins to refuse membarrier. A child process
+ * In the second part, the kernel begins to refuse membarrier during the same test. A child process
  * installs a seccomp filter for that. */
 #include <errno.h>
 #include <pthread.h>
@@ -132,7 +131,7 @@ static long no_element_is_reclaimed_under_a_reader(void) {
 enum { SKIPPED = 77 };
 
 /* From now on, membarrier fails with EPERM in this thread and in those that it starts. Returns
- * false if the kernel has no such filters. */
+ * false if the kernel does not support such filters. */
 static bool refuse_membarrier(void) {
     struct sock_filter program[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), /* load the number of the system call */
@@ -145,7 +144,7 @@ static bool refuse_membarrier(void) {
            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
-/* Whether readers rely on membarrier. If not, the test makes no sense. */
+/* Whether readers rely on membarrier. If they do not, these tests are skipped. */
 static bool uses_membarrier(void) {
     epoch_slot *slot = epoch_enter();
     CHECK(slot != NULL);
@@ -179,8 +178,8 @@ static void *read_and_idle(void *reads_long) {
     epoch_slot *slot = epoch_enter();
     CHECK(slot != NULL);
     if (reads_long == NULL) epoch_leave(slot);
-    pthread_barrier_wait(&meeting); /* one thread is idle, one inside its read */
-    pthread_barrier_wait(&meeting); /* the test goes on */
+    pthread_barrier_wait(&meeting); /* now one thread is idle, and one is inside its read */
+    pthread_barrier_wait(&meeting); /* the test lets both continue */
     if (reads_long != NULL) epoch_leave(slot);
     pthread_barrier_wait(&meeting);
     return NULL;
@@ -211,9 +210,10 @@ static void refuse_then_settle(void) {
     CHECK(pthread_create(&reader, NULL, read_and_idle, &meeting) == 0);
     pthread_barrier_wait(&meeting);
     bool again = is_collected();
-    /* It cannot be collected within the second. A slow machine may have taken longer than that. */
+    /* The node cannot be collected before SETTLED, one second after the refusal. On a slow machine,
+     * that second may already be over. */
     CHECK(!again || clock_nanoseconds() - before > 1000000000);
-    /* The idle thread delays nothing, and the reader began later. */
+    /* Neither thread delays the node: one is idle, and the other began its read later. */
     if (!again) wait_until_collected();
     CHECK(limbo.waiting.nodes == 0);
     epoch_retire(&limbo, &late.node, &element_kind);
@@ -226,7 +226,7 @@ static void refuse_then_settle(void) {
 
 static long nothing_is_freed_before_settled(void) { return in_child(refuse_then_settle, 3); }
 
-/* The grandchild has no other thread, so it does not wait. */
+/* The grandchild has no other thread, so it can collect at once. */
 static void fork_before_settled(void) {
     static element one, other;
     limbo = (epoch_limbo){0};
@@ -252,7 +252,7 @@ static void *write_refused(void *unused) {
         if (!replace()) reclaim_destroy(epoch_collect_now(&limbo), NULL);
         pthread_mutex_unlock(&writing);
     }
-    /* In this thread only. The other writer finds the flag cleared. */
+    /* This affects only this thread. The other writer sees that the flag is cleared. */
     if (!refuse_membarrier()) _exit(SKIPPED);
     return write_until_stopped(unused);
 }
@@ -262,7 +262,7 @@ static void *read_until_stopped(void *unused) {
     return unused;
 }
 
-/* More than there are elements, so the writers must go on after SETTLED. */
+/* More than the number of elements, so the writers must continue after SETTLED. */
 enum { REPLACED = 100 * ELEMENTS };
 
 static void torture_refused(void) {
@@ -296,8 +296,8 @@ static long skip(void) {
 #endif
 
 const test reclamation_tests[] = {
-    {"reclamation: nothing under a reader", no_element_is_reclaimed_under_a_reader},
-    {"reclamation: refused, nothing before settled", nothing_is_freed_before_settled},
+    {"reclamation: nothing is freed under a reader", no_element_is_reclaimed_under_a_reader},
+    {"reclamation: refused, nothing freed early", nothing_is_freed_before_settled},
     {"reclamation: refused, a forked child is settled", a_forked_child_is_settled},
-    {"reclamation: refused, nothing under a reader", no_element_is_reclaimed_after_a_refusal},
+    {"reclamation: refused, readers are safe", no_element_is_reclaimed_after_a_refusal},
     {NULL, NULL}};

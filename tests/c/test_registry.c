@@ -1,5 +1,5 @@
-/* The facade in one thread: every status, the order of results, and that every object is released
- * exactly once. */
+/* Tests the facade in one thread: every status, the order of results, and that every object is
+ * released exactly once. */
 #include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -70,9 +70,9 @@ static long a_stale_redefinition_is_refused(void) {
     return 2;
 }
 
-/* Backends join and leave a list at random, and the list is compared with plain flags. A record
- * that left a list and joined it again is in it twice, once as removed. The model that stays must
- * be neither lost nor doubled. */
+/* Backends join and leave a list at random, and the list is compared with plain flags. If a record
+ * left a list and joined it again, it is in the array twice, once marked as removed. The model that
+ * stays must be neither lost nor doubled. */
 static long leaving_and_coming_back(void) {
     enum { COUNT = 6, ROUNDS = 5000 };
     reg_registry *reg = reg_new();
@@ -121,7 +121,7 @@ static long a_bulk_form_counts_or_does_nothing(void) {
     return 5;
 }
 
-/* Writes until everything that was removed or replaced before has been collected. */
+/* Writes until everything that was removed or replaced earlier has been collected. */
 static void churn(reg_registry *reg) {
     for (int i = 0; i < EPOCH_BATCH_NODES; i++) {
         CHECK(client_add(reg, &(offer){.id = "other", .models = {"m"}}, i) == REG_OK);
@@ -141,7 +141,7 @@ static reg_kept *view_of(reg_registry *reg, const char *id, reg_view *view) {
 
 /* The definition and the error of a view stay alive in all eight cases: the definition is replaced
  * or not, the registration is removed or not, and the registry is freed before the view or not.
- * A lease on one of the backends is held meanwhile. */
+ * During all of this, one of the backends has a lease. */
 static long a_view_outlives_all_that_it_shows(void) {
     for (int way = 0; way < 8; way++) {
         reg_registry *reg = client_fleet(2, NULL);
@@ -170,7 +170,7 @@ static long a_view_outlives_all_that_it_shows(void) {
     return 8;
 }
 
-/* Statuses change while one old view is held. It keeps none of the later ones. */
+/* Statuses change while one old view exists. The view keeps none of the later statuses alive. */
 static long a_view_keeps_nothing_but_its_time(void) {
     reg_registry *reg = client_fleet(4, NULL);
     reg_view view;
@@ -237,7 +237,8 @@ static void *read_for_long(void *unused) {
     return unused;
 }
 
-/* The reading thread does not exist in the child, and must not hold back what the child retires. */
+/* The reading thread does not exist in the child, so it must not delay the reclamation of objects
+ * that the child retires. */
 static long a_forked_child_of_a_reading_thread(void) {
     reg_registry *reg = reg_new();
     pthread_t thread;
@@ -266,9 +267,9 @@ const test registry_tests[] = {
     {"registry: statuses", statuses},
     {"registry: a stale redefinition is refused", a_stale_redefinition_is_refused},
     {"registry: leaving and coming back", leaving_and_coming_back},
-    {"registry: bulk forms", a_bulk_form_counts_or_does_nothing},
+    {"registry: bulk operations", a_bulk_form_counts_or_does_nothing},
     {"registry: a view outlives what it shows", a_view_outlives_all_that_it_shows},
-    {"registry: a view keeps nothing but its time", a_view_keeps_nothing_but_its_time},
+    {"registry: a view keeps no later statuses", a_view_keeps_nothing_but_its_time},
     {"registry: a large fleet", a_large_fleet},
     {"registry: a forked child", a_forked_child_works},
     {"registry: a forked child of a reading thread", a_forked_child_of_a_reading_thread},

@@ -1,4 +1,5 @@
-/* Reservations: what a view may show is kept, and nothing else. It is freed with the last view. */
+/* Reservations: exactly the objects that a view may show are kept. They are freed with the last
+ * view. */
 #include <pthread.h>
 #include <sched.h>
 
@@ -38,7 +39,7 @@ static void open_both(void) {
     CHECK(ours != NULL && theirs != NULL && ours != theirs);
 }
 
-/* As a writer does it: opens a new generation if the current one has views, then collects. */
+/* Does what a writer does: opens a new generation if the current one has views, then collects. */
 static void collect(void) {
     generations_advance(ours, &limbo);
     generations_advance(theirs, &limbo);
@@ -105,7 +106,7 @@ static long views_keep_nothing_of_other_registries(void) {
     return 2;
 }
 
-/* Even if a thread alternates between registries, and while all views exist. */
+/* This holds even if a thread alternates between registries, and while all of its views exist. */
 static long views_of_one_generation_share_a_reservation(void) {
     enum { TURNS = 1000 };
     open_both();
@@ -155,8 +156,8 @@ static long views_keep_nothing_that_is_born_later(void) {
     return 1;
 }
 
-/* If all views are dropped before a collection, the generation stays. If views exist, one new
- * generation is opened, and no more while that one has no views. */
+/* If all views are dropped before a collection, the generation stays. If views exist, a new
+ * generation is opened. No other generation is opened as long as the new one has no views. */
 static long a_generation_closes_only_if_it_has_views(void) {
     open_both();
     uint32_t first = generation_now(ours);
@@ -198,7 +199,7 @@ static long a_long_read_keeps_what_is_born_during_it(void) {
 
 static pthread_barrier_t barrier;
 
-/* The threads overlap, so that each has a slot of its own. */
+/* The threads are alive at the same time, so each has a slot of its own. */
 static void *read_two(void *unused) {
     reservation *r = read_for(2);
     pthread_barrier_wait(&barrier);
@@ -234,7 +235,8 @@ static long one_reservation_is_watched(void) {
         for (int i = 0; i <= THREADS; i++) reservation_drop(held[i], 1, NULL);
     }
     CHECK(t.is_destroyed);
-    /* The generation stays current after it has freed what it kept, and is not watched any more. */
+    /* After the generation has freed the node that it kept, it is still current, but no longer
+     * watched. */
     thing other = born_now();
     reservation *r = read_for(1);
     retire(&other);
@@ -272,7 +274,8 @@ static long count_generations(void) {
     return count;
 }
 
-/* A generation is freed with its last view, whatever the order in which generations lose theirs. */
+/* A generation is freed with its last view, whatever the order in which generations lose their
+ * views. */
 static long generations_end_with_their_last_view(void) {
     enum { EPOCHS = 20000, HELD = 100 };
     reservation *held[HELD];
@@ -283,8 +286,8 @@ static long generations_end_with_their_last_view(void) {
             collect();
         }
         for (int i = 0; i < EPOCHS; i++) {
-            /* Drop the oldest view, the newest, or a random one; or keep all, and make and drop
-             * another one. */
+            /* Drop the oldest view, the newest, or a random one; or keep all views, and create and
+             * drop another one. */
             int which = way == 0 ? i % HELD : way == 1 ? HELD - 1 : (int)random_below(HELD);
             if (way < 3) reservation_drop(held[which], 1, NULL);
             reservation *fresh = read_for(1);
@@ -346,7 +349,7 @@ static long things_are_kept_as_long_as_needed_in_any_order(void) {
     return 3 * TIMES * THINGS;
 }
 
-/* A drop frees more than a chunk, and what an older view shows is kept. */
+/* One drop frees more things than a chunk has, but keeps those that an older view shows. */
 static long more_than_a_chunk_is_freed(void) {
     enum { THINGS = 10 * RESERVATION_CHUNK + 3 };
     static thing old[THINGS], young[THINGS];
@@ -384,7 +387,7 @@ static long without_memory_nothing_is_taken(void) {
     reservation *prepared = reservation_take(reader, ours, 1);
     CHECK(prepared != NULL);
     uint32_t before = generation_now(ours);
-    generations_advance(ours, &limbo); /* without memory the generation stays */
+    generations_advance(ours, &limbo); /* out of memory: the generation stays current */
     CHECK(generation_now(ours) == before);
     memory_set_gate(NULL);
     epoch_leave(reader);
@@ -403,7 +406,7 @@ static _Atomic long meetings; /* arrivals of both threads */
 static void meet(long round) {
     add_seq_cst(&meetings, 1);
     for (int tries = 0; load_seq_cst(&meetings) < 2 * round; tries++)
-        if (tries > 1000) sched_yield(); /* the other thread may have no processor */
+        if (tries > 1000) sched_yield(); /* the other thread may be waiting for a processor */
 }
 
 static void *take_and_drop(void *unused) {
@@ -416,7 +419,7 @@ static void *take_and_drop(void *unused) {
     return unused;
 }
 
-/* Half of the rounds keep nothing: then only the generation is there to be freed. */
+/* In half of the rounds nothing is kept. Then only the generation must be freed. */
 static long nothing_stays_after_its_last_view(void) {
     pthread_t thread;
     open_both();
@@ -429,7 +432,7 @@ static long nothing_stays_after_its_last_view(void) {
         meet(2 * i + 1);
         collect();
         meet(2 * i + 2);
-        collect(); /* destroys what the reader may have held during the first collection */
+        collect(); /* destroys nodes that the reader may have held during the first collection */
         CHECK(t.is_destroyed && count_generations() <= 2);
     }
     CHECK(pthread_join(thread, NULL) == 0);
@@ -579,18 +582,18 @@ static long nothing_is_reclaimed_under_a_view(void) {
 
 const test reservation_tests[] = {
     {"reservation: views keep what they show", views_keep_what_they_show},
-    {"reservation: nothing of other registries", views_keep_nothing_of_other_registries},
+    {"reservation: other registries are not kept", views_keep_nothing_of_other_registries},
     {"reservation: views of one generation share", views_of_one_generation_share_a_reservation},
     {"reservation: many registries", a_thread_finds_its_reservation_in_many_registries},
-    {"reservation: nothing that is born later", views_keep_nothing_that_is_born_later},
-    {"reservation: only if it has views", a_generation_closes_only_if_it_has_views},
+    {"reservation: later objects are not kept", views_keep_nothing_that_is_born_later},
+    {"reservation: closed only if it has views", a_generation_closes_only_if_it_has_views},
     {"reservation: a read keeps what is born in it", a_long_read_keeps_what_is_born_during_it},
-    {"reservation: one is watched", one_reservation_is_watched},
-    {"reservation: the last of two frees", the_last_of_two_generations_frees},
+    {"reservation: one at a time is watched", one_reservation_is_watched},
+    {"reservation: the last generation frees", the_last_of_two_generations_frees},
     {"reservation: generations end", generations_end_with_their_last_view},
-    {"reservation: any order", things_are_kept_as_long_as_needed_in_any_order},
+    {"reservation: views drop in any order", things_are_kept_as_long_as_needed_in_any_order},
     {"reservation: more than a chunk is freed", more_than_a_chunk_is_freed},
-    {"reservation: without memory", without_memory_nothing_is_taken},
+    {"reservation: out of memory", without_memory_nothing_is_taken},
     {"reservation: nothing is reclaimed under a view", nothing_is_reclaimed_under_a_view},
     {"reservation: nothing stays after its last view", nothing_stays_after_its_last_view},
     {0}};

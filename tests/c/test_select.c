@@ -1,5 +1,5 @@
-/* Choices of one thread: what each policy prefers, how ties and turns rotate, and what a lease
- * holds. */
+/* Choices of one thread: the preferences of each policy, the rotation of ties and turns, and the
+ * lifetime of leases. */
 #include <pthread.h>
 #include <string.h>
 
@@ -83,7 +83,7 @@ static long a_registry_is_freed_while_a_lease_is_read(void) {
     pthread_barrier_wait(&barrier);
     CHECK(pthread_join(thread, NULL) == 0 && pthread_barrier_destroy(&barrier) == 0);
     CHECK(client_return(&lease, NULL));
-    client_free(reg_new()); /* frees what the reader still saw */
+    client_free(reg_new()); /* frees the nodes that the reader could still see */
     return 1;
 }
 
@@ -99,7 +99,8 @@ static long weighted_turns_are_smooth(void) {
         counts[chosen]++;
         if (i % 7 == 6) CHECK(counts[0] == 5 * (i / 7 + 1) && counts[1] == i / 7 + 1);
     }
-    /* Two rounds could put 10 in a row. Smooth turns put at most 4 in a row. */
+    /* Without smoothing, two rounds could choose backend 0 ten times in a row. Smooth turns choose
+     * it at most 4 times in a row. */
     CHECK(longest <= 4);
     client_free(reg);
     return 70;
@@ -117,7 +118,8 @@ static long late_members_get_their_turns(void) {
     }
     for (int i = 0; i < 100; i++)
         CHECK(client_select(reg, client_request("m", REG_ROUND_ROBIN)) % 5 != 0);
-    /* Every fifth one joins late, although its serial is lower than those of others. */
+    /* Every fifth backend joins the list late, although its serial is lower than those of other
+     * members. */
     for (int i = 0; i < COUNT; i += 5) {
         snprintf(id, sizeof id, "b%d", i);
         CHECK(client_redefine(reg, &(offer){.id = id, .models = {"m"}}, i) == REG_OK);
@@ -290,8 +292,8 @@ static void with_tools_on_some(offer *o, int number) {
     if (number % (LONG_LIST / WITH_TOOLS) == 0) o->capabilities = REG_TOOLS;
 }
 
-/* One kind of request can use only a few backends of a long list. It has chosen all of them long
- * before the other kind has chosen the others. */
+/* One kind of request can use only a few backends of a long list. It has chosen all of these long
+ * before the other kind has chosen the rest. */
 static long a_limited_kind_leaves_others_their_turns(void) {
     reg_registry *reg = client_fleet(LONG_LIST, with_tools_on_some);
     int counts[LONG_LIST] = {0};
@@ -305,8 +307,8 @@ static long a_limited_kind_leaves_others_their_turns(void) {
     return 2L * 10 * LONG_LIST;
 }
 
-/* No backend is chosen twice before all others, also in a long list and for a kind that can use
- * only a few. */
+/* No backend is chosen twice before all others are chosen once. This also holds in a long list, and
+ * for a kind of request that can use only a few backends. */
 static long requests_of_one_kind_rotate(void) {
     reg_registry *reg = client_fleet(LONG_LIST, with_tools_on_some);
     for (int kind = 0; kind < 2; kind++) {
@@ -404,7 +406,7 @@ const test select_tests[] = {
      a_registry_is_freed_while_a_lease_is_read},
     {"select: weighted turns are smooth", weighted_turns_are_smooth},
     {"select: late members get their turns", late_members_get_their_turns},
-    {"select: loads are in proportion to weights", loads_are_in_proportion_to_weights},
+    {"select: loads are proportional to weights", loads_are_in_proportion_to_weights},
     {"select: ties rotate while the fleet changes", ties_rotate_while_the_fleet_changes},
     {"select: ties resume after a removal", ties_resume_after_a_removal},
     {"select: priorities spill over when full", priorities_spill_over_when_full},

@@ -56,7 +56,7 @@ static long new_elements_are_zero_and_do_not_overlap(void) {
     return POOLS * 3 * MANY;
 }
 
-/* Frees every other element of many. New ones must take their places. */
+/* Frees every second element of many. New ones must take their places. */
 static void check_gaps(slab_pool *pool) {
     static void *elements[2 * MANY], *more[MANY];
     for (int i = 0; i < 2 * MANY; i++) CHECK((elements[i] = slab_alloc(pool)) != NULL);
@@ -103,8 +103,8 @@ static long each_allocation_asks_the_gate(void) {
     return 1;
 }
 
-/* Each thread fills its elements with its own mark, and checks the mark when it frees one. Every
- * third element is passed on to the next thread, which frees it. */
+/* Each thread fills its elements with its own mark, and checks the mark when it frees one. It
+ * passes every third element on to the next thread, which frees it. */
 static _Atomic(large *) passed_on[THREADS];
 enum { PASSED_ON = 100 };
 
@@ -156,7 +156,7 @@ static long threads_allocate_and_free(void) {
 const test slab_pool_tests[] = {
     {"slab pool: new elements are zero and apart", new_elements_are_zero_and_do_not_overlap},
     {"slab pool: gaps are reused", gaps_are_reused},
-    {"slab pool: no reuse at once", a_freed_element_is_not_reused_at_once},
-    {"slab pool: no memory", each_allocation_asks_the_gate},
+    {"slab pool: no immediate reuse", a_freed_element_is_not_reused_at_once},
+    {"slab pool: out of memory", each_allocation_asks_the_gate},
     {"slab pool: threads allocate and free", threads_allocate_and_free},
     {0}};

@@ -1,5 +1,5 @@
 /* A reader that stalls inside a read holds back a bounded amount of memory, and affects only
- * writers of the registry. Also: the statistics count what exists. */
+ * writers of the same registry. Also: the statistics match what exists. */
 #include <pthread.h>
 #include <string.h>
 
@@ -7,8 +7,8 @@
 #include "client.h"
 #include "reclaim/epoch.h"
 
-/* How much malloc has handed out. glibc reports it from version 2.33 on; a sanitizer's malloc does
- * not. */
+/* The number of bytes that malloc has allocated. glibc reports it from version 2.33 on; a
+ * sanitizer's malloc does not. */
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #if __GLIBC_PREREQ(2, 33)
 #include <malloc.h>
@@ -22,7 +22,7 @@ static void *stall(void *unused) {
     reg_reader *reader = reg_read_begin();
     CHECK(reader != NULL);
     pthread_barrier_wait(&barrier); /* the reader is inside its read */
-    pthread_barrier_wait(&barrier); /* the reader may go on */
+    pthread_barrier_wait(&barrier); /* the reader may continue */
     reg_read_end(reader);
     return unused;
 }
@@ -82,7 +82,7 @@ static long a_stalled_reader_holds_back_bounded_memory(void) {
         CHECK(client_stats(reg).waiting_bytes < EPOCH_MAX_WAITING + 2 * TEXT);
     }
     CHECK(status == REG_NO_MEMORY && client_stats(reg).waiting_bytes >= EPOCH_MAX_WAITING);
-    bool came = is_registered(reg, "guest"); /* the removal failed, not the addition */
+    bool came = is_registered(reg, "guest"); /* if so, the removal failed, not the addition */
     if (!came) writes_are_refused(reg);
     other_operations_work(reg);
     pthread_barrier_wait(&barrier);
@@ -112,7 +112,7 @@ static long stats_count_what_exists(void) {
 #ifdef ALLOCATED
     size_t allocated = ALLOCATED();
 #else
-    printf("    skipped in part: this malloc does not report what it has handed out\n");
+    printf("    skipped in part: this malloc does not report how much it has allocated\n");
 #endif
     for (int i = 0; i < GUESTS; i++) {
         snprintf(id, sizeof id, "g%d", i);
@@ -123,8 +123,8 @@ static long stats_count_what_exists(void) {
     reg_stats full = client_stats(reg);
     CHECK(full.backends == GUESTS + 1 && full.models == 4 && full.index_entries == 3 * GUESTS + 1);
 #ifdef ALLOCATED
-    /* The difference is malloc's overhead, and the client's objects: two of 16 bytes for each
-     * backend, in blocks of 32. */
+    /* The difference is malloc's overhead and the client's objects. Each backend has two objects of
+     * 16 bytes, in blocks of 32. */
     size_t taken = ALLOCATED() - allocated, reported = full.bytes - before.bytes;
     CHECK(reported < taken && taken < reported + GUESTS * (2 * 32 + 6 * 16));
 #endif

@@ -1,5 +1,5 @@
-/* A process without a free thread-specific key. This suite runs first: once the core has its key,
- * it keeps it. */
+/* A process without a free thread-specific key. This suite runs first, because the core never
+ * releases its key. */
 #include <pthread.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -11,7 +11,7 @@
 
 enum { MANY = 4096 }; /* more keys than a process may have */
 
-/* With all keys taken every operation fails, and no key of another owner is touched. */
+/* If all keys are taken, every operation fails, and no value of another owner's key changes. */
 static void use_without_a_key(void) {
     static pthread_key_t keys[MANY];
     int taken = 0, mine;
@@ -49,5 +49,5 @@ static long start_is_repeatable(void) {
 }
 
 const test start_tests[] = {{"start: without a thread-specific key", without_a_key},
-                            {"start: any number of times", start_is_repeatable},
+                            {"start: can be repeated", start_is_repeatable},
                             {0}};

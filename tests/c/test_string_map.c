@@ -71,7 +71,7 @@ static long colliding_hashes(void) {
     return 50 * COUNT;
 }
 
-/* The average distance of an item from the slot that its hash gives. */
+/* The average distance between an item's slot and the first slot for its hash. */
 static double mean_displacement(string_map *map) {
     string_table *table = map->table;
     size_t sum = 0;
@@ -131,7 +131,7 @@ static long bytes_decide(void) {
 }
 
 /* Items are removed and added again and again. If removed slots were neither reused nor emptied,
- * the table would grow for ever. */
+ * the table would grow forever. */
 static long churn_does_not_grow(void) {
     contract_enter_writer(&limbo);
     string_map map;
@@ -177,7 +177,7 @@ const test string_map_tests[] = {
     {"string map: growth and removal", growth_and_removal},
     {"string map: colliding hashes", colliding_hashes},
     {"string map: crafted hashes", crafted_hashes},
-    {"string map: bytes decide", bytes_decide},
+    {"string map: equal hashes, different bytes", bytes_decide},
     {"string map: a table outlives its growth", a_table_outlives_its_growth_for_readers},
     {"string map: churn does not grow it", churn_does_not_grow},
     {0}};

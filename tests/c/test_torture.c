@@ -21,7 +21,8 @@ typedef void (*job)(unsigned *seed);
 typedef struct worker {
     job job;
     unsigned seed;
-    /* Repeat the job at least this often, until the readers have read enough. 0: until `stop`. */
+    /* Repeat the job at least this often, and until the readers have read enough. 0: until
+     * `stop`. */
     long rounds;
 } worker;
 
@@ -90,8 +91,8 @@ static void hold_anything(unsigned *seed) {
     int number = client_acquire(reg, request, &lease);
     if (number < 0) return;
     if (rand_r(seed) % 8 == 0) sched_yield();
-    /* The count may be 0 by now: read_anything may count one up for an earlier registration of the
-     * id, and one down for this one. */
+    /* The count may already be 0: read_anything may increment it for an earlier registration of the
+     * id, and decrement it for the current one. */
     client_return(&lease, NULL);
 }
 
@@ -165,7 +166,7 @@ static long one_of_two_is_healthy(void) {
     return torture(swap_health, 1, somebody_is_healthy, 4);
 }
 
-/* A model moves between two backends. At every instant one of them has it. */
+/* A model moves between two backends. At every instant one of the two serves it. */
 static void move_model(unsigned *seed) {
     const char *to = *seed % 2 ? "a" : "b", *from = *seed % 2 ? "b" : "a";
     CHECK(client_redefine(reg, &(offer){.id = to, .models = {"m"}}, (int)*seed) == REG_OK);

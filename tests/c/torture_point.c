@@ -1,12 +1,12 @@
-/* Random preemption, for builds with REG_TORTURE. At most points nothing happens. At 1 of 256 the
- * thread yields its processor, and at 1 of 65,536 it sleeps. */
+/* Random preemption, for builds with REG_TORTURE. At most points nothing happens. At one point in
+ * 256 the thread yields its processor, and at one in 65,536 it sleeps. */
 #include <sched.h>
 #include <stdint.h>
 #include <time.h>
 
 void torture_point(void);
 
-/* Called at each point of the calling thread, unless it is NULL. */
+/* A function that is called at each point that this thread reaches, unless it is NULL. */
 extern _Thread_local void (*torture_hook)(void);
 _Thread_local void (*torture_hook)(void);
 

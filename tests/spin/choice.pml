@@ -3,15 +3,14 @@
  * changes the counts, and a fourth one reads them. Spin explores every interleaving.
  *
  * When a choice succeeds, the model asserts two things. At the instant T of the choice, the chosen
- * backend had the count that the choice was based on, and the other backend had at least as many in
- * flight. And since T no process has learned the count of the chosen one.
+ * backend had the count that the choice was based on, and the other backend had at least as many
+ * requests in flight. And since T no process has learned the count of the chosen backend.
  *
  * Each of these settings is a bug that Spin must find:
- *   ONE_PASS       the counts are not rechecked
- *   NO_CLAIM       the count is taken if the word is unchanged, without a claim before T
- *   CLAIM_STAYS    a process that reads a count leaves the claim on
- *   SAME_VERSION   a decrement does not change the version
- *   NO_RECHECK     a selection does not recheck the word of the chosen one
+ *   ONE_PASS       the counts are not rechecked NO_CLAIM       the count is taken if the word is
+ *   unchanged, without a claim before T CLAIM_STAYS    a process that reads a count leaves the
+ *   claim on SAME_VERSION   a decrement does not change the version NO_RECHECK     a selection does
+ *   not recheck the word of the chosen backend
  */
 #define BACKENDS 2
 #define CHOOSERS 2
@@ -22,15 +21,15 @@
 #define READS 1
 #endif
 #ifndef ATTEMPTS
-#define ATTEMPTS 2 /* then a choice gives up: the model says nothing about progress */
+#define ATTEMPTS 2 /* then a choice gives up; the model does not check progress */
 #endif
 #define NO_BACKEND 9
 
 byte count[BACKENDS], version[BACKENDS];
 bool claimed[BACKENDS];
 
-/* For each choice after its T: the backend that it chose, whether that was right at T, and whether
- * a process has learned the count of the chosen one since. */
+/* For each choice after its T: the backend that it chose, whether that choice was correct at T, and
+ * whether a process has learned the backend's count since. */
 byte chosen[CHOOSERS] = NO_BACKEND;
 bool right[CHOOSERS], is_known[CHOOSERS];
 
@@ -45,7 +44,7 @@ inline reveal(which) {
     od
 }
 
-/* T: records the choice, and whether it is right now. No process has learned the count since. */
+/* T: records the choice, and whether it is correct now. No process has learned the count yet. */
 inline record_choice(me, c) {
     chosen[me] = c;
     is_known[me] = false;

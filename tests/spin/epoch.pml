@@ -6,10 +6,9 @@
  * read-modify-writes, act at once. The assertion is that no reader uses freed memory.
  *
  * Each of these settings is a bug that the checker must find:
- *   NO_FENCE       the writer does without the heavy fence W3
- *   EARLY_EPOCH    the stamp W2 is read before the unlinking W1
- *   EARLY_FREE     a node is freed one epoch early: t <= m
- *   EARLY_LOAD     a reader loads the pointer before it enters
+ *   NO_FENCE       the writer omits the heavy fence W3 EARLY_EPOCH    the stamp W2 is read before
+ *   the unlinking W1 EARLY_FREE     a node is freed one epoch early: t <= m EARLY_LOAD     a reader
+ *   loads the pointer before it enters
  *
  * With REFUSAL, the kernel may refuse the heavy fence to a writer at any moment, and refuses it
  * from then on. The model has no time: its delay ends when each reader's store buffer has been
@@ -43,8 +42,8 @@
 #endif
 
 byte clock = 1;
-/* Two registries, because the lock of a single one would keep the writers apart. They share the
- * clock and the slots. */
+/* Two registries, because a single one has a lock that would exclude the other writer. They share
+ * the clock and the slots. */
 byte root[WRITERS];
 byte slot[READERS];       /* the value in memory; 0: not reading */
 byte buffer[READERS] = 255; /* a store to the slot that waits in the store buffer */

@@ -33,8 +33,8 @@
 
 byte root = 0;
 byte current = 0;            /* CURRENT: generations are numbered from 0, in order */
-bool reading = false;        /* the slot */
-byte reads_begun = 0;        /* tells the collector which reads it must wait for */
+bool reading = false;        /* whether the reader's slot is set */
+byte reads_begun = 0;        /* shows the collector which read it must wait for */
 byte born[NODES];
 byte closed[WRITES] = NONE;  /* the generation that each write closed */
 byte begun[WRITES];          /* `reads_begun` when the write retired its node */
