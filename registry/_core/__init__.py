@@ -1,1 +1,1 @@
-"""The binding: Python objects on one side, the C core of `src_c/` on the other."""
+"""The binding between Python objects and the C core in `src_c/`."""

@@ -1,19 +1,19 @@
-# Argument checks: from Python objects to the keys and integers that the core takes.
+# Argument checks, and conversions from Python objects to the keys and integers that the core takes.
 #
-# The checks in C below take the usual case. Everything else goes to `registry._checks`, which
-# holds the rules and the messages.
+# The checks below handle the usual case in C. All other cases go to `registry._checks`, which has
+# the rules and the error messages.
 
 cdef str exact_text(text, str argument):
-    """The text; an exact copy if its type is a subclass of str, whose methods are not called."""
+    """Returns the text; for a subclass of str, an exact copy made without calling its methods."""
     if isinstance(text, str):
         return PyUnicode_FromObject(text)
     return _checks.exact_text(text, argument)
 
 
 cdef inline int check_exact_type(value, type kind, str argument) except -1:
-    """Makes reading slots safe: in an object of another type, the same offset holds something else.
+    """Raises TypeError unless the type is `kind`. Reading the slots of any other type is unsafe.
 
-    The fields of a frozen dataclass can be forced to hold such objects.
+    A caller can force the fields of a frozen dataclass to hold objects of any type.
     """
     if type(value) is not kind:
         raise _checks.type_error(argument, f"exactly a {kind.__name__}", value)
@@ -31,7 +31,7 @@ cdef inline bint has_key(text, reg_key *key) except -1:
 
 
 cdef inline bint has_key_borrowed(PyObject *text, reg_key *key) except -1:
-    """`has_key`, without taking a reference to the text."""
+    """Like `has_key`, but takes no reference to the text."""
     if try_key_of(text, key) == 0:
         return True
     if not PyErr_ExceptionMatches(UnicodeEncodeError):
@@ -43,7 +43,7 @@ cdef inline bint has_key_borrowed(PyObject *text, reg_key *key) except -1:
 # ---- latency samples
 
 cdef inline bint is_plain_sample(PyObject *value, uint32_t *sample) noexcept:
-    """Whether the value is an exact int from 0 to 2**32-1; stores it."""
+    """Whether the value is an exact int from 0 to 2**32-1. If so, stores it in `sample`."""
     cdef int overflow
     if not PyLong_CheckExact(value):
         return False
@@ -53,7 +53,7 @@ cdef inline bint is_plain_sample(PyObject *value, uint32_t *sample) noexcept:
 
 
 cdef inline uint32_t sample_of(value, str argument) except? 0xFFFFFFFF:
-    """A latency sample in ms, 0 to 2**32-1; TypeError or ValueError for anything else."""
+    """Returns a latency sample in ms, 0 to 2**32-1. Raises TypeError or ValueError otherwise."""
     cdef uint32_t sample
     if is_plain_sample(<PyObject *>value, &sample):
         return sample

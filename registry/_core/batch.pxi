@@ -1,4 +1,5 @@
-# Bulk counting: all ids are turned into keys first, then counted with the GIL released.
+# Bulk counting: all ids are first converted to keys; then the core updates the counters with the
+# GIL released.
 
 cdef class Batch:
     """The arguments and results of one bulk call. The keys point into the texts in `ids`."""
@@ -47,7 +48,7 @@ cdef class Batch:
         return 0
 
     cdef list result(self, reg_status status):
-        """The new values, or the exception that says how many increments were applied."""
+        """Returns the new values, or raises the exception for the status."""
         if status == REG_NOT_FOUND:
             raise BackendNotFoundError(self.ids[self.batch.unknown])
         if status == REG_OVERFLOW:

@@ -31,16 +31,16 @@ def is_bound() -> bool:
     """Whether `bind` was called; see `registry._single_import`."""
 
 def immortalize(*singletons: object) -> None:
-    """Stops the reference counting of objects that all views and choices share.
+    """Disables the reference counting of objects that all views and choices share.
 
-    Threads would contend for their reference counts.
+    Otherwise threads would contend for their reference counts.
     """
 
 def specialize_methods(cls: type[RegistryCore], /) -> None:
     """Gives `cls`, a subclass of RegistryCore, its own copies of RegistryCore's methods.
 
-    CPython calls a method of C straight from the bytecode only if the instance's own class
-    defines it. A call of an inherited method costs 15 ns more.
+    CPython calls a C method straight from the bytecode only if the instance's own class defines the
+    method. A call of an inherited method costs 15 ns more.
     """
 
 def new_view(
@@ -69,39 +69,39 @@ class ViewBase:
 
 @final
 class Refusal:
-    """The obstacle of each candidate of a refused request.
+    """The reasons why a request was refused: the obstacle of each backend of the model.
 
-    The texts are made on request. Until then the core keeps the definitions alive.
+    The texts are created on demand, from definitions that this object keeps alive.
     """
 
     def __len__(self) -> int: ...
     def first(self, count: int, /) -> dict[str, str]:
-        """The reasons of the first `count` candidates, by backend id. O(count)."""
+        """The reasons for the first `count` backends: a dict from id to text. O(count)."""
 
 def check_policies(members: Iterable[str], /) -> None:
     """Raises ImportError unless the core has exactly these policies, in this order."""
 
 def seed_random(seed: int, /) -> None:
-    """Seeds the random choices of the calling thread, so that they repeat. For tests."""
+    """Seeds the random choices of the calling thread, to make them repeatable. For tests."""
 
 @final
 class Lease:
     """One request in flight on one backend, from `Registry.acquire` until it is released.
 
-    A lease is a context manager for both `with` and `async with`. Leaving the block releases it;
-    if an exception leaves the block, the request counts as failed. A lease that is garbage
-    collected before its release is released then, as failed, with a ResourceWarning.
+    A lease is a context manager for both `with` and `async with`. Leaving the block releases it; if
+    an exception leaves the block, the request counts as failed. If a lease is garbage collected
+    before it is released, it is released as failed, with a ResourceWarning.
 
     A lease belongs to one registration. If the backend is removed and added again, releasing an
     old lease does not change the counters of the new registration.
 
-    Thread safety: shared objects. Any thread may release a lease, and exactly one release counts.
-    It changes three counters one after the other; see `release`.
+    Thread safety: shared objects. Any thread may release a lease, and exactly one release takes
+    effect. It changes three counters one after the other; see `release`.
     """
 
     @property
     def backend(self) -> Backend:
-        """The current definition of the backend; after its removal, its last one. O(1)."""
+        """The current definition of the backend; after its removal, the last definition. O(1)."""
     @property
     def model_id(self) -> str:
         """The model id that `acquire` was called with."""
@@ -111,9 +111,9 @@ class Lease:
     def release(self, latency_ms: int | None = None, *, failed: bool = False) -> bool:
         """Ends the request and returns True. A second call returns False and changes nothing.
 
-        Unless `failed`, it first updates the average latency with `latency_ms`, in milliseconds,
-        0 to 2**32-1; by default with the time since `acquire`. Then it adds 1 to the total, and
-        then subtracts 1 from the requests in flight.
+        Unless `failed`, it first updates the average latency with the sample `latency_ms`, in
+        milliseconds, 0 to 2**32-1. The default is the time since `acquire`. Then it adds 1 to the
+        total, and then subtracts 1 from the requests in flight.
 
         Never blocks; O(1). Thread safety: shared objects; each of the three counts is atomic.
         Raises TypeError or ValueError for a bad argument; the lease is then not released.
@@ -182,12 +182,13 @@ class RegistryCore:
         """Adds 1 to the requests in flight of a backend. Returns the new value.
 
         Never blocks; expected O(1). Thread safety: atomic. Raises BackendNotFoundError; TypeError
-        if the id is not a str; OverflowError at the limit, 2**32-1, where the counter stays.
+        if the id is not a str; OverflowError at the limit, 2**32-1; then the counter does not
+        change.
         """
     def decrement_pending(self, backend_id: str, /) -> int:
         """Subtracts 1 from the requests in flight of a backend. Returns the new value.
 
-        At 0 the counter stays 0, and a warning is logged. Never blocks; expected O(1). Thread
+        If the counter is 0, it stays 0 and a warning is logged. Never blocks; expected O(1). Thread
         safety: atomic. Raises BackendNotFoundError; TypeError if the id is not a str.
         """
     def increment_total_requests(self, backend_id: str, /) -> int:
@@ -200,9 +201,9 @@ class RegistryCore:
         """Updates the average latency with a sample in ms, 0 to 2**32-1. Returns the new average.
 
         The average is an exponential moving average with weight 1/5, in integers: (sample + 4 *
-        old) // 5. The first sample sets it. Never blocks; expected O(1). Thread safety: atomic.
-        Raises BackendNotFoundError; TypeError or ValueError for a bad sample; TypeError if the id
-        is not a str.
+        old) // 5. The first sample becomes the average. Never blocks; expected O(1). Thread safety:
+        atomic. Raises BackendNotFoundError; TypeError or ValueError for a bad sample; TypeError if
+        the id is not a str.
         """
     def increment_pending_many(self, ids: Iterable[str], /) -> list[int]:
         """Calls `increment_pending` for each id, in order. Returns the new values.
@@ -222,8 +223,9 @@ class RegistryCore:
         """Calls `update_latency` for each id and its sample, in order. Returns the new averages.
 
         All arguments are checked first: if one is bad, or an id is unknown, no average changes.
-        Raises the errors of `update_latency`; ValueError unless there is one sample for each id.
-        O(ids), with the GIL released. Thread safety: each update is atomic, the batch is not.
+        Raises the errors of `update_latency`; ValueError if there is not exactly one sample for
+        each id. O(ids), with the GIL released. Thread safety: each update is atomic, the batch is
+        not.
         """
     def acquire(
         self,
@@ -246,10 +248,10 @@ class RegistryCore:
         instant; TypeError or ValueError for a bad argument.
 
         Lock-free. If other threads disturb many attempts, a last attempt holds the writer lock and
-        decides after one pass over the backends. It chooses the best that this pass saw; if it
-        refuses, each backend that it calls full was full when the pass read it. ROUND_ROBIN takes
-        the lock of the registry's turns, which only ROUND_ROBIN and `stats` use. For the cost see
-        `Policy`; a long choice releases the GIL. Thread safety: atomic.
+        decides after one pass over the backends. It chooses the best backend that this pass saw. If
+        it refuses the request, each backend that it reports as full was full when the pass read it.
+        ROUND_ROBIN takes the registry's turns lock, which only ROUND_ROBIN and `stats` use. For the
+        cost see `Policy`; a long choice releases the GIL. Thread safety: atomic.
         """
     def select(
         self,
@@ -261,10 +263,10 @@ class RegistryCore:
         exclude: Iterable[str] = (),
         allow_unknown: bool = False,
     ) -> Backend:
-        """The `Backend` that `acquire` would choose, without counting a request.
+        """Returns the `Backend` that `acquire` would choose, but counts no request.
 
-        The order of turns and ties advances as with `acquire`. Arguments, errors, cost and thread
-        safety are those of `acquire`; the GIL is always released.
+        Turns and ties advance as with `acquire`. Arguments, errors, cost and thread safety are
+        those of `acquire`; the GIL is always released.
         """
     def explain(
         self,
@@ -276,14 +278,14 @@ class RegistryCore:
         exclude: Iterable[str] = (),
         allow_unknown: bool = False,
     ) -> list[Candidate]:
-        """How `acquire` ranks the backends of a model now, as a list of `Candidate`.
+        """Returns how `acquire` would rank the backends of a model now, as a list of `Candidate`.
 
         First come the backends that qualify, in the order in which they would be chosen; then the
         others, with the reason. [] if no backend lists the model. Nothing is chosen or counted.
 
-        As of one instant; counters are read one by one. ROUND_ROBIN takes the lock of the
-        registry's turns. O(n log n) for n backends of the model, with the GIL released. Thread
-        safety: atomic. Raises TypeError or ValueError for a bad argument.
+        As of one instant; counters are read one by one. ROUND_ROBIN takes the registry's turns
+        lock. O(n log n) for n backends of the model, with the GIL released. Thread safety: atomic.
+        Raises TypeError or ValueError for a bad argument.
         """
     def _add(self, definition: Backend, url: str, instance: str | None, /) -> None: ...
     def _read(self, backend_id: str, /) -> tuple[Backend, int]: ...

@@ -6,12 +6,12 @@
 It checks arguments, turns ids into keys, and turns the core's status into exceptions. Everything
 that is stored or counted lives in the core.
 
-Ownership. The core owns one reference to each object that is registered. When it needs an object
-no longer, it returns the reference as garbage; `drop` releases it with the thread state attached
-and no lock held. The objects in a `reg_view` are borrowed until `reg_read_end`. A view object
-holds a reservation instead (`reg_kept`), with which the core keeps them alive until
-`reg_keep_drop`. Between `reg_read_begin` and `reg_read_end`, the binding neither allocates Python
-objects nor runs foreign code.
+Ownership. The core owns one reference to each object that is registered. When it no longer needs an
+object, it returns the reference as garbage; `drop` releases it with the thread state attached and
+no lock held. The objects in a `reg_view` are borrowed until `reg_read_end`. A view object holds a
+reservation instead (`reg_kept`), which keeps them alive until `reg_keep_drop`. Between
+`reg_read_begin` and `reg_read_end`, the binding neither allocates Python objects nor runs foreign
+code.
 
 The GIL. The binding releases it (detaches the thread state) around calls whose cost grows with
 the fleet, and around calls that may wait for a writer. It keeps the GIL during a single counter
@@ -53,7 +53,7 @@ cdef object MICROSECOND = timedelta(microseconds=1)
 
 
 cdef int start() except -1:
-    """Starts the core. ImportError if this process lacks something that the core needs."""
+    """Starts the core. Raises ImportError if the process lacks something that the core needs."""
     cdef const char *lacking = reg_start()
     if lacking == NULL:
         return 0
@@ -69,7 +69,7 @@ cdef void release_object(void *released) noexcept:
 
 
 cdef inline void drop(reg_garbage *garbage) noexcept:
-    """Frees what a write has replaced or removed, and releases its references."""
+    """Frees the objects that a write has replaced or removed, and releases their references."""
     if garbage != NULL:
         reg_destroy(garbage, release_object)
 

@@ -220,7 +220,7 @@ cdef extern from "python.h":
     void share_between_threads(object shared)
     void make_immortal(object shared)
     int key_of(object text, reg_key *key) except -1
-    # The same function, but the caller looks at the exception.
+    # `key_of` without Cython's check for an exception: the caller checks for it.
     int try_key_of "key_of"(PyObject *text, reg_key *key)
     PyMemberDef *slot_of(object owner, str name) except NULL
     object slot_get(object owner, PyMemberDef *slot)

@@ -1,7 +1,7 @@
-# The Python classes that the binding works with: `Backend`, `Model` and `BackendView`, made known
-# once by `bind`; and the methods of `Registry`.
+# The Python classes that the binding uses: `Backend`, `Model` and `BackendView`, which `bind`
+# stores once; and `Registry`, whose methods are specialized here.
 
-# The slots of `Backend`. The binding reads some by name and copies all of them.
+# The slots of `Backend`. The binding reads some of them by name, and copies all of them.
 cdef struct BackendSlots:
     PyMemberDef *id
     PyMemberDef *name
@@ -78,9 +78,9 @@ def is_bound():
 
 
 def immortalize(*singletons):
-    """Stops the reference counting of objects that all views and choices share.
+    """Disables the reference counting of objects that all views and choices share.
 
-    Threads would contend for their reference counts.
+    Otherwise threads would contend for their reference counts.
     """
     for singleton in singletons:
         make_immortal(singleton)
@@ -89,8 +89,8 @@ def immortalize(*singletons):
 def specialize_methods(cls, /):
     """Gives `cls`, a subclass of RegistryCore, its own copies of RegistryCore's methods.
 
-    CPython calls a method of C straight from the bytecode only if the instance's own class
-    defines it. A call of an inherited method costs 15 ns more.
+    CPython calls a C method straight from the bytecode only if the instance's own class defines the
+    method. A call of an inherited method costs 15 ns more.
     """
     cdef PyObject *method
     if not issubclass(cls, RegistryCore):

@@ -1,4 +1,4 @@
-# Exceptions: from a status of the core to what the caller of a method sees.
+# Exceptions: the one that belongs to each status of the core.
 
 def _instance_taken(backend_id):
     return ValueError(

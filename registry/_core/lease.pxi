@@ -1,7 +1,7 @@
 # Leases: what `acquire` returns.
 
-# A lease copies a model id of up to so many UTF-8 bytes. A reference to the str would be another
-# contended reference count.
+# A lease copies a model id of up to this many UTF-8 bytes. If it took a reference to the str
+# instead, threads would contend for the reference count.
 cdef enum:
     SHORT_ID = 47
 
@@ -11,15 +11,15 @@ cdef class Lease:
     """Lease()\n--\n
     One request in flight on one backend, from `Registry.acquire` until it is released.
 
-    A lease is a context manager for both `with` and `async with`. Leaving the block releases it;
-    if an exception leaves the block, the request counts as failed. A lease that is garbage
-    collected before its release is released then, as failed, with a ResourceWarning.
+    A lease is a context manager for both `with` and `async with`. Leaving the block releases it; if
+    an exception leaves the block, the request counts as failed. If a lease is garbage collected
+    before it is released, it is released as failed, with a ResourceWarning.
 
     A lease belongs to one registration. If the backend is removed and added again, releasing an
     old lease does not change the counters of the new registration.
 
-    Thread safety: shared objects. Any thread may release a lease, and exactly one release counts.
-    It changes three counters one after the other; see `release`.
+    Thread safety: shared objects. Any thread may release a lease, and exactly one release takes
+    effect. It changes three counters one after the other; see `release`.
     """
 
     cdef reg_lease lease
@@ -42,7 +42,7 @@ cdef class Lease:
 
     @property
     def backend(self):
-        """The current definition of the backend; after its removal, its last one. O(1)."""
+        """The current definition of the backend; after its removal, the last definition. O(1)."""
         if self.lease.record == NULL:
             raise ValueError("this lease has no backend: leases come from Registry.acquire")
         cdef reg_reader *reader = begin_read()
@@ -76,9 +76,9 @@ cdef class Lease:
     def release(self, latency_ms=None, *, failed=False):
         """Ends the request and returns True. A second call returns False and changes nothing.
 
-        Unless `failed`, it first updates the average latency with `latency_ms`, in milliseconds,
-        0 to 2**32-1; by default with the time since `acquire`. Then it adds 1 to the total, and
-        then subtracts 1 from the requests in flight.
+        Unless `failed`, it first updates the average latency with the sample `latency_ms`, in
+        milliseconds, 0 to 2**32-1. The default is the time since `acquire`. Then it adds 1 to the
+        total, and then subtracts 1 from the requests in flight.
 
         Never blocks; O(1). Thread safety: shared objects; each of the three counts is atomic.
         Raises TypeError or ValueError for a bad argument; the lease is then not released.
@@ -114,7 +114,7 @@ cdef class Lease:
     def __reduce__(self):
         raise TypeError(
             "a Lease can't be copied, pickled or sent to another process: it is a request in "
-            "flight in this one. Send its backend or its model_id, and release it here")
+            "flight in this process. Send its backend or its model_id, and release it here")
 
     def __repr__(self):
         if self.lease.record == NULL:

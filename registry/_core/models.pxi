@@ -1,10 +1,10 @@
-# Models: equal models of a fleet are stored once. Before a definition is registered, the binding
+# Models. Equal models of a fleet are stored once: before a definition is registered, the binding
 # replaces its models with the objects that the fleet shares.
 
 cdef class HeldModels:
     """The shared variants of a list of models.
 
-    This object holds a reference to each of them, until `pass_on` gives these to the core.
+    This object holds a reference to each variant. `pass_on` gives the references to the core.
     """
 
     cdef reg_registry *reg
@@ -23,7 +23,7 @@ cdef class HeldModels:
         self.count = 0
 
     cdef tuple canonical(self, tuple models):
-        """The models as the objects that the fleet shares; the same tuple if they already are."""
+        """The objects that the fleet shares for these models; the same tuple if unchanged."""
         cdef size_t i
         for i in range(self.count):
             if <void *>models[i] != reg_variant_object(self.variants[i]):
@@ -33,7 +33,7 @@ cdef class HeldModels:
 
 
 cdef int fill_model(reg_model *filled, model, list keep) except -1:
-    """Describes a model to the core. `keep` keeps the texts alive that the keys point into."""
+    """Describes a model to the core. `keep` keeps alive the texts that the keys point into."""
     check_exact_type(model, model_class, "a model")
     id, name = slot_get(model, model_slots.id), slot_get(model, model_slots.name)
     max_output_tokens = slot_get(model, model_slots.max_output_tokens)
@@ -92,7 +92,7 @@ cdef add_field(target, PyMemberDef *slot, value):
 
 
 cdef with_models(definition, tuple models):
-    """A copy of the definition with these models, which equal its own."""
+    """A copy of the definition with these models, which are equal to its own."""
     cdef size_t i
     fresh = allocate_untracked(<PyTypeObject *>backend_class)
     for i in range(backend_slots.count):
@@ -103,7 +103,7 @@ cdef with_models(definition, tuple models):
 
 
 cdef shared_definition(definition, HeldModels held):
-    """The definition itself if its models are the shared objects, or else a copy with these."""
+    """The definition itself if its models are the shared objects; otherwise a copy with these."""
     models = slot_get(definition, backend_slots.models)
     shared = held.canonical(models)
     return definition if shared is models else with_models(definition, shared)

@@ -9,8 +9,8 @@
 
 #include "base/types.h"
 
-/* Defers the reference counting of an object on which all threads call methods. Otherwise they
- * would contend for its reference count. With a GIL they can't. */
+/* Defers the reference counting of an object on which all threads call methods. Without this, they
+ * would contend for its reference count. With a GIL there is no contention. */
 static inline void share_between_threads(PyObject *object) {
 #ifdef Py_GIL_DISABLED
     PyUnstable_Object_EnableDeferredRefcount(object);
@@ -19,12 +19,12 @@ static inline void share_between_threads(PyObject *object) {
 #endif
 }
 
-/* Stops the reference counting of an object that lives as long as the process and that all threads
- * take references to. CPython itself does this when a thread's local count overflows. */
+/* Disables the reference counting of an object that lives as long as the process and to which all
+ * threads take references. CPython itself does this when a thread's local count overflows. */
 static inline void make_immortal(PyObject *object) {
 #ifdef Py_GIL_DISABLED
     if (!_Py_IsOwnedByCurrentThread(object))
-        return; /* the count set below would be wrong; the object only stays slower */
+        return; /* the count set below would be wrong; without it the object is only slower */
     if (PyObject_IS_GC(object)) PyObject_GC_UnTrack(object);
     Py_SET_REFCNT(object, PY_SSIZE_T_MAX);
 #else
@@ -32,7 +32,8 @@ static inline void make_immortal(PyObject *object) {
 #endif
 }
 
-/* The cached hash of a str, or -1. Another thread may be storing it, but always the same value. */
+/* The cached hash of a str, or -1. Another thread may be storing it at the same time, but always
+ * the same value. */
 static inline Py_hash_t cached_hash(PyObject *text) {
 #ifdef Py_GIL_DISABLED
     return __atomic_load_n(&((PyASCIIObject *)text)->hash, __ATOMIC_RELAXED);
@@ -41,8 +42,8 @@ static inline Py_hash_t cached_hash(PyObject *text) {
 #endif
 }
 
-/* Stores the key of an exact str. The key points into the text's own bytes. Returns -1 and sets
- * UnicodeEncodeError if the text has a lone surrogate. */
+/* Stores the key of an exact str in `key`. The key points into the str's own bytes. Returns -1 and
+ * sets UnicodeEncodeError if the text has a lone surrogate. */
 static inline int key_of(PyObject *text, reg_key *key) {
     Py_ssize_t length;
     if (PyUnicode_IS_COMPACT_ASCII(text)) {
@@ -72,7 +73,7 @@ static inline PyMemberDef *slot_of(PyObject *type, PyObject *name) {
     return member;
 }
 
-/* A new reference to the value of a slot. Safe against a concurrent store. */
+/* Returns a new reference to the value of a slot. Safe against a concurrent store. */
 static inline PyObject *slot_get(PyObject *object, PyMemberDef *slot) {
     return PyMember_GetOne((const char *)object, slot);
 }
@@ -82,7 +83,7 @@ static inline void slot_fill(PyObject *object, PyMemberDef *slot, PyObject *valu
     *(PyObject **)((char *)object + slot->offset) = value;
 }
 
-/* A read-only property of `type`, with the name of a slot of another class. `get` receives the
+/* Makes a read-only property for `type`, named after a slot of another class. `get` receives the
  * slot. The PyGetSetDef is never freed, because the type keeps a pointer to it. */
 static inline PyObject *property_for(PyTypeObject *type, PyMemberDef *slot, getter get) {
     PyGetSetDef *property = PyMem_Calloc(1, sizeof *property);
@@ -93,19 +94,20 @@ static inline PyObject *property_for(PyTypeObject *type, PyMemberDef *slot, gett
     return PyDescr_NewGetSet(type, property);
 }
 
-/* A new object with empty slots. */
+/* Allocates an object with empty slots. */
 static inline PyObject *allocate(PyTypeObject *type) { return type->tp_alloc(type, 0); }
 
-/* The same, hidden from the garbage collector. Only for objects that can't be part of a cycle. */
+/* Like `allocate`, but hides the object from the garbage collector. Only for objects that can't be
+ * part of a reference cycle. */
 static inline PyObject *allocate_untracked(PyTypeObject *type) {
     PyObject *object = allocate(type);
     if (object != NULL && PyType_IS_GC(type)) PyObject_GC_UnTrack(object);
     return object;
 }
 
-/* A copy for `type` of a method descriptor of its base class; NULL without an exception if
- * `descriptor` is something else. The interpreter calls a C method straight from its bytecode only
- * on instances of exactly the class that the descriptor belongs to. */
+/* Copies a method descriptor of a base class for `type`. Returns NULL without an exception if
+ * `descriptor` is something else. The interpreter calls a C method straight from the bytecode only
+ * if the descriptor belongs to the instance's own class. */
 static inline PyObject *method_for(PyObject *descriptor, PyTypeObject *type) {
     if (!Py_IS_TYPE(descriptor, &PyMethodDescr_Type)) return NULL;
     return PyDescr_NewMethod(type, ((PyMethodDescrObject *)descriptor)->d_method);
@@ -114,8 +116,9 @@ static inline PyObject *method_for(PyObject *descriptor, PyTypeObject *type) {
 /* ---- acquire, called with borrowed arguments ---- */
 
 /* Cython's wrapper of a method with keywords takes a reference to each argument and each default,
- * and threads contend for the reference counts. `acquire_borrowing` comes before that wrapper: it
- * passes borrowed references in the usual case and calls the wrapper in every other. */
+ * and threads contend for the reference counts. `acquire_borrowing` is called instead of that
+ * wrapper: it passes borrowed references in the usual case, and calls the wrapper in all other
+ * cases. */
 typedef PyObject *(*keyword_function)(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
                                       PyObject *names);
 
@@ -143,9 +146,9 @@ static inline int sort_keywords(PyObject *const *values, PyObject *names, PyObje
     return 1;
 }
 
-/* Whether the call can't run foreign code, which could drop the last reference to a borrowed
- * argument. Foreign code may run to iterate over `exclude`, to compare a policy, or to describe a
- * bad argument. */
+/* Whether the call is certain to run no foreign code, which could drop the last reference to a
+ * borrowed argument. Iterating over `exclude`, comparing a policy, or describing a bad argument may
+ * run foreign code. */
 static inline int is_plain(PyObject *model_id, PyObject *const *given) {
     int is_policy =
         Py_IS_TYPE(given[POLICY], Py_TYPE(acquiring.policy)) || PyUnicode_CheckExact(given[POLICY]);
@@ -162,8 +165,8 @@ static inline PyObject *acquire_borrowing(PyObject *self, PyObject *const *argum
                             given[ALLOW_UNKNOWN]);
 }
 
-/* A copy of Cython's `acquire` for `type`, with `acquire_borrowing` before it. The references that
- * it takes here are kept for the life of the process. */
+/* Copies Cython's `acquire` for `type`; the copy calls `acquire_borrowing` first. References that
+ * are taken here are kept for the life of the process. */
 static inline PyObject *acquire_for(PyObject *descriptor, PyTypeObject *type, PyObject *names,
                                     PyObject *policy,
                                     PyObject *(*choose)(PyObject *, PyObject *, PyObject *,

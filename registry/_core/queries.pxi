@@ -1,4 +1,4 @@
-# Queries: reads of the registry that return many views, or a definition.
+# Queries: reads of the registry that return many views or a definition.
 
 cdef reg_reader *begin_read() except NULL:
     cdef reg_reader *reader = reg_read_begin()
@@ -7,11 +7,11 @@ cdef reg_reader *begin_read() except NULL:
     return reader
 
 
-# What a query over many backends found.
+# The result of a query over many backends.
 cdef struct Found:
     reg_status status
     reg_views views
-    reg_kept *kept  # a reservation that counts every view; NULL if memory is out
+    reg_kept *kept  # a reservation that counts every view; NULL if out of memory
 
 
 cdef inline void end_query(reg_registry *reg, reg_reader *reader, Found *found) noexcept nogil:
@@ -21,7 +21,7 @@ cdef inline void end_query(reg_registry *reg, reg_reader *reader, Found *found) 
 
 
 cdef list views_from(Found *found):
-    """The list of the views. Each takes over one count of the reservation."""
+    """Makes the list of views. Each view takes over one count of the reservation."""
     cdef size_t made = 0, count = found.views.count
     try:
         check(found.status if found.kept != NULL else REG_NO_MEMORY, None)

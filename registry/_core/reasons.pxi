@@ -1,6 +1,7 @@
 # Reasons: why a backend can't be chosen, for `explain` and for NoBackendAvailableError.
 
-# By the core's number. None: REG_ELIGIBLE, and REG_SHORT_CONTEXT, whose text has numbers in it.
+# The texts, indexed by reg_reason. None: REG_ELIGIBLE has no text, and the text of
+# REG_SHORT_CONTEXT contains numbers.
 cdef tuple reasons = (None, "excluded", "unhealthy", "draining", "unknown", "no vision", "no tools",
                       "no json mode", None, "full")
 
@@ -49,9 +50,9 @@ cdef list candidates_of(reg_registry *reg, reg_request *request):
 
 @cython.final
 cdef class Refusal:
-    """The obstacle of each candidate of a refused request.
+    """The reasons why a request was refused: the obstacle of each backend of the model.
 
-    The texts are made on request. Until then the core keeps the definitions alive.
+    The texts are created on demand, from definitions that this object keeps alive.
     """
 
     cdef reg_refusal refusal
@@ -64,14 +65,14 @@ cdef class Refusal:
         return self.refusal.count
 
     def first(self, size_t count, /):
-        """The reasons of the first `count` candidates, by backend id. O(count)."""
+        """The reasons for the first `count` backends: a dict from id to text. O(count)."""
         cdef const reg_obstacle *it
         cdef size_t i
         found = {}
         for i in range(min(count, self.refusal.count)):
             it = &self.refusal.items[i]
             backend_id = slot_get(<object>it.definition, backend_slots.id)
-            # The fields of a frozen dataclass can be forced to hold anything.
+            # A caller can force the fields of a frozen dataclass to hold anything.
             if type(backend_id) is not str:
                 backend_id = repr(backend_id)
             found[backend_id] = reason_text(it.reason, it.context_length, self.min_context)

@@ -1,6 +1,6 @@
-# RegistryCore: the methods of `Registry` that are called straight from C, and the primitives on
-# which `Registry` writes its other methods. Hot methods have their body here; the body of every
-# other method is in the file of its subject.
+# RegistryCore: the methods of `Registry` that are implemented in C, and the primitives that its
+# other methods use. Hot methods have their bodies here. The bodies of the other methods are in the
+# files of their subjects.
 
 cdef class RegistryCore:
     """The base of `registry.Registry`: its methods in C."""
@@ -103,14 +103,14 @@ cdef class RegistryCore:
         return reg_model_count(self.reg)
 
     def __bool__(self):
-        """True, even when the registry is empty: `registry or Registry()` keeps an empty one."""
+        """True even if the registry is empty, so `registry or Registry()` returns `registry`."""
         return True
 
     def __reduce__(self):
         raise TypeError(
             f"a {type(self).__name__} can't be copied, pickled or sent to another process: its "
-            "counters and leases belong to this one. Make one in each process, fork after it is "
-            "filled, or send ids or to_json()")
+            "counters and leases belong to this process. Make one in each process, fork after it "
+            "is filled, or send ids or to_json()")
 
     def __len__(self):
         return reg_backend_count(self.reg)
@@ -136,7 +136,8 @@ cdef class RegistryCore:
         """Adds 1 to the requests in flight of a backend. Returns the new value.
 
         Never blocks; expected O(1). Thread safety: atomic. Raises BackendNotFoundError; TypeError
-        if the id is not a str; OverflowError at the limit, 2**32-1, where the counter stays.
+        if the id is not a str; OverflowError at the limit, 2**32-1; then the counter does not
+        change.
         """
         cdef reg_key key
         cdef uint32_t value = 0
@@ -151,7 +152,7 @@ cdef class RegistryCore:
     def decrement_pending(self, backend_id, /):
         """Subtracts 1 from the requests in flight of a backend. Returns the new value.
 
-        At 0 the counter stays 0, and a warning is logged. Never blocks; expected O(1). Thread
+        If the counter is 0, it stays 0 and a warning is logged. Never blocks; expected O(1). Thread
         safety: atomic. Raises BackendNotFoundError; TypeError if the id is not a str.
         """
         cdef reg_key key
@@ -187,9 +188,9 @@ cdef class RegistryCore:
         """Updates the average latency with a sample in ms, 0 to 2**32-1. Returns the new average.
 
         The average is an exponential moving average with weight 1/5, in integers: (sample + 4 *
-        old) // 5. The first sample sets it. Never blocks; expected O(1). Thread safety: atomic.
-        Raises BackendNotFoundError; TypeError or ValueError for a bad sample; TypeError if the id
-        is not a str.
+        old) // 5. The first sample becomes the average. Never blocks; expected O(1). Thread safety:
+        atomic. Raises BackendNotFoundError; TypeError or ValueError for a bad sample; TypeError if
+        the id is not a str.
         """
         cdef reg_key key
         cdef uint32_t average = 0
@@ -224,8 +225,9 @@ cdef class RegistryCore:
         """Calls `update_latency` for each id and its sample, in order. Returns the new averages.
 
         All arguments are checked first: if one is bad, or an id is unknown, no average changes.
-        Raises the errors of `update_latency`; ValueError unless there is one sample for each id.
-        O(ids), with the GIL released. Thread safety: each update is atomic, the batch is not.
+        Raises the errors of `update_latency`; ValueError if there is not exactly one sample for
+        each id. O(ids), with the GIL released. Thread safety: each update is atomic, the batch is
+        not.
         """
         return update_many(self.reg, ids, samples)
 
@@ -244,32 +246,32 @@ cdef class RegistryCore:
         instant; TypeError or ValueError for a bad argument.
 
         Lock-free. If other threads disturb many attempts, a last attempt holds the writer lock and
-        decides after one pass over the backends. It chooses the best that this pass saw; if it
-        refuses, each backend that it calls full was full when the pass read it. ROUND_ROBIN takes
-        the lock of the registry's turns, which only ROUND_ROBIN and `stats` use. For the cost see
-        `Policy`; a long choice releases the GIL. Thread safety: atomic.
+        decides after one pass over the backends. It chooses the best backend that this pass saw. If
+        it refuses the request, each backend that it reports as full was full when the pass read it.
+        ROUND_ROBIN takes the registry's turns lock, which only ROUND_ROBIN and `stats` use. For the
+        cost see `Policy`; a long choice releases the GIL. Thread safety: atomic.
         """
         return acquire_lease(self, model_id, policy, require, exclude, allow_unknown)
 
     def select(self, model_id, /, *, policy="least_pending", require=None, exclude=(),
                allow_unknown=False):
-        """The `Backend` that `acquire` would choose, without counting a request.
+        """Returns the `Backend` that `acquire` would choose, but counts no request.
 
-        The order of turns and ties advances as with `acquire`. Arguments, errors, cost and thread
-        safety are those of `acquire`; the GIL is always released.
+        Turns and ties advance as with `acquire`. Arguments, errors, cost and thread safety are
+        those of `acquire`; the GIL is always released.
         """
         return select_backend(self.reg, model_id, policy, require, exclude, allow_unknown)
 
     def explain(self, model_id, /, *, policy="least_pending", require=None, exclude=(),
                 allow_unknown=False):
-        """How `acquire` ranks the backends of a model now, as a list of `Candidate`.
+        """Returns how `acquire` would rank the backends of a model now, as a list of `Candidate`.
 
         First come the backends that qualify, in the order in which they would be chosen; then the
         others, with the reason. [] if no backend lists the model. Nothing is chosen or counted.
 
-        As of one instant; counters are read one by one. ROUND_ROBIN takes the lock of the
-        registry's turns. O(n log n) for n backends of the model, with the GIL released. Thread
-        safety: atomic. Raises TypeError or ValueError for a bad argument.
+        As of one instant; counters are read one by one. ROUND_ROBIN takes the registry's turns
+        lock. O(n log n) for n backends of the model, with the GIL released. Thread safety: atomic.
+        Raises TypeError or ValueError for a bad argument.
         """
         return explain_choice(self.reg, model_id, policy, require, exclude, allow_unknown)
 

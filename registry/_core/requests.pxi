@@ -12,14 +12,14 @@ cdef RequirementSlots requirement_slots = RequirementSlots(
     slot_of(Requirements, "json_mode"),
     slot_of(Requirements, "min_context"),
 )
-# A C variable, not a look-up in the module: threads would contend for the reference count.
+# A C variable, because threads would contend for the reference count in a look-up in the module.
 cdef object requirements_class = Requirements
 # The members of `Policy`, in the core's order.
 cdef tuple policies = tuple(Policy)
 cdef dict policy_numbers = {member.value: number for number, member in enumerate(Policy)}
 cdef object LEAST_PENDING = Policy.LEAST_PENDING
-# The default of the methods below, in a form that `inspect` can show. The str is interned, so a
-# default argument is this very object.
+# The default in the signatures of the methods, in a form that `inspect` can show. The str is
+# interned, so a default argument is this object itself.
 cdef object LEAST_PENDING_VALUE = "least_pending"
 
 
@@ -56,7 +56,7 @@ cdef class Exclusion:
 
 
 cdef int policy_number(policy) except -1:
-    """The core's number of a policy, which is given as a member of `Policy` or as its value."""
+    """The core's number of a policy. `policy` is a member of `Policy` or a member's value."""
     cdef Py_ssize_t number
     # Compare by identity: the hash of an enum's member is computed in Python.
     for number in range(len(policies)):
@@ -69,7 +69,7 @@ cdef int policy_number(policy) except -1:
 
 
 cdef int require_into(reg_request *request, require) except -1:
-    # Check the true type, because its slots are read below; `__class__` may lie.
+    # Check the real type, because its slots are read below. `__class__` may be wrong.
     if not issubclass(type(require), requirements_class):
         raise _checks.type_error("require", "a Requirements or None", require)
     request.capabilities = (
@@ -100,5 +100,5 @@ cdef inline Exclusion fill_request(
 
 
 def seed_random(uint64_t seed, /):
-    """Seeds the random choices of the calling thread, so that they repeat. For tests."""
+    """Seeds the random choices of the calling thread, to make them repeatable. For tests."""
     reg_seed_random(seed)

@@ -6,15 +6,15 @@ cdef object acquire_lease(registry, model_id, policy, require, exclude, allow_un
     cdef reg_refusal refusal
     cdef reg_status status
     if type(model_id) is not str:
-        # Not assigned to `model_id`: Cython would then count a reference to it in every call.
+        # Do not assign to `model_id`: Cython would then take a reference to it in every call.
         return acquire_lease(
             registry, exact_text(model_id, "model_id"), policy, require, exclude, allow_unknown)
     exclusion = fill_request(&request, policy, require, exclude, allow_unknown)
     if not has_key(model_id, &request.model_id):
         raise NoBackendAvailableError(model_id)
     cdef Lease lease = Lease.__new__(Lease)
-    # Most choices are short: make them with the GIL held. The core refuses a long one, which is
-    # then made with the GIL released.
+    # Most choices are short, so first try with the GIL held. The core refuses a long choice; then
+    # try again with the GIL released.
     status = reg_acquire(reg, &request, &lease.lease, &refusal)
     if status == REG_WOULD_BLOCK:
         request.may_block = True

@@ -1,4 +1,4 @@
-# Views: `ViewBase`, the C base of `BackendView`, and how views are made.
+# Views: `ViewBase`, the C base class of `BackendView`, and functions that create views.
 
 cdef class ViewBase:
     """The base of `BackendView`: a definition, and the state of one backend at one instant.
@@ -55,12 +55,12 @@ cdef class ViewBase:
 
 
 cdef field_of_view(view, void *slot):
-    """The getter of the properties that `bind` adds: the definition's value in this slot."""
+    """The getter of the properties that `bind` adds. Returns the definition's value in `slot`."""
     return slot_get(<object>(<ViewBase>view).definition, <PyMemberDef *>slot)
 
 
 cdef inline ViewBase empty_view(PyTypeObject *cls):
-    """Allocates a view without touching the type's reference count, a contention point."""
+    """Allocates a view without touching the type's reference count, which is a contention point."""
     return <ViewBase>allocate_untracked(cls)
 
 

@@ -12,13 +12,13 @@ cdef enum:
 cdef inline size_t text_bytes(text) noexcept:
     """An estimate of the size of a str in bytes; 0 for any other object.
 
-    The fields of a frozen dataclass can be forced to hold other objects.
+    A caller can force the fields of a frozen dataclass to hold other objects.
     """
     return TEXT_BYTES + <size_t>len(<str>text) if type(text) is str else 0
 
 
 cdef size_t definition_bytes(definition, HeldModels held) except? 0:
-    """An estimate of the memory that dies with a definition. Models belong to the fleet."""
+    """An estimate of the memory that is freed with a definition, without its shared models."""
     cdef size_t total = DEFINITION_BYTES + held.count * sizeof(void *)
     total += text_bytes(slot_get(definition, backend_slots.id))
     total += text_bytes(slot_get(definition, backend_slots.name))
@@ -51,7 +51,7 @@ cdef int fill_limits(reg_entry *entry, definition) except -1:
     entry.max_pending = UINT32_LIMIT if max_pending is None else max_pending
     entry.priority = slot_get(definition, backend_slots.priority)
     entry.weight = slot_get(definition, backend_slots.weight)
-    # `Backend` refuses 0, but the fields of a frozen dataclass can be forced to hold it.
+    # `Backend` refuses 0, but a caller can force the fields of a frozen dataclass to hold it.
     if entry.weight == 0 or entry.max_pending == 0:
         raise ValueError("weight and max_pending must be at least 1")
     return 0
