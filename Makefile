@@ -5,7 +5,7 @@ BIN := $(ENV)/bin
 C_SOURCES := $(wildcard src_c/*.h src_c/*/*.[ch] tests/c/*.[ch] registry/_core/*.h)
 CORE := $(wildcard src_c/*.h src_c/*/*.[ch] registry/_core/*.p* registry/_core/*.h) \
   setup.py pyproject.toml
-# Python without `.py` in its name.
+# Python scripts without `.py` in their names.
 SCRIPTS := tests/c/plant tests/sanitizers/check tests/spin/check
 
 .PHONY: demo test format coverage check-c check-long lint \
@@ -80,7 +80,7 @@ bench-reference: bench-full
 	.venv/python3/bin/python -m benchmarks readme
 
 # Installs the peers, from a wheel if there is one, otherwise from source. It names the peers that
-# cannot be installed; the suite does without them.
+# cannot be installed; the suite runs without them.
 PEERS := cereggii 'ft_utils>=0.2' litellm
 peers: $(ENV)/built-bench
 	for peer in $(PEERS); do \

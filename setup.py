@@ -9,8 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-# src_c/base/platform.h checks this too. Checked here, pip shows one sentence instead of a
-# compiler's errors.
+# src_c/base/platform.h checks this too. Because of this check, pip shows one sentence instead of
+# the errors of a compiler.
 if os.name != "posix":
     raise SystemExit("registry needs a Unix system with POSIX threads. Windows is not supported.")
 if sys.maxsize < 2**63 - 1:
@@ -21,7 +21,7 @@ from setuptools import Extension, setup
 
 CORE = sorted(str(path) for path in Path("src_c").rglob("*.c"))
 HEADERS = [*map(str, Path("src_c").rglob("*.h")), "registry/_core/python.h"]
-# REGISTRY_CFLAGS and REGISTRY_LDFLAGS come last, so that a sanitizer build can override anything.
+# REGISTRY_CFLAGS and REGISTRY_LDFLAGS come last: a sanitizer build can override any flag.
 CFLAGS = [
     "-std=c11",
     "-D_GNU_SOURCE",

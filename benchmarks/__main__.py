@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def default_output(result: Result) -> Path:
-    """A path with the time and the interpreter, so that a listing is in order of time."""
+    """A path that has the time before the interpreter, so a listing is in order of time."""
     interpreter = result.machine.interpreter.replace("CPython ", "python")
     return ROOT / "results" / f"{result.when[:19].replace(':', '')}-{interpreter}.json"
 

@@ -21,8 +21,8 @@ class Budget:
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     large: int = 100_000  # backends of the largest fleet in the goals and the memory section
-    samples: int = 100_000  # latencies of each side in one round, at most
-    patience: float = 2.0  # seconds after which a round takes no more of them
+    samples: int = 100_000  # most latencies of each side in one round
+    patience: float = 2.0  # seconds after which a round takes no more latencies
 
     def thread_counts(self) -> list[int]:
         """1 to 8, the powers of two above 8, and `threads` itself."""
@@ -34,7 +34,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Step:
-    """A part of a run; the progress bar counts them."""
+    """A part of a run. The progress bar counts steps."""
 
     name: str
     run: Callable[[], list[Row]]

@@ -2,8 +2,8 @@
 
 * `rolling_restart`: removes every backend and adds it again, and times each write by itself.
 * `in_child`: updates the status while many views of two registries are alive, and after they
-  are gone. Each round has a process of its own, so that leftovers of the views cannot slow down
-  other measurements.
+  are gone. Each round runs in a new process, so leftovers of the views cannot slow down other
+  measurements.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def read(registry: Registry, other: Registry, ids: list[str]) -> Iterator[Backen
 
 
 def update(registry: Registry, ids: list[str]) -> float:
-    """Nanoseconds of a write, as the median of several tries. Each write has another text."""
+    """Nanoseconds of a write, as the median of several tries. Each write has a different text."""
     texts = iter([f"no answer after {number} ms" for number in range(TRIES * WRITES)])
     names = {"registry": registry, "ids": cycle(ids), "texts": texts}
     run = loop("registry.update_status(next(ids), 'unhealthy', next(texts))", names)

@@ -1,9 +1,9 @@
 """What changed between two results.
 
 The other designs and the builtins are the same in both results, so the change of their rows is
-the machine's drift. Each section corrects our rows by the median drift of its other rows. Then a
-row of ours has changed if its median moved by more than a tenth and the interquartile ranges of
-its rounds do not overlap.
+the machine's drift. Each section corrects our rows by the median drift of its other rows. One of
+our rows has changed if its corrected median moved by more than a tenth and the interquartile ranges
+of its rounds do not overlap.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ THRESHOLD = 0.1
 
 @dataclass(frozen=True)
 class Change:
-    """A row of ours in both results."""
+    """One of our rows, in both results."""
 
     before: Row
     after: Row

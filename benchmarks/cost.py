@@ -1,7 +1,7 @@
 """The cost of each operation in one thread, for several sizes of fleet.
 
-The unit is nanoseconds for each operation; bulk calls are divided by their number of ids. The
-cost of the empty loop is subtracted.
+The unit is nanoseconds for each operation; the time of a bulk call is divided by the number of its
+ids. The cost of the empty loop is subtracted.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def full(size: int) -> Registry:
 
 
 def changes(registry: Any, number: int) -> Iterator[None]:
-    """The work of a writer: each step adds, updates or removes one of its own backends.
+    """What a writer does: each step adds, updates or removes one of its own backends.
 
     The backends serve the fleet's models, so queries by model have to see each change.
     """

@@ -57,7 +57,7 @@ def groups() -> Iterator[Group]:
     yield Group("growth", churn)
     yield Group("memory", bytes_per_backend)
     yield Group("cliffs", without_cliffs)
-    yield Group("compared with LiteLLM", against_litellm)  # last: its imports slow down the rest
+    yield Group("compared with LiteLLM", against_litellm)  # last: importing it slows the rest down
 
 
 def at_most(what: str, limit: float, measured: Figure) -> Goal:

@@ -1,6 +1,6 @@
 """The cost of removing a backend and adding it again, as the fleet grows.
 
-Each round takes other backends at random, so that caches miss. A plain dict's `pop` and
+Each round takes a new random selection of backends, so caches miss. A plain dict's `pop` and
 assignment are measured for comparison.
 """
 

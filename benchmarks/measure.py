@@ -48,11 +48,11 @@ def interleaved(rounds: int, *sides: Timed) -> list[list[float]]:
 
 
 def throughput(works: Sequence[Callable[[], int]]) -> float:
-    """Operations a second of all works together, each in its own thread.
+    """Operations a second of all functions together, each in its own thread.
 
-    A work returns the number of its operations. The time is from the first start to the last end,
-    as the working threads read the clock. The calling thread cannot measure it: with all cores
-    busy, it may wake up later than a round takes.
+    A function returns the number of its operations. The time is from the first start to the last
+    end, as these threads read the clock. The calling thread cannot measure it: with all cores busy,
+    it may wake up later than a round takes.
     """
     barrier = threading.Barrier(len(works))
     done: list[tuple[int, float, float]] = [(0, 0.0, 0.0)] * len(works)
@@ -102,7 +102,7 @@ def nanoseconds(run: Callable[[int], object], count: int) -> Timed:
 
 
 def work(run: Callable[[int], object], count: int) -> Callable[[], int]:
-    """A work for `throughput`."""
+    """A function for `throughput`, which makes `count` calls."""
 
     def done() -> int:
         run(count)

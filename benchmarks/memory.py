@@ -26,7 +26,7 @@ KINDS = {"shared": "Model objects shared", "own": "equal Models of its own"}
 
 
 def steps(budget: Budget) -> Iterator[Step]:
-    """A step with shared models, and one with models of each backend's own."""
+    """A step with shared models, and one in which each backend has its own models."""
     for kind, what in KINDS.items():
         yield Step(f"{OPERATION}, {what}", partial(measure, kind, budget.large))
 

@@ -33,7 +33,7 @@ class Operation:
     answer: str = ""  # the expression that peers must agree on; by default the statement
     calls: int = 1  # operations in one statement: for bulk calls, the number of ids
     sizes: tuple[int, ...] = SIZES
-    native: str = ""  # its name in the Rust program; empty if it has no such operation
+    native: str = ""  # the name in the Rust program; empty if the program lacks the operation
     has_counterparts: bool = True  # False if only our registry has this operation
 
     @property
@@ -112,7 +112,7 @@ GLOBALS: Names = {
 
 
 def query(name: str, call: str, native: str = "") -> Operation:
-    """A query that returns views. Not every design promises an order of them."""
+    """A query that returns views. Not every design promises an order."""
     return Operation(name, call, answer=f"sorted(comparable({call}))", native=native)
 
 

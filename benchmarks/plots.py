@@ -42,14 +42,14 @@ Draw = Callable[[Any, Sequence[Row]], None]
 
 
 def check() -> None:
-    """Raises InputError without matplotlib."""
+    """Raises InputError if matplotlib is missing."""
     check_matplotlib("a plot")
 
 
 def draw(result: Result, folder: Path) -> list[Path]:
     """Writes the plots that the result has rows for, and returns their paths.
 
-    InputError without matplotlib.
+    Raises InputError if matplotlib is missing.
     """
     check()
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ def legend(figure: Any, axes: Sequence[Any], columns: int) -> None:
 
 
 def throughput(result: Result) -> Any:
-    """Throughput by number of threads, on a logarithmic axis. A rising line scales."""
+    """Throughput by number of threads, on a logarithmic axis. A design scales if its line rises."""
     figure, panels = figure_of(len(THROUGHPUT), 3)
     for axes, (operation, where, writes, title) in zip(panels, THROUGHPUT, strict=True):
         rows = result.find("throughput", operation, where=where, writes=writes)
@@ -150,7 +150,7 @@ def throughput(result: Result) -> Any:
 
 
 def cost(result: Result) -> Any:
-    """Cost by fleet size, on logarithmic axes. A level line does not depend on the size."""
+    """Cost by fleet size, on logarithmic axes. A level line means that the size does not matter."""
     figure, panels = figure_of(len(COST), 3)
     for axes, operation in zip(panels, COST, strict=True):
         rows = result.find("cost", operation)

@@ -119,7 +119,7 @@ def summary(result: Result) -> str:
 
 
 def legend(result: Result) -> str:
-    """What an overview was measured on, and how to read it."""
+    """The machine that an overview was measured on, and how to read the numbers."""
     machine = result.machine
     gil = "on" if machine.gil else "off"
     source = (

@@ -142,7 +142,8 @@ def show(result: Result, console: Console) -> None:
 def print_whole(console: Console, *tables: Table) -> None:
     """Prints the tables with all their numbers.
 
-    Names are folded. If the terminal is too narrow for the numbers, lines get longer than it.
+    Names are folded. If the terminal is too narrow for the numbers, lines are longer than its
+    width.
     """
     for table in tables:
         for column in table.columns:

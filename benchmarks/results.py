@@ -1,4 +1,4 @@
-"""The result of one run of the suite, as results/*.json has it."""
+"""The result of one run of the suite, as stored in results/*.json."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def save(result: Result, path: Path) -> None:
 
 
 def load(path: Path) -> Result:
-    """Reads a result. ValueError names the file if it is not one."""
+    """Reads a result. Raises ValueError, which names the file, if the file is not a result."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Result)
     except msgspec.DecodeError as error:

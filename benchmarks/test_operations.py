@@ -20,7 +20,7 @@ ROWS = sorted(
 
 @lru_cache(maxsize=1)
 def fleet(size: int) -> tuple[Any, list[str]]:
-    """The fleet of this size. Rows are sorted by size, so the last fleet is enough to keep."""
+    """The fleet of this size. Rows are sorted by size, so only the last fleet is kept."""
     return filled(size)
 
 

@@ -20,13 +20,13 @@ from benchmarks.results import PER_SECOND, Row
 
 SECTION = "throughput"
 FLEET = 1000
-STEP = 7  # from the backend of one thread to that of the next
+STEP = 7  # from one thread's backend to the next thread's
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 
 
 @dataclass(frozen=True)
 class Load:
-    """The work of each thread."""
+    """What each thread does."""
 
     operation: Operation
     place: str  # "same": one backend and model for all threads; "distinct": one for each

@@ -1,8 +1,8 @@
 """Makes `unittest.mock.create_autospec(Registry)` check the arguments of calls.
 
 `create_autospec` reads the signatures of the attributes of a class, and finds none for a method
-of C. With the metaclass `AutospecMeta`, the class returns such a method as an `AutospecMethod`,
-which has a signature. Calls on an instance don't pass through either of them.
+that is written in C. With the metaclass `AutospecMeta`, the class returns such a method as an
+`AutospecMethod`, which has a signature. Calls on an instance don't pass through either of them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 class AutospecMethod:
     """A method of C as an attribute of its class.
 
-    It has two signatures. `inspect` reads that of the method, with `self`. Mock reads that of
-    `__call__`, without `self`, because a mock is called without an instance.
+    It has two signatures. `inspect` reads the method's own signature, which has `self`. Mock reads
+    the signature of `__call__`, which has no `self`, because a mock is called without an instance.
     """
 
     def __init__(self, method: MethodDescriptorType) -> None:
@@ -61,7 +61,7 @@ def _function_with(signature: inspect.Signature) -> Any:
 class AutospecMeta(ABCMeta):
     """The metaclass of a class whose methods of C are returned as `AutospecMethod`.
 
-    It derives from ABCMeta, so that a subclass may also be an abstract base class.
+    It derives from ABCMeta, so a subclass may also be an abstract base class.
     """
 
     if not TYPE_CHECKING:

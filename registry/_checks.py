@@ -1,7 +1,7 @@
 """Argument checks.
 
-A check takes a value and the name of its argument. It returns the value in its exact form, or
-raises TypeError or ValueError with a message that begins with the name: `url must be ...`.
+A check takes a value and the name of an argument. It returns the value in its exact form, or raises
+TypeError or ValueError with a message that begins with the name: `url must be ...`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Check = Callable[[Any, str], Any]
 
 
 def is_a(value: object, kind: type[T]) -> TypeGuard[T]:
-    """`isinstance` by the true type: reading `__class__` could lie or raise."""
+    """`isinstance` by the true type; the attribute `__class__` could lie or raise."""
     return issubclass(type(value), kind)
 
 

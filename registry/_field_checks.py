@@ -23,8 +23,8 @@ _NAMES = {str: "a str", int: "an int"}
 def checks_of(hints: Mapping[str, Any], known: Mapping[Any, _checks.Check]) -> Checks:
     """The check of each field, by name.
 
-    `known` has the checks of types. The checks of an enum, of an int with limits, and of an
-    optional type are derived.
+    `known` maps types to checks. The checks of enums, of ints with limits, and of optional types
+    are derived.
     """
     return {name: _check_of(hint, known) for name, hint in hints.items()}
 
@@ -62,7 +62,7 @@ def check_fields(made: object, checks: FieldChecks) -> None:
 
 
 def exact_instance(cls: type[T], value: object, argument: str) -> T:
-    """An instance of exactly this class. An instance of a subclass is copied to one."""
+    """The value as an instance of exactly this class: copied if its class is a subclass."""
     if type(value) is cls:
         return value
     if _checks.is_a(value, cls):

@@ -19,7 +19,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def locate(problem: str, place: str = "$") -> str:
-    """The place of a problem. `place` is that of the object; the message may name its field."""
+    """The place of a problem in an object at `place`: its field, if the message names one."""
     field = _FIELD.match(problem)
     return f"{place}.{field[0]}" if field else place
 
@@ -48,7 +48,7 @@ def _utf8(text: str | bytes) -> bytes:
 
 
 def decode(text: str | bytes, form: type[T]) -> T:
-    """Decodes a document to an instance of `form`. ValueError names the place of a problem."""
+    """Decodes a document to an instance of `form`. Raises ValueError, which names the place."""
     try:
         return msgspec.json.decode(_utf8(text), type=form)
     except RecursionError:

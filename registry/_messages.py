@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def printable(text: str) -> str:
-    """The text with control characters escaped, so that it can't move a cursor or forge a line."""
+    """The text with control characters escaped, so it can't move a cursor or forge a line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -39,7 +39,7 @@ binding.bind(
 
 binding.immortalize(*BackendStatus, *BackendType, *DiscoverySource, *Policy, EMPTY)
 
-# Longer model ids, in characters, are accepted with a warning.
+# A model id of more characters is accepted with a warning.
 LONG_MODEL_ID = 1000
 
 logger = logging.getLogger("registry")
@@ -54,8 +54,8 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
     the state of all of them at one instant.
 
     A registry is true even if it is empty. It belongs to its process and can't be copied or
-    pickled. Free-threaded builds defer the counting of references to it, so only the garbage
-    collector frees a registry there: with `gc.disable()`, call `gc.collect()`.
+    pickled. Free-threaded builds defer reference counting for registries, so only the garbage
+    collector frees a registry: if you use `gc.disable()`, call `gc.collect()`.
     """
 
     __slots__ = ()
@@ -127,7 +127,7 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
     def update_models(self, backend_id: str, /, models: Iterable[Model]) -> None:
         """Replaces a backend's list of models.
 
-        Every query for a model that is in both lists finds the backend, also during the update. An
+        Every query for a model that is in both lists finds the backend, even during the update. An
         equal list changes nothing. Raises `BackendNotFoundError`; `ValueError` if two models have
         the same id. O(models in both lists), amortized. Waits for other writers. Thread safety:
         atomic.
@@ -202,8 +202,8 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
     def stats(self) -> RegistryStats:
         """The size of the registry and its memory, as of one instant.
 
-        The call then reclaims the waiting memory that no reader can still use, so that monitoring a
-        registry also sweeps it. Waits for other writers; O(backends + models), with the GIL
+        The call then reclaims the waiting memory that no reader can still use, so monitoring a
+        registry also cleans it up. Waits for other writers; O(backends + models), with the GIL
         released. Thread safety: atomic.
         """
         return RegistryStats(*self._stats())
@@ -223,8 +223,8 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
     def _change(self, backend_id: str, change: Callable[[Backend], Backend | None]) -> bool:
         """Replaces a definition with the result of `change`; keeps it if the result is None.
 
-        Repeats both steps if another writer replaced the definition meanwhile, so that no change
-        is lost.
+        Repeats both steps if another writer replaced the definition in between, so no change is
+        lost.
         """
         exact_id = _checks.exact_text(backend_id, "backend_id")
         while True:

@@ -3,7 +3,7 @@
 The core is bound to the classes of the first import. A reload, or an import after the modules
 were removed from `sys.modules`, would make new classes, and the core would refuse them: `policy
 must be a Policy, not Policy`. Modules that define such classes call `refuse_second_import` before
-anything else, so that a failed reload leaves the first classes in place.
+anything else, so a failed reload leaves the first classes in place.
 """
 
 from __future__ import annotations

@@ -45,9 +45,9 @@ def _is_normal(url: str) -> bool:
 def normalize_url(url: str) -> str | None:
     """The normal form of a url, or None if it is not `http(s)://host...`.
 
-    Two urls are of the same backend if their normal forms are equal. A normal form has scheme and
-    host in lower case, no default port, and no trailing slashes in its path. If `url` is already
-    in normal form, the same object is returned. O(length).
+    Two urls belong to the same backend if their normal forms are equal. A normal form has scheme
+    and host in lower case, no default port, and no trailing slashes in its path. If `url` is
+    already in normal form, the same object is returned. O(length).
     """
     if _is_normal(url):
         return url
@@ -65,7 +65,7 @@ def normalize_url(url: str) -> str | None:
 
 
 def check_url(url: str, argument: str) -> str:
-    """The url, unchanged; ValueError if it is not `http(s)://host...`."""
+    """Returns the url unchanged. Raises ValueError if it is not `http(s)://host...`."""
     if normalize_url(url) is None:
         raise ValueError(
             f"{argument} must be an http(s) url with a host, such as 'http://gpu-1:8000', "

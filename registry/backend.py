@@ -40,7 +40,7 @@ Url = Annotated[str, msgspec.Meta(min_length=1, description="http(s)://host...")
 
 
 class BackendType(StrEnum):
-    """The kind of inference server that a backend is."""
+    """The kind of a backend's inference server."""
 
     OLLAMA = "ollama"
     VLLM = "vllm"
@@ -125,10 +125,10 @@ class Backend:
 
     `url` is `http(s)://host...`. `models` is any iterable of `Model` with distinct ids, kept as a
     tuple. `metadata` maps str to str; it is copied and read-only. `priority` is an int32; lower
-    values are preferred. `max_pending` is the number of requests in flight, 1 to 2**32-1, from
-    which on `Registry.acquire` does not choose the backend; None is no limit. `weight` is the
-    backend's capacity relative to other backends, 1 to 1,000. Raises TypeError or ValueError,
-    which names the field.
+    values are preferred. `max_pending` limits the requests in flight, 1 to 2**32-1: at the limit,
+    `Registry.acquire` does not choose the backend. None means no limit. `weight` is the backend's
+    capacity relative to other backends, 1 to 1,000. Raises TypeError or ValueError, which names the
+    field.
     """
 
     id: Text
@@ -162,7 +162,7 @@ class Backend:
         _field_checks.check_fields(self, _BACKEND_CHECKS)
 
     def to_json(self) -> str:
-        """JSON with the field names as keys, enums as their values. O(size)."""
+        """JSON with the field names as keys and enums as their values. O(size)."""
         return _json.encode(self)
 
     @classmethod
@@ -280,9 +280,9 @@ class BackendView(binding.ViewBase):
     """One backend at one instant, as the registry returns it. Immutable; thread safety: atomic.
 
     `last_health_check` is an aware datetime in UTC: the time of registration until the first
-    check. `pending_requests` is the number of requests in flight (uint32), `total_requests` that
-    of finished requests (uint64), and `avg_latency_ms` is in milliseconds (uint32). The other
-    fields are those of `Backend`. Raises TypeError or ValueError, which names the field.
+    check. `pending_requests` is the number of requests in flight (uint32), `total_requests` is the
+    number of finished requests (uint64), and `avg_latency_ms` is in milliseconds (uint32). The
+    other fields are as in `Backend`. Raises TypeError or ValueError, which names the field.
     """
 
     __slots__ = ()
@@ -364,7 +364,7 @@ class BackendView(binding.ViewBase):
             raise ValueError(f"{_json.locate(str(error))}: {error}") from None
 
 
-# msgspec resolves the types of fields on first use, through sys.modules. Make it do so now, so that
-# it works even if this module is removed from sys.modules later.
+# msgspec resolves the types of fields on first use, through sys.modules. Resolve them now, because
+# this module may be removed from sys.modules later.
 for _form in (Model, Backend, _ViewFields):
     msgspec.json.Decoder(_form)

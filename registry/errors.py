@@ -57,9 +57,9 @@ class BackendNotFoundError(_BackendError, KeyError):
 class NoBackendAvailableError(RegistryError, LookupError):
     """No backend qualifies for a request.
 
-    `reasons` has the reason for each backend of the model, by id, as of the instant of the
-    refusal; it is empty if no backend lists the model. `model_id` is the model of the request.
-    The reasons are created when they are first read: O(backends of the model).
+    `reasons` maps the id of each backend of the model to its reason at the instant of the refusal;
+    it is empty if no backend lists the model. `model_id` is the model of the request. The reasons
+    are created when they are first read: O(backends of the model).
     """
 
     def __init__(self, model_id: str, reasons: Mapping[str, str] | None = None) -> None:
@@ -79,7 +79,7 @@ class NoBackendAvailableError(RegistryError, LookupError):
             self._refusal = None
         return self._reasons
 
-    # Overrides BaseException's attribute, so that the reasons are created only if it is read.
+    # Overrides BaseException's attribute, so the reasons are created only if it is read.
     @property
     def args(self) -> tuple[Any, ...]:
         """The model id and the reasons."""

@@ -12,7 +12,7 @@ refuse_second_import()
 
 
 class Metadata(dict[str, str]):
-    """A dict from str to str that refuses changes, so that it can be hashed and shared.
+    """A dict from str to str that refuses changes, so it can be hashed and shared.
 
     Raises TypeError for a key or a value that is not a str, and in every method that would change
     the dict.

@@ -15,7 +15,7 @@ class Policy(StrEnum):
     """How `Registry.acquire` chooses among the backends that qualify for a request.
 
     Ties go to the backend that was chosen least recently, for any model, policy and requirements;
-    a backend that was never chosen comes first. Exceptions:
+    a backend that has never been chosen comes first. Exceptions:
 
     - RANDOM has no ties, and POWER_OF_TWO takes either of two equal backends at random.
     - ROUND_ROBIN resolves only ties between turns this way.

@@ -18,11 +18,11 @@ class RegistryStats:
 
     `waiting_for_reclamation` is the number of objects that were replaced or removed, and are freed
     once no reader can use them. `waiting_bytes` is their size, including an estimate for the
-    definitions and errors that they hold. While a reader is stalled, it grows up to 256 MiB; from
-    then on writes raise MemoryError until the reader continues.
+    definitions and errors that they hold. While a reader is stalled, it grows up to 256 MiB; then
+    writes raise MemoryError until the reader continues.
 
     `kept_for_views` is the number of objects that were replaced or removed, but are still in use by
-    a view, or by an error whose reasons were not read yet. A view that you hold keeps alive
+    a view, or by an error whose reasons have not been read. A view that you hold keeps alive
     whatever was registered when it was made.
 
     `bytes` is all memory of the core, including what waits and what is kept. Registered Python

@@ -1,4 +1,4 @@
-"""The peers: other designs of a registry, each with those of our methods that it can support.
+"""The peers: other designs of a registry, each with the methods of ours that it can support.
 
 A result names the peers that are missing, and why.
 """

@@ -37,7 +37,10 @@ def cost(name: str, size: int, count: int) -> float:
 
 
 def throughput(name: str, place: str, threads: int, writes: int, count: int) -> float:
-    """Operations a second of all threads. Each does `count` of them, `writes` percent as writes."""
+    """Operations a second of all threads. Each does `count` of them.
+
+    `writes` is the percentage of writes.
+    """
     return float(run("throughput", name, place, threads, writes, count))
 
 

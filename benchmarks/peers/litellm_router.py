@@ -1,7 +1,7 @@
 """LiteLLM (PyPI): its `Router` with the strategy least-busy, without a network.
 
-All deployments have one model name. The Router only chooses, so its rows are those of `select`.
-Its time does not depend on the number of requests in flight.
+All deployments have one model name. The Router only chooses, so it is compared with `select`. Its
+time does not depend on the number of requests in flight.
 """
 
 # The peer's own types, if it is installed, are incomplete.

@@ -1,7 +1,7 @@
 """Plain dicts behind one `threading.Lock`, as many Python gateways have them.
 
-The methods are those of tests/support/oracle.py, the executable contract. Queries by model, URL
-and mDNS instance scan the fleet.
+The methods call tests/support/oracle.py, the executable contract. Queries by model, URL and mDNS
+instance scan the fleet.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The command line of `python -m registry`: the parser, and what happens to errors.
 
-Each command is a module of its own that adds its options to the parser and names the function
-that runs it: that function takes the parsed arguments and returns the output and the exit status.
+Each command is a module. It adds its options to the parser, and names the function that runs the
+command. That function takes the parsed arguments and returns the output and the exit status.
 
 Exit status: 0 success, 1 the replay's counts do not add up, 2 wrong usage or input,
 130 interrupted.

@@ -1,5 +1,5 @@
-"""Tables that never cut a number. Where space is short, they shorten names and fold texts. In a
-narrow terminal, they print one line per column for each row, like psql's expanded display.
+"""Tables that never truncate a number. Where space is short, they shorten names and fold texts. In
+a narrow terminal, they print one line per column for each row, like psql's expanded display.
 
 Functions import `rich` themselves: it comes with the extra `cli`, and `--json` works without it.
 """
@@ -32,7 +32,7 @@ class Kind(Enum):
     NUMBER = 3  # keeps its width
 
 
-# The least readable width of a name and of a text.
+# The smallest width at which a name or a text is still readable.
 LEAST = {Kind.NAME: 10, Kind.TEXT: 20}
 
 

@@ -21,7 +21,7 @@ class InputError(Exception):
 
 
 def new_console() -> Console:
-    """A console that prints ids unchanged, without `rich`'s markup. `InputError` without `rich`."""
+    """A console that prints ids without markup. Raises `InputError` if `rich` is missing."""
     try:
         from rich.console import Console
     except ImportError:
@@ -66,7 +66,7 @@ def _show_nothing(_done: int) -> None:
 
 
 def write(text: str) -> None:
-    """Writes to stdout, escaping characters that its encoding lacks. A closed pipe is no error."""
+    """Writes to stdout, and escapes characters that its encoding lacks. Ignores a closed pipe."""
     if sys.stdout is None:
         raise InputError("standard output is closed")
     encoding = sys.stdout.encoding or "utf-8"
@@ -74,7 +74,7 @@ def write(text: str) -> None:
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except OSError as error:
-        # Send the rest of the buffer nowhere, or flushing it at exit would raise again.
+        # Discard the rest of the buffer, or flushing it at exit would raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise OSError(error.errno, error.strerror, "standard output") from None

@@ -1,9 +1,9 @@
 """Fleet files: TOML with one `[[backends]]` table for each backend.
 
 The package imports this module, so this module takes the public classes from the modules that
-define them. It also uses three private parts, so that fleet files and other definitions have the
-same checks and messages: the types of `Backend`'s fields, the place of an error in a document,
-and the helpers for messages, which escape text and recognize typos.
+define them. It also uses three private parts of the package: the types of `Backend`'s fields, the
+place of an error in a document, and the helpers for messages, which escape text and recognize
+typos. So fleet files and other definitions have the same checks and messages.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger: logging.Logger = logging.getLogger("registry")
 # checks the values), defaults for keys that may be missing, and fields that a file cannot set.
 _RENAMED = {"backend_type": "type"}
 _TYPES: dict[str, Any] = {
-    # pyright takes an Annotated alias for a value; the union works at run time.
+    # pyright mistakes an Annotated alias for a value; the union works at run time.
     "id": Text | None,  # pyright: ignore[reportOperatorIssue]
     "backend_type": str,
     "metadata": dict[str, Any],

@@ -1,4 +1,4 @@
-"""Runs every check of reliability, one at a time: `make check-long MINUTES=N`.
+"""Runs every reliability check, one at a time: `make check-long MINUTES=N`.
 
 Checks with a fixed cost run first. The timed checks share the rest of the N minutes; each does at
 least one round. A table ends the output, and the exit status is 1 if a check failed.
@@ -81,7 +81,7 @@ def execute(check: Check, share: float, console: Console) -> Outcome:
 
 
 def share_of(check: Check, waiting: Sequence[Check], left: float) -> float:
-    """The seconds for this check, from those left for it and all checks that wait."""
+    """The seconds for this check: its share of the time that is left for it and later checks."""
     return max(0.0, left) * check.weight / (sum(one.weight for one in waiting) or 1)
 
 

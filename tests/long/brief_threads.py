@@ -14,7 +14,7 @@ GOAL = 10**5
 
 # Bytes for each thread. A thread's slot in the core takes 192, so a leak of slots shows.
 LIMIT = 16.0
-# Free memory that the interpreter keeps of ended threads: 4 to 9 MB were seen.
+# Memory that the interpreter keeps after threads end: 4 to 9 MB were measured.
 SLACK = 16 << 20
 ROUND = 500
 LEAST = 10 * ROUND

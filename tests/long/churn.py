@@ -23,7 +23,7 @@ LEAST = 10 * ROUND
 def run(
     until: Callable[[], bool], *, make: Callable[[], Registry] = Registry, least: int = LEAST
 ) -> Iterator[int]:
-    """Resident memory grows by less than a byte for each, and little waits for reclamation."""
+    """Resident memory grows by under a byte per add and removal; little waits for reclamation."""
     registry = make()
     number = 0
     held: deque[BackendView | None] = deque(maxlen=HELD)

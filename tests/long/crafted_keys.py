@@ -18,7 +18,7 @@ COUNT = 100_000
 LIMIT = 3.0
 LEAST_ROUNDS = 3
 BITS = 8
-# The usual factor of multiplicative hashing. The core's tables draw a factor of their own.
+# The usual factor of multiplicative hashing. The core's tables use random factors instead.
 GOLDEN = 0x9E3779B97F4A7C15
 
 Craft = Callable[[str], bool]
@@ -39,7 +39,7 @@ CRAFTS: tuple[Craft, ...] = (agrees_in_low_bits, agrees_in_golden_place)
 
 @cache
 def crafted(craft: Craft, count: int) -> list[str]:
-    """Ids of one craft, found by trial: about 2**BITS trials for each."""
+    """Ids that meet the condition `craft`, found by trial: about 2**BITS trials for each."""
     return list(itertools.islice(filter(craft, map("id-%012d".__mod__, itertools.count())), count))
 
 

@@ -36,9 +36,9 @@ def run(
         stateful_step_count=STEPS,
         deadline=None,
         database=None,
-        derandomize=False,  # Otherwise each round would have the same examples if CI is set.
+        derandomize=False,  # If CI is set, the default would repeat the examples.
         phases=phases,
-        # Pyright does not know the type that its iteration yields.
+        # Pyright does not know what iterating over an Enum class yields.
         suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
     )
     for number in itertools.count():

@@ -107,7 +107,7 @@ def use(registry: Any, lease: Any) -> None:
 
 def fork_under_load(make: str, forks: int, hang: float) -> None:
     """Runs in a child. Raises if a forked process finds wrong values or hangs in the package."""
-    # A fork with threads is what this check is about.
+    # This check forks with threads on purpose.
     warnings.simplefilter("ignore", DeprecationWarning)
     sys.setswitchinterval(1e-4)
     registry, stop = filled(make), threading.Event()
@@ -121,7 +121,7 @@ def fork_under_load(make: str, forks: int, hang: float) -> None:
         for _ in range(forks):
             with tempfile.TemporaryFile("w+") as stacks:
                 fork_once(registry, hang, stacks)
-    finally:  # Exiting would interrupt their calls, which would then never free what they hold.
+    finally:  # An exit would interrupt their calls, and leak the memory that they hold.
         stop.set()
         for thread in threads:
             thread.join()
@@ -130,13 +130,13 @@ def fork_under_load(make: str, forks: int, hang: float) -> None:
 
 
 def is_ours(stack: str) -> bool:
-    """Whether a hung process is inside a call of the package. With a GIL, it must be."""
+    """Whether a hung process is inside a call of the package; with a GIL, always true."""
     has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     return has_gil or any(frame.endswith(" in use") for frame in stack.splitlines())
 
 
 def fork_once(registry: Any, hang: float, stacks: Any) -> None:
-    """Forks once. The child must end well, or hang for a reason of the interpreter's own."""
+    """Forks once. The child must succeed, or hang inside the interpreter."""
     faulthandler.register(signal.SIGUSR1, stacks, all_threads=False)
     with registry.acquire("mine") as lease:
         child = os.fork()

@@ -5,7 +5,7 @@ Each target runs for a few seconds in turn. Inputs that reach new code are kept 
 fails stays in build/fuzz, with a name that begins with `crash`; once the bug is fixed, it belongs
 in the corpus.
 
-Coverage is that of the Python layer and, for calls, of the oracle, whose branches are those of the
+Coverage is measured in the Python layer and, for calls, in the oracle, whose branches follow the
 contract.
 """
 
@@ -28,7 +28,7 @@ PYTHONS = ("python3",)  # Atheris supports no later interpreters.
 
 SLICE = 5  # Seconds for one target at a time.
 FOUND = Path(__file__).resolve().parents[2] / "build" / "fuzz"
-# Planted bugs that have to be found without a corpus, within `PATIENCE` seconds.
+# Planted bugs that must be found without a corpus, within `PATIENCE` seconds.
 PLANTS = {
     "calls": "support.broken:WrongAverage",
     "documents": "support.broken:names_no_place",
@@ -92,7 +92,7 @@ def fuzz(target: str, plant: str, seconds: int) -> tuple[str, int]:
 
 
 def keep() -> None:
-    """Adds inputs that take a branch which no earlier input takes, short ones first."""
+    """Adds inputs that take a branch that no earlier input takes; tries short inputs first."""
     for target in TARGETS:
         taken: set[tuple[str, tuple[int, int]]] = set()
         found = sorted((FOUND / target).glob("[0-9a-f]*"), key=lambda path: path.stat().st_size)

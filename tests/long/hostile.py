@@ -1,8 +1,8 @@
 """Hostile input: a call does what it would do for the plain value, or raises and changes nothing.
 
-The error is one of the contract's or the caller's own. Inputs are values of wrong types for every
-argument, str subclasses that lie or raise, containers that change or raise while they are read, ids
-of 64 MiB, lone surrogates, NUL, and every edge of an integer range.
+The error is in the contract, or comes from the caller's own code. Inputs are values of wrong types
+for every argument, str subclasses that lie or raise, containers that change or raise while they are
+read, ids of 64 MiB, lone surrogates, NUL, and every edge of an integer range.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Liar:
     def __init__(self, kind: type) -> None:
         self.kind = kind
 
-    # Unlike object's, this __class__ cannot be assigned.
+    # Unlike `object.__class__`, this attribute is read-only.
     __class__ = property(  # pyright: ignore[reportIncompatibleMethodOverride]
         lambda self: self.kind
     )
@@ -190,7 +190,7 @@ WRONG: tuple[Callable[[], Any], ...] = (
     lambda: recursive(),
 )  # fmt: skip
 
-# The types that each argument accepts. For others, a TypeError has to name the argument.
+# The types that each argument accepts. For other types, a TypeError must name the argument.
 TYPES: Mapping[str, tuple[type, ...]] = {
     "backend": (Backend,),
     "model": (Model,),
@@ -249,7 +249,7 @@ def quiet() -> Iterator[None]:
 
 
 def outcome(registry: Registry, operation: str, **given: Any) -> Any:
-    """The result, or the error, which has to be the contract's or the caller's own."""
+    """The result, or the error, which must be in the contract or come from the argument itself."""
     try:
         result = call(registry, operation, **given)
     except (RegistryError, TypeError, ValueError, OverflowError, OwnError) as error:
@@ -264,12 +264,12 @@ def outcome(registry: Registry, operation: str, **given: Any) -> Any:
 def offer(
     make: Callable[[], Registry], operation: str, name: str, value: Callable[[], Any]
 ) -> None:
-    """Calls the operation with one odd argument."""
+    """Calls the operation with one hostile argument."""
     registry = filled(make)
     before, given = state(registry), value()
     result = outcome(registry, operation, **{name: given})
     place = f"{operation}({name}={type(given).__name__})"
-    # A call of `release` has acquired a lease before.
+    # For a `release`, `call` first acquires a lease, which changes the state.
     if isinstance(result, Exception) and operation != "release":
         assert state(registry) == before, f"{place} raised, and something has changed"
     if isinstance(result, OwnError):
@@ -308,7 +308,7 @@ def is_of(given: Any, operation: str, name: str) -> bool:
 
 
 def texts(make: Callable[[], Registry]) -> None:
-    """Each odd text as id, name, model id, instance and metadata is refused or kept exactly."""
+    """Each hostile text in each text field of a backend is refused or kept exactly."""
     registry = make()
     accepted = []
     for text in TEXTS:
@@ -357,7 +357,7 @@ EXACT = (str, int, bool, type(None), tuple, Metadata, BackendType, DiscoverySour
 
 
 def definitions(make: Callable[[], Registry]) -> None:
-    """Each odd value in each field is refused, or kept as an immutable plain value."""
+    """Each hostile value in each field is refused, or kept as an immutable plain value."""
     for kind, given in (
         (Model, {"id": "m"}),
         (Backend, {"id": "y", "name": "n", "url": "http://h"}),
@@ -379,7 +379,7 @@ def definitions(make: Callable[[], Registry]) -> None:
                         type(text) is str for item in definition.metadata.items() for text in item
                     ), place
                     offered["later"] = "v"
-                    assert "later" not in definition.metadata, f"{place} is no copy"
+                    assert "later" not in definition.metadata, f"{place} is not a copy"
                 if isinstance(definition, Backend):
                     registry = make()
                     registry.add_backend(definition)
@@ -387,7 +387,7 @@ def definitions(make: Callable[[], Registry]) -> None:
 
 
 def long_ids(make: Callable[[], Registry], length: int) -> None:
-    """Very long ids are kept whole, also if they differ only in the last character."""
+    """Very long ids are kept whole, even if they differ only in the last character."""
     registry, start = make(), "x" * length
     for end in "ab":
         text = start + end

@@ -14,7 +14,7 @@ GOAL = 10**7
 
 READS = 20_000
 READERS = 3
-# The least number of writes; otherwise readers could finish before a busy machine runs the writer.
+# The minimum number of writes: on a busy machine, readers could finish before the writer runs.
 WRITES = 300
 ERRORS = {
     BackendStatus.UNHEALTHY: "down",
@@ -36,7 +36,7 @@ def run(
 
 
 def filled(make: Callable[[], Registry]) -> Registry:
-    """A registry with a, b and backends between them, so that a query takes a while."""
+    """A registry with a, b and many backends between them, so a query takes a while."""
     registry = make()
     for backend_id in ("a", *(f"filler-{number}" for number in range(10)), "b"):
         models = (Model("m"),) if backend_id in "ab" else ()

@@ -17,7 +17,7 @@ ROUND = 5000
 
 
 class Interrupted(BaseException):
-    """Raised by a body; `except Exception` does not catch it."""
+    """Raised in a `with` block; `except Exception` does not catch it."""
 
 
 def run(
@@ -73,7 +73,7 @@ async def consume(registry: Registry, rng: random.Random) -> None:
 
 
 async def stream(registry: Registry, rng: random.Random) -> AsyncIterator[int]:
-    """Takes leases one after the other, and holds each across awaits."""
+    """Takes leases, one at a time, and holds each across awaits."""
     for _ in range(rng.randrange(1, 4)):
         async with registry.acquire("m") as lease:
             assert lease.active

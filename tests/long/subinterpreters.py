@@ -19,7 +19,7 @@ UNIT = "interpreters"
 GOAL = 1000
 
 PER_CHILD = 20
-# The word that the error message has to contain.
+# The word that the error message must contain.
 REASON = "interpreter"
 
 # Runs in a subinterpreter, and writes the result of the import to a pipe.
@@ -61,8 +61,8 @@ def run(
 def in_turn(module: str, count: int, is_first: bool) -> None:
     """Runs in a child: creates subinterpreters of both kinds.
 
-    Meanwhile threads of the main interpreter use a registry; or, if `is_first`, the main
-    interpreter imports the package only afterwards.
+    Threads of the main interpreter use a registry at the same time. If `is_first`, the main
+    interpreter imports the package only after the subinterpreters.
     """
     if is_first:
         for number in range(count):

@@ -19,7 +19,7 @@ class Check:
     unit: str
     command: Callable[[int], list[str]]  # Takes the number of seconds to run.
     weight: float  # The share of the time for timed checks; 0 if the check has a fixed cost.
-    goal: int = 0  # The work that a long run has to reach.
+    goal: int = 0  # The work that a long run must reach.
     folder: Path = ROOT
 
 

@@ -1,4 +1,4 @@
-"""Registries with one planted bug each, which the checks of `long` have to detect."""
+"""Registries with one planted bug each, which the checks of `long` must detect."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from registry.fleet import file as fleet_file
 from registry.stats import RegistryStats
 from support.linearizability import IDS
 
-# Seconds that a planted race leaves to other threads. Without the delay, a check would miss the
-# race now and then.
+# Seconds that a planted race gives to other threads. Without the delay, a check would sometimes
+# miss the race.
 GAP = 1e-5
 backends_lock = threading.Lock()
 index_lock = threading.Lock()
@@ -48,7 +48,7 @@ class CheckThenAct(Registry):
 
 
 class StaleReads(Registry):
-    """Returns what it found the time before."""
+    """Returns the view that the previous call found."""
 
     def get_backend(self, backend_id: str, /) -> BackendView | None:
         last = LAST.get((id(self), backend_id), super().get_backend(backend_id))
@@ -60,7 +60,7 @@ LAST: dict[tuple[int, str], BackendView | None] = {}
 
 
 class IdsThenViews(Registry):
-    """Reads the ids first, and then one view after the other."""
+    """Reads all ids first, and then each view."""
 
     def get_healthy_backends(self) -> list[BackendView]:
         ids = list(self)
@@ -84,7 +84,7 @@ class TwoWrites(Registry):
 
 
 class TriesTwice(Registry):
-    """Takes a second lease when another thread came in between, and loses the first one."""
+    """Takes a second lease if another thread interferes, and loses the first one."""
 
     def acquire(self, model_id: str, /, **arguments: Any) -> Lease:
         before = sum(view.pending_requests for view in self.get_all_backends())
@@ -149,7 +149,7 @@ class ById:
 
 
 def resident_block(size: int) -> mmap.mmap:
-    """Memory that grows the process, however much free memory earlier tests have left."""
+    """New resident memory, even if earlier tests have left free memory."""
     block = mmap.mmap(-1, size)
     block.write(b"x" * size)
     return block
@@ -192,7 +192,7 @@ class WrongAverage(Registry):
 
 
 class ForgetsForks(Registry):
-    """Has a lock of its own, which is not reset in a forked child."""
+    """Has its own lock, which is not reset in a forked child."""
 
     def stats(self) -> RegistryStats:
         with backends_lock:
@@ -261,14 +261,14 @@ class TrustsSubclasses(Registry):
 
 
 class CountsBeforeItChecks(Registry):
-    """Has counted some ids when it raises for a later one."""
+    """Has already counted some ids when it raises for a later one."""
 
     def increment_pending_many(self, ids: Iterable[str], /) -> list[int]:
         return [self.increment_pending(backend_id) for backend_id in ids]
 
 
 class ChangesBeforeItChecks(Registry):
-    """Has changed the status when it raises for the instance."""
+    """Has already changed the status when it raises for the instance."""
 
     def set_mdns_instance(self, backend_id: str, /, instance: str | None) -> None:
         self.update_status(backend_id, "draining")
@@ -276,7 +276,7 @@ class ChangesBeforeItChecks(Registry):
 
 
 class WrongErrors(Registry):
-    """Raises an error that is neither of the contract's nor the caller's own."""
+    """Raises an error that is neither in the contract nor from the caller's own code."""
 
     def acquire(self, model_id: str, /, **arguments: Any) -> Lease:
         if not isinstance(model_id, str):

@@ -1,3 +1,3 @@
-"""A planted bug: a module that cannot be imported, and raises no ImportError."""
+"""A planted bug: a module whose import fails with an error that is not an ImportError."""
 
 raise SystemError("interpreter state is NULL")

@@ -82,7 +82,7 @@ def filled(make: Callable[[], Registry] = Registry) -> Registry:
 
 
 def call(registry: Registry, operation: str, **given: Any) -> Any:
-    """Calls the operation with the arguments given, and with those of `ARGUMENTS` for the rest."""
+    """Calls the operation with the given arguments, and with `ARGUMENTS` for the others."""
     arguments = {
         name: given[name] if name in given else ARGUMENTS[name]() for name in OPERATIONS[operation]
     }

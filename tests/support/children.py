@@ -22,7 +22,7 @@ GRACE = 5.0
 def made(spec: str) -> Any:
     """The object that `module:name` names.
 
-    Checks use this to tell their children which registry to use; tests name a broken one.
+    Checks use this to tell their children which registry to use; tests name a broken registry.
     """
     module, name = spec.split(":")
     return getattr(importlib.import_module(module), name)

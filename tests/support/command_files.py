@@ -21,7 +21,7 @@ TRACE = f"{HEADER}2023-11-16 18:15:46.6805900,374,44\r\n2023-11-16 18:15:50,396,
 
 
 def enter_folder_with_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Makes a folder with a fleet, a trace and a catalogue the working directory."""
+    """Changes the working directory to a folder with a fleet, a trace and a catalogue."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "100")
     (folder / "fleet.toml").write_text(FLEET)

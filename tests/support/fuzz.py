@@ -1,8 +1,8 @@
 """Targets for the fuzzer: bytes as a sequence of calls, as a JSON document, or as a fleet file.
 
 A target raises if a promise is broken. Documents are the bytes themselves, or one of `DOCUMENTS`
-with values replaced, keys removed and keys added, as the bytes say. `long.fuzz` drives the targets
-by coverage; the tests replay the inputs it kept in tests/support/corpus.
+with values replaced, keys removed and keys added; the bytes choose the changes. `long.fuzz` drives
+the targets by coverage; the tests replay the inputs it kept in tests/support/corpus.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def check_place(error: Exception, place: str) -> None:
 
 
 def documents(data: bytes) -> None:
-    """A JSON document of each kind is refused with a place, or survives a round trip."""
+    """A JSON document of each kind is refused with an error's place, or survives a round trip."""
     if not data:
         return None
     kind, document = DOCUMENTS[data[0] % len(DOCUMENTS)]

@@ -5,9 +5,9 @@ Testing and verifying concurrent objects, 1993; G. Lowe: Testing for linearizabi
 
 A call is one step, or several where the contract promises no more. A release is three steps: the
 average, the total and the requests in flight. A view is one step for definition and status, and
-one step for each counter. Steps of one thread keep their order. A step whose call ended before
-another call began comes before the steps of that call. The search looks for an order in which the
-oracle returns every result that was seen.
+one step for each counter. Steps of one thread keep their order. If one call ended before another
+call began, the steps of the first call come before the steps of the second. The search looks for an
+order in which the oracle returns every result that was seen.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Spec:
     known: dict[int, Entry | None] = field(default_factory=dict)
 
     def clone(self) -> Spec:
-        """A copy that shares no state that can change."""
+        """A copy that shares no mutable state."""
         entries = [
             *self.oracle.entries.values(),
             *(entry for entry in self.known.values() if entry is not None),
@@ -53,7 +53,7 @@ class Spec:
         return fresh
 
     def fingerprint(self) -> tuple[Any, ...]:
-        """A value that is equal for two states that behave the same."""
+        """A value that is equal for two states if they behave the same."""
         places = {id(entry): place for place, entry in enumerate(self.oracle.entries.values())}
 
         def values(entry: Entry | None) -> Any:
@@ -289,7 +289,7 @@ def comparable(result: Any) -> Any:
 
 
 def definition(backend_id: str, models: tuple[Model, ...]) -> Backend:
-    """A backend with a low cap, so that it is full now and then."""
+    """A backend with a low cap, so it is sometimes full."""
     return Backend(backend_id, backend_id, f"http://{backend_id}", models=models, max_pending=2)
 
 

@@ -284,7 +284,7 @@ class OracleRegistry:
         return [entry for entry, reason in self.listed(request) if reason is None]
 
     def best_average(self, request: Request) -> int:
-        """The best average latency among the backends that qualify, or would if not full."""
+        """The best average latency among the backends that qualify and those that are only full."""
         samples = [
             entry.average
             for entry, reason in self.listed(request)
@@ -361,9 +361,9 @@ class OracleRegistry:
 
     @staticmethod
     def release(entry: Entry, latency_ms: int, failed: bool) -> None:
-        """Ends a lease, on its own registration, even if that has been removed.
+        """Ends a lease, on its own registration, even if the registration has been removed.
 
-        A failed request counts in the total, but is no sample of the latency.
+        A failed request counts in the total, but its latency is not a sample.
         """
         entry.finish_request()
         entry.total += 1

@@ -13,7 +13,7 @@ TINY = Budget(rounds=1, seconds=1e-5, sizes=(12,), threads=2, large=2000, sample
 def drop_fleets() -> None:
     """Frees the fleets that the suite keeps, and unfreezes the collector.
 
-    Other tests count objects.
+    Other tests count objects, so no fleet may be left.
     """
     cost.fleets.cache_clear()
     growth.definitions.cache_clear()

@@ -48,7 +48,7 @@ def methods(cls: type[Any]) -> Iterator[tuple[str, str]]:
 
 
 def call(made: Any, name: str, argument: str, value: Any) -> Any:
-    """Calls a method with `value` as one argument, and valid values for the required others."""
+    """Calls a method with `value` as one argument, and valid values for other required ones."""
     method = getattr(made, name)
     positional, named = [], {}
     for parameter in inspect.signature(method).parameters.values():

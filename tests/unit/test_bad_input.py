@@ -34,7 +34,7 @@ any_core: Any = binding
 
 @pytest.fixture
 def filled(registry: Registry) -> Iterator[Registry]:
-    """A registry with one backend. The fixture fails if the test changes it."""
+    """A registry with one backend. The fixture fails if the test changes the registry."""
     registry.add_backend(make_backend("a", "m", metadata={"mdns_instance": "i"}))
     registry.update_status("a", "unhealthy", "boom")
     before = registry.to_json()

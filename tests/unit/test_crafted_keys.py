@@ -22,6 +22,6 @@ def test_crafted_keys_are_found_and_removed(registry: Registry, craft: crafted_k
 
 
 def test_a_registry_that_trusts_hashes_is_detected() -> None:
-    """The cost of crafted ids grows with their square there, so the difference is large."""
+    """In `TrustsHashes`, the cost of crafted ids grows with the square of their number."""
     with pytest.raises(AssertionError, match="agrees_in_low_bits: .* times the cost"):
         list(crafted_keys.run(lambda: True, make=TrustsHashes, count=10_000))

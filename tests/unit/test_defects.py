@@ -1,8 +1,8 @@
 """One test for each defect that was found in the original registry.
 
 The original was written in Rust. It kept its backends in one sharded map and its index of models in
-another, each with locks of its own. Each docstring describes one defect of it; the test shows that
-this registry does not have it. Tests of races use real threads.
+another, each with locks of its own. Each docstring describes one defect of the original; the test
+shows that this registry does not have it. Tests of races use real threads.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def test_defect_09_an_average_of_zero_is_a_sample(registry: Registry) -> None:
 
 
 def test_defect_10_the_average_does_not_overflow(registry: Registry) -> None:
-    """The average was computed in 32 bits, and overflowed from a value of 2**30 on."""
+    """The average was computed in 32 bits, and overflowed at values of 2**30 or more."""
     registry.add_backend(make_backend("x"))
     for sample in (2**30, 2**31, TOP, TOP):
         last = registry.update_latency("x", sample)
@@ -262,8 +262,8 @@ def test_defect_14_check_then_act_is_not_needed(registry: Registry) -> None:
 def test_defect_15_removal_does_not_scan_the_models_list(registry: Registry) -> None:
     """A removal searched the list of each of its models, so it was slow in a large fleet.
 
-    Nothing is timed precisely: 20,000 removals, in the worst order for a search, have to end within
-    30 seconds.
+    Nothing is timed precisely: 20,000 removals, in the worst order for a search, must end within 30
+    seconds.
     """
     for number in range(20_000):
         registry.add_backend(make_backend(f"b{number}", "m"))

@@ -10,11 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-# The pages for people who change the code: every identifier on them is one of the sources.
+# The pages for people who change the code: every identifier on them must be in the sources.
 INSIDE = [ROOT / "CONTRIBUTING.md", ROOT / "docs/architecture.md", ROOT / "docs/concurrency.md"]
 FOLDERS = ("src_c", "registry", "tests", "benchmarks", "examples")
 SOURCES = {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".c", ".h", ".pml", ""}
-# Names in recipes, of what a reader is to add; and a header of CPython's.
+# Names that the sources lack: readers of a recipe will add them. Also a header of CPython.
 EXAMPLES = {
     *("src_c/ROOM/name.h", "src_c/ROOM/name.c", "tests/c/test_name.c", "reg_increment_failures"),
     *("registry/probe/", "registry/discovery/", "registry/integrations/", "registry/metrics.py"),
@@ -23,7 +23,7 @@ EXAMPLES = {
 
 
 def text_of(page: Path) -> str:
-    """The text of a page, without the examples' names."""
+    """The text of a page, without the names in `EXAMPLES`."""
     text = page.read_text(encoding="utf-8")
     for name in EXAMPLES:
         text = text.replace(name, "")
@@ -43,7 +43,7 @@ def is_source(path: Path) -> bool:
 
 @cache
 def files() -> dict[str, Path]:
-    """The files of the checkout by their paths, without what builds leave."""
+    """The files of the checkout, by path, without the files that builds leave."""
     return {
         path.relative_to(ROOT).as_posix(): path
         for folder in FOLDERS
@@ -54,7 +54,7 @@ def files() -> dict[str, Path]:
 
 @cache
 def words() -> set[str]:
-    """Every word of the sources and of their names."""
+    """Every word in the sources and in their file names."""
     named = [ROOT / name for name in ("pyproject.toml", "Makefile", "setup.py")]
     texts = (path.read_text(encoding="utf-8") for path in (*files().values(), *named))
     return {word for text in (*files(), *texts) for word in re.findall(r"\w+", text)}

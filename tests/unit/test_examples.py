@@ -30,12 +30,12 @@ Shown = tuple[Example, Example]
 
 
 def examples(markdown: str) -> list[Example]:
-    """The Python blocks of a document, each with the next block, which has to be text."""
+    """The Python blocks of a document, each with the next block, which must be text."""
     blocks = BLOCK.findall(markdown)
     found = []
     for (language, code), (next_language, output) in pairwise(blocks):
         if language == "python":
-            assert next_language == "text", "what the example prints is missing"
+            assert next_language == "text", "the output of the example is missing"
             found.append(Example(code, output))
     return found
 
@@ -77,6 +77,6 @@ def test_the_readme_shows_the_core_of_the_gateway(shown: Shown) -> None:
 
 def test_an_example_without_its_output_is_noticed() -> None:
     markdown = "```python\nprint(1)\n```\n\n```\n1\n```\n"
-    with pytest.raises(AssertionError, match="what the example prints is missing"):
+    with pytest.raises(AssertionError, match="the output of the example is missing"):
         examples(markdown)
     assert examples(markdown.replace("\n```\n1", "\n```text\n1")) == [Example("print(1)\n", "1\n")]

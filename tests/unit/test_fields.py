@@ -36,7 +36,7 @@ def spelled_out(cls: str) -> list[ast.stmt]:
 
 
 def parameters(cls: str, function: str) -> list[tuple[str, Any]]:
-    """Names and defaults of a function that is spelled out, without its first argument."""
+    """Names and defaults of the parameters of a spelled-out function, without the first."""
     (found,) = (
         node
         for node in spelled_out(cls)

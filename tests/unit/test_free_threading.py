@@ -74,7 +74,7 @@ def test_a_lease_takes_no_reference_to_the_model_id(
 
 
 @pytest.mark.skipif(
-    not FREE_THREADED, reason="where there is a GIL, threads do not queue for counters"
+    not FREE_THREADED, reason="with a GIL, threads do not contend for reference counts"
 )
 def test_objects_that_all_backends_share_are_immortal() -> None:
     system: Any = sys  # Type checkers do not know the private function of 3.14.
@@ -85,7 +85,7 @@ def test_objects_that_all_backends_share_are_immortal() -> None:
 
 
 @pytest.mark.skipif(
-    not FREE_THREADED, reason="where there is a GIL, threads do not queue for counters"
+    not FREE_THREADED, reason="with a GIL, threads do not contend for reference counts"
 )
 def test_a_second_import_keeps_reference_counts_right() -> None:
     """The second import must not take over the references that the first, interrupted one owns."""

@@ -14,26 +14,27 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "src_c"
 PACKAGE = ROOT / "registry"
 
-# The rooms of the core, from the bottom up. A file may include files of its own room and of lower
-# rooms. The facade, `registry.h`, has no room; only the rooms from `registry` on may include it.
+# The rooms of the core, which are the folders of `src_c/`, from the bottom up. A file may include
+# files of its own room and of lower rooms. The facade, `registry.h`, has no room; only the rooms
+# from `registry` on may include it.
 ROOMS = ("base", "reclaim", "store", "registry", "choose")
 # These rooms of the package must not use each other or the commands in `cli`.
 SIDE_ROOMS = ("fleet",)
 
 
 def includes(path: Path) -> list[str]:
-    """Return the core's headers that a file includes, as paths below `src_c/`."""
+    """The core's headers that a file includes, as paths below `src_c/`."""
     return re.findall(r'^#include "([^"]+)"', path.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def sources() -> dict[str, list[str]]:
-    """Map each file of the core to the headers that it includes."""
+    """Each file of the core, and the headers that it includes."""
     files = sorted(CORE.rglob("*.[ch]"))
     return {path.relative_to(CORE).as_posix(): includes(path) for path in files}
 
 
 def room_of(name: str) -> str:
-    """Return the room of a file, or an empty string for the facade."""
+    """The room of a file, or an empty string for the facade."""
     return name.partition("/")[0] if "/" in name else ""
 
 
@@ -67,7 +68,7 @@ def test_modules_of_the_core_have_no_circle() -> None:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Yield the names that a file imports, including imports inside of functions."""
+    """The names that a file imports, including imports inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)

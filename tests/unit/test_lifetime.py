@@ -170,7 +170,7 @@ def test_views_dropped_by_other_threads_while_backends_are_removed(registry: Reg
 def test_a_dropped_registry_is_freed_by_writes_of_another(registry: Registry) -> None:
     """A registry that was dropped during a read is freed by writes of another one.
 
-    No other registry has to be dropped first.
+    This does not need another registry to be dropped.
     """
     before = live_backends()
     for number in range(500):

@@ -54,5 +54,5 @@ def test_a_planted_bug_is_detected(
     rounds = iter(range(20))
     with pytest.raises(AssertionError, match=message):
         list(check.run(lambda: next(rounds, None) is None, make=broken))
-    # Drop the leases that were never released here, where their warnings do not matter.
+    # Drop the unreleased leases here, where their warnings do not matter.
     LOST.clear()

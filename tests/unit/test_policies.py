@@ -1,4 +1,4 @@
-"""The core and `Policy` have the same policies: the binding checks it when it is imported."""
+"""The core and `Policy` have the same policies: the binding checks this at import."""
 
 from __future__ import annotations
 

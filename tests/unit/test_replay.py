@@ -154,7 +154,7 @@ def test_there_may_be_more_threads_than_requests() -> None:
 
 
 class Long:
-    """A sequence that no test may exhaust."""
+    """A long sequence that counts how often a slice of it is exhausted."""
 
     def __init__(self, value: Any) -> None:
         self.value = value

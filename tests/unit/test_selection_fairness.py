@@ -56,7 +56,7 @@ def test_alternating_policies_for_one_model_starve_no_backend() -> None:
 
 
 def test_requests_that_exclude_some_leave_them_their_turns() -> None:
-    """By last choice alone, b0 and b1 each get a third of the 300 requests open to them."""
+    """If the last choice decides alone, b0 and b1 each get a third of the 300 requests for all."""
     counts = counted(make_fleet(*[{}] * 5), alternating(600, {}, {"exclude": ["b0", "b1"]}))
     assert [round(counts[f"b{number}"] / 10) for number in range(5)] == [10, 10, 13, 13, 13]
 

@@ -48,11 +48,11 @@ from registry._core.binding import seed_random
             [{"latency": 2**32 - 1, "weight": 1000}, {"latency": 2**32 - 1, "weight": 999}],
             "b0",
         ),
-        # A point of priority counts 50.
+        # One step of priority is worth 50.
         (Policy.SMART, [{"priority": 1}, {"priority": 0}], "b1"),
-        # 2 requests count 60, a point of priority 50.
+        # 2 requests are worth 60, one step of priority 50.
         (Policy.SMART, [{"priority": 1}, {"priority": 0, "pending": 2}], "b0"),
-        # 10 ms make a point.
+        # Every full 10 ms cost 20.
         (Policy.SMART, [{"latency": 19, "priority": 0}, {"latency": 20, "priority": 0}], "b0"),
         # Priorities above 100 count as 100.
         (Policy.SMART, [{"priority": 150, "latency": 10}, {"priority": 100}], "b1"),

@@ -182,7 +182,7 @@ def test_reasons_can_be_read_after_the_registry_is_gone() -> None:
 
 
 def churn(registry: Registry) -> None:
-    """Makes enough writes for everything removed before to be reclaimed, unless a view keeps it."""
+    """Makes enough writes to reclaim everything that was removed before, unless a view keeps it."""
     for _ in range(500):
         registry.add_backend(make_backend("other"))
         registry.remove_backend("other")

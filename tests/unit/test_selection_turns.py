@@ -35,8 +35,8 @@ def test_round_robin_continues_while_the_fleet_changes() -> None:
         registry.update_status("b3", "unhealthy" if number % 2 else "healthy")
         registry.add_backend(make_backend(f"x{number}", "m"))
         registry.remove_backend(f"x{number}")
-    # Each choice gives every candidate 1 credit, and costs the chosen one as many as there are
-    # candidates: 4 with b3, else 3. b3 is a candidate for 200 choices, the others for 400.
+    # Each choice gives every candidate 1 credit. It costs the chosen one as many credits as there
+    # are candidates: 4 with b3, else 3. b3 is a candidate for 200 choices, the others for 400.
     assert abs(counts["b3"] - 200 / 4) <= 2
     assert all(
         400 / 4 - 2 <= counts[backend_id] <= 400 / 3 + 2 for backend_id in ("b0", "b1", "b2")

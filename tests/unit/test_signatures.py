@@ -23,7 +23,7 @@ Parameters = list[tuple[str, Any, Any]]
 
 
 def own_methods(cls: type[Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """The public methods of a class, and those of a `with` statement, that this package defines."""
+    """The methods that this package defines for a class: public ones, and those for `with`."""
     for name in dir(cls):
         homes = [one for one in cls.__mro__ if name in vars(one)]
         if not homes or homes[0].__module__.partition(".")[0] != "registry":
@@ -130,7 +130,7 @@ def test_the_stub_has_the_parameters_of_the_module(
 
 
 def docstrings() -> Iterator[tuple[str, str | None, str | None]]:
-    """The docstrings of the stub's classes, functions and methods, and those of the module."""
+    """Classes, functions and methods: name, docstring in the stub, docstring in the module."""
     for node in STUB.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             owner = getattr(binding, node.name)
@@ -145,7 +145,7 @@ def docstrings() -> Iterator[tuple[str, str | None, str | None]]:
 def test_the_stub_has_the_docstrings_of_the_module(
     name: str, expected: str | None, found: str | None
 ) -> None:
-    """Editors show those of the stub, `help` those of the module."""
+    """Editors show the docstrings of the stub; `help` shows the docstrings of the module."""
     assert expected
     assert expected == found, name
 

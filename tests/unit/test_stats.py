@@ -51,12 +51,12 @@ def test_removed_backends_wait_and_are_reclaimed(registry: Registry) -> None:
         registry.add_backend(make_backend("a", "m"))
         registry.remove_backend("a")
     after = registry.stats()
-    assert after.waiting_for_reclamation < 600  # Two batches, of some 5,000 that were retired.
+    assert after.waiting_for_reclamation < 600  # Two batches; about 5,000 were retired.
     assert after.bytes < waiting.bytes + 600 * 200
 
 
 def churn(registry: Registry) -> None:
-    """Makes enough writes for everything removed before to be collected."""
+    """Makes enough writes to reclaim everything that was removed before."""
     for _ in range(600):
         registry.add_backend(make_backend("other", "m"))
         registry.remove_backend("other")
@@ -71,7 +71,7 @@ def test_objects_kept_for_views_are_counted_until_the_views_are_dropped(registry
         registry.remove_backend(f"b{number}")
     churn(registry)
     before = registry.stats()
-    # The 5 backends of the view's time, and others that came and went in the same epoch.
+    # The 5 backends from when the view was made, and others that existed only in the same epoch.
     assert 5 <= before.kept_for_views < 200
     del view
     after = registry.stats()

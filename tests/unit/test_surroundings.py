@@ -15,7 +15,7 @@ from support.children import run_clean_child
 ROOT = Path(__file__).parents[2]
 MEMBARRIER = {"x86_64": 324, "aarch64": 283}
 
-# A service that installs a seccomp filter after its imports, so that membarrier fails.
+# A service that installs a seccomp filter after its imports; then membarrier fails.
 REFUSES = """
 import ctypes, errno, threading, time
 from registry import Backend, BackendStatus, Model, Registry

@@ -1,4 +1,4 @@
-"""Tables: no width cuts a number, and shortened names stay different."""
+"""Tables: no width truncates a number, and shortened names stay different."""
 
 from __future__ import annotations
 

@@ -390,7 +390,7 @@ def test_a_half_made_view_can_not_be_found(view: BackendView) -> None:
         """The garbage collector tracks views of subclasses."""
 
     class Odd(datetime):
-        """Its subtraction runs foreign code while a view is made."""
+        """A subtraction runs this class's code while a view is made."""
 
         def astimezone(self, tz: Any = None) -> Any:
             assert tz is UTC

@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--policy",
         choices=[*(policy.value for policy in Policy), ALL],
         default=Policy.LEAST_PENDING.value,
-        help=f"how to choose backends (default {Policy.LEAST_PENDING}); {ALL} compares them all",
+        help=f"how to choose backends (default {Policy.LEAST_PENDING}); {ALL} compares all",
     )
     parser.add_argument(
         "--threads",
@@ -56,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    # The length comes first: int() refuses very long numbers with a message of its own.
+    # Check the length first: int() refuses very long numbers with its own message.
     if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, not {text!r}")
     return int(text)

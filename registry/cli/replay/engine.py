@@ -6,8 +6,8 @@ A window limits the open requests of a thread: when it is full, the next request
 earliest end, as in a gateway with bounded concurrency. No thread sleeps, so an hour of trace
 takes seconds.
 
-The threads wait for each other every `PACE` requests, so that their clocks stay close and the
-registry's counts are of about one simulated time. Without these meetings, the figures of one
+The threads wait for each other every `PACE` requests. So their clocks stay close, and the
+registry's counts belong to about one simulated time. Without this barrier, the figures of one
 policy differ by half from run to run.
 
 The service time of a request in seconds is
@@ -39,7 +39,7 @@ from registry.cli.terminal import InputError
 WINDOW = 64  # open requests of a thread, at most
 SLOWEST, FASTEST = 40.0, 120.0  # generated tokens a second
 AT_FULL_SPEED = 8  # requests per unit of weight
-PACE = 32  # requests of a thread between two meetings
+PACE = 32  # requests of a thread between two waits at the barrier
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class Worker:
             while self.open_requests:
                 self.finish_one()
         finally:
-            # End the meetings, or the other threads would wait for this one. They are almost done
+            # Abort the barrier, or the other threads would wait for this one. They are almost done
             # too, or stopped.
             self.pace.abort()
             for _, _, lease, _ in self.open_requests:
@@ -172,7 +172,7 @@ def _run_all(workers: list[Worker], progress: Callable[[int], None]) -> None:
                 thread.join(0.05)
                 progress(sum(worker.record.done for worker in workers))
     finally:
-        # After Ctrl-C too, no thread may be inside the registry while the interpreter shuts down.
+        # Even after Ctrl-C, no thread may be inside the registry while the interpreter shuts down.
         _stop(workers)
         for thread in threads:
             if thread.ident is not None:

@@ -21,7 +21,7 @@ from registry.cli.terminal import InputError
 SEED = 20231116
 SYNTHETIC = 20_000  # requests of the synthetic trace
 COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
-# The end of the message about a file of another format than its option takes.
+# The end of the message about a file whose format is not the one that its option takes.
 FORMATS = "(--fleet takes TOML, --catalogue JSON, --trace CSV)"
 
 
@@ -66,7 +66,7 @@ def synthetic_fleet() -> list[Backend]:
 
 
 def synthetic_trace(count: int | None = None) -> list[Request]:
-    """The first `count` requests of a trace of 20,000, or all for None. It is always the same.
+    """The first `count` requests of a trace of 20,000, or all for None. The trace is fixed.
 
     Arrivals are a Poisson process with 20 requests a second; token counts are log-normal.
     """
@@ -85,7 +85,7 @@ def read_catalogue(path: str | PathLike[str]) -> list[Backend]:
     """The providers of a model catalogue as backends.
 
     A model's id is the part of its key after the last `/`. If several keys of a provider give the
-    same id, the first one counts. `InputError` names the file and the entry.
+    same id, the first one counts. Raises `InputError`, which names the file and the entry.
     """
     with open(path, "rb") as file:
         content = file.read().removeprefix(BOM_UTF8)
@@ -147,7 +147,7 @@ def read_trace(path: str | PathLike[str]) -> list[Request]:
     """The requests of a CSV file, sorted by arrival.
 
     Its columns are TIMESTAMP (ISO 8601), ContextTokens and GeneratedTokens. Other columns and
-    blank lines are ignored. `InputError` names the file and the line.
+    blank lines are ignored. Raises `InputError`, which names the file and the line.
     """
     rows = _rows(path, _read_text(path))
     columns = _columns(path, next(rows, ("", []))[1])
@@ -217,7 +217,7 @@ def _seconds(place: str, timestamp: str) -> float:
 
 
 def _count(place: str, column: str, text: str) -> int:
-    # The length comes first: int() refuses very long numbers with a message of its own.
+    # Check the length first: int() refuses very long numbers with its own message.
     if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) >= 2**32:
         raise InputError(
             f"{place}: expected a whole number from 0 to 2**32-1 as {column}, not {_quoted(text)}"
@@ -250,7 +250,7 @@ def stretch(trace: list[Request], count: int | None) -> list[Request]:
 
 
 def draw_models(fleet: list[Backend], count: int) -> list[str]:
-    """A random model id for each request, always the same ones.
+    """A random model id for each request, from a fixed seed.
 
     The probabilities follow Zipf's law: the model with the k-th most backends has weight 1/k.
     """

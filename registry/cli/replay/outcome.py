@@ -24,7 +24,7 @@ class Record:
     latencies: array[int] = field(default_factory=lambda: array("I"))
 
     def add(self, backend_id: str, in_flight: int, start: float, latency_ms: int) -> None:
-        """Notes a request that starts on a backend. `in_flight` is the backend's count then."""
+        """Records a request that starts on a backend, whose count is then `in_flight`."""
         if in_flight > self.most_in_flight[backend_id]:
             self.most_in_flight[backend_id] = in_flight
         self.busy_ms[backend_id] += latency_ms
@@ -43,8 +43,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a replay. `views` are the backends at its end; `serving` are the ids of the
-    backends that serve a requested model."""
+    """The result of a replay.
+
+    `views` are the backends at the end of the replay; `serving` are the ids of the backends that
+    serve a requested model.
+    """
 
     policy: Policy
     views: list[BackendView]

@@ -19,7 +19,7 @@ from registry.cli.terminal import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-POINTS = 120  # of each line
+POINTS = 120  # in each line
 # Colors of medium lightness, which are readable on white and on black.
 INK = "#808890"
 STYLES = {
@@ -43,7 +43,7 @@ def check_path(path: str) -> None:
 
 
 def check_matplotlib(what: str) -> None:
-    """Raises `InputError` without matplotlib. `what` names what needs it."""
+    """Raises `InputError` if matplotlib is missing. `what` names the option that needs it."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
@@ -75,7 +75,7 @@ def draw(path: str, outcomes: Sequence[Outcome]) -> None:
 
 
 def write(path: str, figure: Figure) -> None:
-    """Writes a transparent SVG with its frame in `INK`. `OSError` names the path."""
+    """Writes a transparent SVG with its frame in `INK`. An `OSError` names the path."""
     from matplotlib import rc_context
 
     for axes in figure.axes:

@@ -135,6 +135,6 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def document(outcomes: Sequence[Outcome], several: bool) -> str:
-    """One JSON document: the only outcome, or, if `several`, a list of them under `policies`."""
+    """One JSON document: the only outcome or, if `several`, a list of outcomes under `policies`."""
     parts = [as_json(outcome) for outcome in outcomes]
     return json.dumps({"policies": parts} if several else parts[0], indent=2)

@@ -6,7 +6,7 @@
 //!         Nanoseconds per operation in one thread.
 //!     dashmap-peer throughput NAME WHERE THREADS WRITES COUNT
 //!         Operations a second of all threads together. Each thread does COUNT operations, WRITES
-//!         percent of them as writes. WHERE is same, distinct, one-shard or two-shards.
+//!         percent of them writes. WHERE is same, distinct, one-shard or two-shards.
 //!     dashmap-peer latency NAME COUNT QUANTILE...
 //!         Quantiles of the nanoseconds of a call while another thread writes.
 //!     dashmap-peer churn SIZE COUNT
