@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import compare, plots, readme, report
+from benchmarks import against, compare, plots, readme, report
 from benchmarks.budget import BUDGETS
 from benchmarks.results import ROOT, Result, load, save
 from benchmarks.run import GOALS, SECTIONS, run
@@ -38,6 +38,12 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("before", type=Path)
     one.add_argument("after", type=Path)
+    one = commands.add_parser(
+        "against",
+        help="compare this build with another worktree's in one run; exit status 1 if it is slower",
+    )
+    one.add_argument("before", type=Path, help="the other worktree, built for this interpreter")
+    one.add_argument("names", nargs="*", help="parts of names of operations; default: all")
     one = commands.add_parser(
         "side-by-side", help="compare two interpreters, such as one with the GIL and one without"
     )
@@ -92,6 +98,13 @@ def changed(given: argparse.Namespace, console: Console) -> int:
     return int(any(change.verdict == "REGRESSION" for change in changes))
 
 
+def measured_against(given: argparse.Namespace, console: Console) -> int:
+    """Prints the quotients of both builds. The exit status is 1 if this one is slower."""
+    changes = against.compare(given.before.resolve(), given.names)
+    report.print_whole(console, against.table_of(changes))
+    return int(any(change.is_slower for change in changes))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     given = parser().parse_args(arguments)
@@ -101,6 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return measure(given, console)
         if given.command == "compare":
             return changed(given, console)
+        if given.command == "against":
+            return measured_against(given, console)
         if given.command == "readme":
             return readme.update(given.check)
         if given.command == "show":

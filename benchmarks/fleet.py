@@ -10,6 +10,7 @@ from typing import Any
 from registry import Backend, BackendStatus, Model, Registry
 
 MODELS = tuple(Model(f"model-{number}") for number in range(10))
+CHANGED = 10  # backends that a reload changes
 
 
 def backend(number: int, models: tuple[Model, ...] = MODELS) -> Backend:
@@ -29,6 +30,26 @@ def filled(size: int, make: Callable[[], Any] = Registry) -> tuple[Any, list[str
         registry.add_backend(backend(number))
         registry.update_status(backend_id, BackendStatus.HEALTHY)
     return registry, ids
+
+
+def reloads(size: int, own_models: bool = False) -> tuple[list[Backend], list[Backend]]:
+    """What a fleet file may bring when it is loaded again, twice: the backends of a filled registry
+    as new objects. In the second list, ten of them, or all of a smaller fleet, have another weight.
+
+    With `own_models`, each backend has Model objects of its own, as if they came from a file.
+    """
+    before, after = (
+        [backend(number, new_models() if own_models else MODELS) for number in range(size)]
+        for _ in range(2)
+    )
+    for number in range(0, size, -(-size // CHANGED)):
+        after[number] = replace(after[number], weight=2)
+    return before, after
+
+
+def new_models() -> tuple[Model, ...]:
+    """Models that equal the fleet's."""
+    return tuple(Model(f"model-{number}") for number in range(len(MODELS)))
 
 
 def busy(size: int) -> Registry:

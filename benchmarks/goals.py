@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 from benchmarks import cliffs, growth, memory
 from benchmarks.budget import Budget
-from benchmarks.fleet import busy, filled, full
+from benchmarks.fleet import CHANGED, busy, filled, full, reloads
 from benchmarks.measure import (
     Figure,
     Timed,
@@ -29,12 +30,15 @@ from benchmarks.measure import (
 from benchmarks.operations import loop
 from benchmarks.peers import PEERS, Peer, dashmap_native
 from benchmarks.results import Goal, gil_is_on
+from registry import Backend
 
 HASH = "hash(id)"
 INCREMENT = "registry.increment_pending(id)"
 QUERY = "registry.get_backends_for_model(model)"
 ACQUIRE = "registry.acquire(model).release()"
 REFUSED = "try:\n    registry.acquire(model)\nexcept NoBackendAvailableError:\n    pass"
+RECONCILE = "registry.reconcile(next(fleets))"
+RECONCILED = 10_000  # backends
 TWO = "registry.acquire(model, policy=Policy.POWER_OF_TWO).release()"
 
 
@@ -57,6 +61,7 @@ def groups() -> Iterator[Group]:
     yield Group("growth", churn)
     yield Group("memory", bytes_per_backend)
     yield Group("cliffs", without_cliffs)
+    yield Group("a fleet that changes", reconciling)
     yield Group("compared with LiteLLM", against_litellm)  # last: importing it slows the rest down
 
 
@@ -260,6 +265,31 @@ def refusing(budget: Budget) -> Goal:
     sides = timed(REFUSED, full(1000), budget), timed(ACQUIRE, busy(1000), budget)
     refused, chosen = interleaved(budget.rounds, *sides)
     return at_most("refusal / acquire and release, 1,000 candidates", 5, ratios(refused, chosen))
+
+
+def reconciling(budget: Budget) -> list[Goal]:
+    """A reload of a large fleet compared with reading it.
+
+    The models of a reload are the registered objects, or equal ones, as a file gives them.
+    """
+    rows = []
+    for kind, own_models in (("the registered Models", False), ("equal Models", True)):
+        registry, _ = filled(RECONCILED)
+        reload = loop(RECONCILE, {"registry": registry, "fleets": fleets(own_models)})
+        reload(2)
+        read, reloaded = interleaved(
+            budget.rounds,
+            timed("registry.get_all_backends()", registry, budget),
+            nanoseconds(reload, calibrated(reload, budget.seconds)),
+        )
+        what = f"reconcile, {RECONCILED:,} backends with {kind}, {CHANGED} changes"
+        rows.append(at_most(f"{what} / get_all_backends", 20, ratios(reloaded, read)))
+    return rows
+
+
+def fleets(own_models: bool) -> Iterator[list[Backend]]:
+    """Reloads without end; each differs from the one before in ten backends."""
+    return cycle(reloads(RECONCILED, own_models))
 
 
 def litellm() -> Peer:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, repeat
 from json import loads
 from typing import Any
 
-from benchmarks.fleet import MODELS, backend
+from benchmarks.fleet import MODELS, backend, reloads
 from registry import BackendStatus, Model, NoBackendAvailableError, Policy, Registry
 
 SIZES = (10, 1000, 100_000)
@@ -105,9 +105,12 @@ GLOBALS: Names = {
     "Model": Model,
     "NoBackendAvailableError": NoBackendAvailableError,
     "Policy": Policy,
+    "backend": backend,
     "cycle": cycle,
     "loads": loads,
     "comparable": comparable,
+    "reloads": reloads,
+    "replace": replace,
 }
 
 
@@ -127,6 +130,36 @@ def choice(policy: Policy) -> Operation:
     is_default = policy is Policy.LEAST_PENDING
     return Operation(name, f"{call}.release()", answer=answer, has_counterparts=is_default)
 
+
+# Changes of a fleet that serves requests.
+CHANGES = (
+    Operation("models", "registry.models()", answer="sorted(registry.models())"),
+    Operation(
+        "update_backend",
+        "registry.update_backend(changed); registry.update_backend(one)",
+        setup="one = backend(len(ids) // 2); changed = replace(one, weight=2)",
+        answer="[registry.update_backend(changed), registry.update_backend(one)]",
+        calls=2,
+    ),
+    Operation(
+        "reconcile, 10 changes",
+        "registry.reconcile(next(fleets))",
+        setup="fleets = cycle(reloads(len(ids)))",
+        answer="[list(registry.reconcile(next(fleets)).updated) for _ in range(3)]",
+    ),
+    Operation(
+        "drain and resume",
+        "registry.drain(id); registry.resume(id)",
+        answer="[registry.drain(id), len(registry.get_healthy_backends()),"
+        " registry.resume(id), len(registry.get_healthy_backends())]",
+    ),
+    Operation("wait_idle", "registry.wait_idle(other, 0)", setup="other = ids[0]"),
+    Operation(
+        "watch and close",
+        "registry.watch().close()",
+        answer="len((watch := registry.watch()).snapshot), watch.close()",
+    ),
+)
 
 OPERATIONS = (
     Operation("get_backend", "registry.get_backend(id)", native="get"),
@@ -207,4 +240,5 @@ OPERATIONS = (
         "registry.explain(model)",
         answer="sorted([one.backend_id, one.reason] for one in registry.explain(model))",
     ),
+    *CHANGES,
 )

@@ -115,6 +115,7 @@ TITLES = {
     "growth": ("Removing and adding as the fleet grows", ("operation", "backends")),
     "memory": ("Memory", ("", "backends", "models")),
     "bulk": ("Single and bulk counts", ("operation", "batch", "threads")),
+    "watches": ("Watches", ("operation", "watches")),
 }
 
 

@@ -8,7 +8,7 @@ from types import ModuleType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import bulk, cost, goals, growth, latency, memory, throughput
+from benchmarks import bulk, cost, goals, growth, latency, memory, throughput, watching
 from benchmarks.budget import BUDGETS, Budget, Step
 from benchmarks.measure import interleaved, nanoseconds
 from benchmarks.operations import loop
@@ -16,7 +16,7 @@ from benchmarks.peers import PEERS, dashmap_native
 from benchmarks.results import Goal, Result, Row, machine, now
 
 SECTIONS: dict[str, ModuleType] = {
-    module.SECTION: module for module in (cost, throughput, latency, growth, memory, bulk)
+    module.SECTION: module for module in (cost, throughput, latency, growth, memory, bulk, watching)
 }
 GOALS = "goals"
 

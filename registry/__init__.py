@@ -24,6 +24,7 @@ from registry._literals import (
     DiscoverySourceValue,
     PolicyValue,
 )
+from registry._reconcile import Reconciliation
 from registry._registry import Registry
 from registry.backend import (
     Backend,
@@ -40,9 +41,10 @@ from registry.errors import (
     NoBackendAvailableError,
     RegistryError,
 )
-from registry.fleet import load_fleet
+from registry.fleet import FleetFollower, follow_fleet, load_fleet
 from registry.selection import Candidate, Policy, Requirements
 from registry.stats import RegistryStats
+from registry.watching import Change, ChangeKind, Watch
 
 if TYPE_CHECKING:
     __version__: str
@@ -66,18 +68,24 @@ __all__ = [
     "BackendTypeValue",
     "BackendView",
     "Candidate",
+    "Change",
+    "ChangeKind",
     "DiscoverySource",
     "DiscoverySourceValue",
     "DuplicateBackendError",
     "FleetFileError",
+    "FleetFollower",
     "Lease",
     "Model",
     "NoBackendAvailableError",
     "Policy",
     "PolicyValue",
+    "Reconciliation",
     "Registry",
     "RegistryError",
     "RegistryStats",
     "Requirements",
+    "Watch",
+    "follow_fleet",
     "load_fleet",
 ]

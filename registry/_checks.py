@@ -101,16 +101,51 @@ def text(value: object, argument: str) -> str:
 optional_text = optional(encodable, "a str")
 
 
+def _shown(number: float) -> str:
+    """The number for a message. Python refuses to convert an int of thousands of digits."""
+    if isinstance(number, int) and number.bit_length() > 256:
+        return f"an int of {number.bit_length()} bits"
+    return repr(number)
+
+
 def integer(value: object, argument: str, low: int, high: int) -> int:
     """An int from `low` to `high`. A bool or a float is a TypeError."""
     if type(value) is not int and (is_a(value, bool) or not is_a(value, int)):
         raise type_error(argument, "an int", value)
     exact = int.__index__(value)
     if not low <= exact <= high:
-        # Python refuses to convert an int of thousands of digits to a str.
-        given = str(exact) if exact.bit_length() <= 256 else f"an int of {exact.bit_length()} bits"
-        raise ValueError(f"{argument} must be from {low} to {high}, not {given}")
+        raise ValueError(f"{argument} must be from {low} to {high}, not {_shown(exact)}")
     return exact
+
+
+def rounded(value: object, argument: str, low: int, high: int) -> int:
+    """An int or a float from `low` to `high`, rounded to the nearest int, halves to even.
+
+    A value below `low` is bad even if it would be rounded up. A bool is a TypeError.
+    """
+    if is_a(value, float):
+        exact = float.__float__(value)
+        if not low <= exact < high + 0.5:  # NaN fails, too
+            raise ValueError(f"{argument} must be from {low} to {high}, not {_shown(exact)}")
+        return round(exact)
+    if is_a(value, bool) or not is_a(value, int):
+        raise type_error(argument, "an int or a float", value)
+    return integer(value, argument, low, high)
+
+
+def timeout(value: object, argument: str, longest: float) -> float | None:
+    """Seconds, an int or a float of at least 0. None for ever, and for more than `longest`."""
+    if value is None:
+        return None
+    if is_a(value, float):
+        exact: float = float.__float__(value)
+    elif is_a(value, int) and not is_a(value, bool):
+        exact = int.__index__(value)
+    else:
+        raise type_error(argument, "an int, a float or None", value)
+    if not exact >= 0:  # NaN, too
+        raise ValueError(f"{argument} must be at least 0, not {_shown(exact)}")
+    return None if exact >= longest else float(exact)
 
 
 def boolean(value: object, argument: str) -> bool:
@@ -118,6 +153,10 @@ def boolean(value: object, argument: str) -> bool:
     if value is True or value is False:
         return value
     raise type_error(argument, "a bool", value)
+
+
+# The serial of a registration.
+optional_serial = optional(within(0, UINT64_MAX), "an int")
 
 
 def enum_member(choices: type[Member], value: object, argument: str) -> Member:

@@ -13,9 +13,9 @@ def printable(text: str) -> str:
 def near(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` is probably a typo of, or None.
 
-    A typo is one edit in a name of three to five letters, or up to two edits in a longer one.
-    Case, hyphens and underscores are ignored. O(length ** 2) for each known name of a similar
-    length.
+    A typo is one edit in a name of three to seven letters, or up to two edits in a longer one.
+    So `strings` is no typo of `settings`. Case, hyphens and underscores are ignored.
+    O(length ** 2) for each known name of a similar length.
     """
     typos = {each: _typo(_plain(name), _plain(each)) for each in known}
     found = [(distance, each) for each, distance in typos.items() if distance is not None]
@@ -24,7 +24,8 @@ def near(name: str, known: Iterable[str]) -> str | None:
 
 def _typo(given: str, meant: str) -> int | None:
     """The number of edits between two names, or None if there are too many for a typo."""
-    limit = min(2, len(given) // 3, len(meant) // 3)
+    shorter = min(len(given), len(meant))
+    limit = 0 if shorter < 3 else 1 if shorter < 8 else 2
     if abs(len(given) - len(meant)) > limit:  # a quick test: a key may be as long as its file
         return None
     distance = edits(given, meant)

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from os import PathLike
-from typing import Self
+from typing import Self, TypeVar
 
 from registry import _checks
 from registry._autospec import AutospecMeta
 from registry._core import binding
 from registry._field_checks import exact_instance
 from registry._json import encode_views
-from registry._literals import BackendStatusValue
+from registry._literals import DiscoverySourceValue
+from registry._reconcile import (
+    Reconciliation,
+    check_fleet,
+    entering,
+    instance_of,
+    is_same_server,
+    plan,
+    url_key,
+)
 from registry._url import normalize_url
+from registry._waiting import wait_in_task, wait_in_thread
 from registry.backend import (
     INSTANCE_KEY,
     Backend,
@@ -26,9 +35,11 @@ from registry.backend import (
     check_models,
 )
 from registry.fleet import load_fleet
-from registry.metadata import EMPTY
+from registry.metadata import EMPTY, with_item
 from registry.selection import Policy
+from registry.settings import EMPTY_SETTINGS
 from registry.stats import RegistryStats
+from registry.watching import Watch
 
 binding.bind(
     Backend,
@@ -37,10 +48,12 @@ binding.bind(
     (BackendStatus.HEALTHY, BackendStatus.UNHEALTHY, BackendStatus.UNKNOWN, BackendStatus.DRAINING),
 )
 
-binding.immortalize(*BackendStatus, *BackendType, *DiscoverySource, *Policy, EMPTY)
+binding.immortalize(*BackendStatus, *BackendType, *DiscoverySource, *Policy, EMPTY, EMPTY_SETTINGS)
 
 # A model id of more characters is accepted with a warning.
 LONG_MODEL_ID = 1000
+
+T = TypeVar("T")
 
 logger = logging.getLogger("registry")
 
@@ -84,43 +97,142 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
         backend), amortized. Waits for other writers. Thread safety: atomic.
         """
         backend = exact_instance(Backend, backend, "backend")
-        self._add(backend, _url_key(backend), _instance_of(backend))
+        self._add(backend, url_key(backend), instance_of(backend))
         _warn_of_long_ids(backend.models, ())
 
-    def remove_backend(self, backend_id: str, /) -> BackendView:
+    def update_backend(self, backend: Backend, /) -> None:
+        """Replaces the definition that is registered under `backend.id`, at one instant.
+
+        If the url is equal (compared as in `has_backend_url`), the registration stays: its serial,
+        status, draining, counters, leases and place in the order are kept, and everything else in
+        the definition takes effect. A cap below the requests in flight takes none of them away. If
+        the url is another one, a new registration takes the place of the old one, with a serial of
+        its own, status UNKNOWN and counters at 0; leases stay with the old server. An equal
+        definition changes nothing.
+
+        Raises `BackendNotFoundError`; `ValueError` if another backend holds its mDNS instance;
+        `TypeError` if it is not a `Backend`. Expected O(models, old and new), amortized. Waits for
+        other writers. Thread safety: atomic.
+        """
+        fresh = exact_instance(Backend, backend, "backend")
+        instance = instance_of(fresh)
+        while True:
+            current, serial = self._read(fresh.id)
+            if binding.same_definition(current, fresh):
+                return
+            if is_same_server(current, fresh):
+                is_done = self._redefine(current, serial, fresh, instance)
+            else:
+                is_done = self._replace(current, serial, fresh, url_key(fresh), instance)
+            if is_done:
+                _warn_of_long_ids(fresh.models, current.models)
+                return
+
+    def remove_backend(self, backend_id: str, /, *, serial: int | None = None) -> BackendView:
         """Removes a backend and returns its last view.
 
-        An increment that runs at the same time may be missing from that view. Raises
-        `BackendNotFoundError`. Expected O(models of the backend), amortized. Waits for other
+        An increment that runs at the same time may be missing from that view. With `serial`, it
+        removes only that registration: `BackendNotFoundError` if the id has another one by now.
+        Raises `BackendNotFoundError`. Expected O(models of the backend), amortized. Waits for other
         writers. Thread safety: atomic.
         """
-        return self._remove(_checks.exact_text(backend_id, "backend_id"))
+        return self._remove(_checks.exact_text(backend_id, "backend_id"), serial)
 
-    # ---- health
-
-    def update_status(
+    def reconcile(
         self,
-        backend_id: str,
+        backends: Iterable[Backend],
         /,
-        status: BackendStatus | BackendStatusValue,
-        error: str | None = None,
-    ) -> None:
-        """Sets a backend's status and last error, and sets the time of its last check to now.
+        *,
+        source: DiscoverySource | DiscoverySourceValue | None = None,
+    ) -> Reconciliation:
+        """Makes the fleet equal to `backends`, at one instant.
 
-        `status` is a `BackendStatus` or its value; HEALTHY always clears the error. The clock is
-        read before the call waits for other writers. So of two concurrent updates, the one that
-        takes effect last may have the earlier time. Raises `BackendNotFoundError`; `ValueError`,
-        which lists the choices, for an unknown status. Expected O(1). Waits for other writers.
-        Thread safety: atomic.
+        A query sees the old fleet or the new one, never a mixture. Registered ids are updated as by
+        `update_backend`, missing ones are added in the order of the list, and the others are
+        removed. Requests in flight on what was removed or replaced are not disturbed. With
+        `source`, a `DiscoverySource` or its value, only backends from this source are touched.
+
+        Raises `TypeError` or `ValueError`, which names the place in the list: for an item that is
+        no `Backend`, an id or an mDNS instance that occurs twice, and, with `source`, for a
+        definition, an id or an instance of another source. Then nothing has changed.
+
+        One comparison for each backend, and the cost of `update_backend`, `add_backend` or
+        `remove_backend` for each difference. Compares again if another thread changes the fleet
+        meanwhile. Waits for other writers. Thread safety: atomic.
         """
-        member = _checks.enum_member(BackendStatus, status, "status")
-        if error is not None:
-            error = _checks.optional_text(error, "error")
-        self._update_health(
+        member = None if source is None else _checks.enum_member(DiscoverySource, source, "source")
+        wanted = check_fleet(backends, member)
+        while True:
+            version, fleet = self._fleet()
+            changes, done = plan(fleet, wanted, member)
+            if not changes or self._apply(changes, version):
+                break
+        long = [each for each in entering(changes) if _has_long_id(each.models)]
+        known = {each.id: each.models for each in fleet} if long else {}
+        for backend in long:
+            _warn_of_long_ids(backend.models, known.get(backend.id, ()))
+        return done
+
+    # ---- draining
+
+    def drain(self, backend_id: str, /, *, serial: int | None = None) -> None:
+        """Sets `draining`: no policy chooses the backend until `resume`.
+
+        `get_healthy_backends` leaves it out, whatever `update_status` reports meanwhile; requests
+        in flight continue. It is kept as long as the registration stays. With `serial`, it acts on
+        that registration only. Raises `BackendNotFoundError`. Expected O(1). Waits for other
+        writers. Thread safety: atomic.
+        """
+        self._set_draining(
             _checks.exact_text(backend_id, "backend_id"),
-            member,
-            None if member is BackendStatus.HEALTHY else error,
+            serial,
+            True,
         )
+
+    def resume(self, backend_id: str, /, *, serial: int | None = None) -> None:
+        """Clears `draining`.
+
+        With `serial`, it acts on that registration only. Raises `BackendNotFoundError`. Expected
+        O(1). Waits for other writers. Thread safety: atomic.
+        """
+        self._set_draining(
+            _checks.exact_text(backend_id, "backend_id"),
+            serial,
+            False,
+        )
+
+    # ---- waiting
+
+    def wait_idle(
+        self, backend_id: str, /, timeout: float | None = None, *, serial: int | None = None
+    ) -> bool:
+        """Blocks until nothing is in flight on a backend. True if so, False after `timeout`.
+
+        True means that the number in flight was 0 at an instant of the call. The wait belongs to
+        the registration that has the id now: it also ends when this one has been removed or
+        replaced and its last lease has ended. With a `serial`, the wait is only for that
+        registration.
+
+        `timeout` is in seconds, an int or a float; None waits without end, and 0 looks once. Other
+        threads run meanwhile, and so do handlers of signals: Ctrl-C interrupts the wait. But on
+        free-threaded builds a signal that arrives just before the wait begins may be handled when
+        it ends, so give a timeout in the main thread. The call does not poll; the release that ends
+        the last request wakes it. Raises `BackendNotFoundError` if the id is not registered, or has
+        another serial; `TypeError`; `ValueError` if the timeout is negative or the serial is not
+        from 0 to 2**64-1. Expected O(1), and so is waking it. Thread safety: atomic. In a coroutine
+        use `idle`.
+        """
+        return wait_in_thread(self, backend_id, timeout, serial)
+
+    async def idle(
+        self, backend_id: str, /, timeout: float | None = None, *, serial: int | None = None
+    ) -> bool:
+        """Waits like `wait_idle`, as an asyncio coroutine: the event loop runs meanwhile.
+
+        Any thread may end the last request. If the task is cancelled, the wait ends and leaves
+        nothing behind. Arguments, errors, cost and thread safety are those of `wait_idle`.
+        """
+        return await wait_in_task(self, backend_id, timeout, serial)
 
     # ---- models
 
@@ -133,11 +245,9 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
         atomic.
         """
         fresh = check_models(models, "models")
-
-        def with_models(backend: Backend) -> Backend | None:
-            return None if backend.models == fresh else replace(backend, models=fresh)
-
-        self._change(backend_id, with_models)
+        replaced = self._change(backend_id, _with_models, fresh)
+        if replaced is not None:
+            _warn_of_long_ids(fresh, replaced.models)
 
     def add_model(self, backend_id: str, /, model: Model) -> bool:
         """Appends a model to a backend's list. Returns False if its id is already in the list.
@@ -146,13 +256,10 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
         for other writers. Thread safety: atomic.
         """
         added = exact_instance(Model, model, "model")
-
-        def with_model(backend: Backend) -> Backend | None:
-            if any(model.id == added.id for model in backend.models):
-                return None
-            return replace(backend, models=(*backend.models, added))
-
-        return self._change(backend_id, with_model)
+        if self._change(backend_id, _with_model, added) is None:
+            return False
+        _warn_of_long_ids((added,), ())
+        return True
 
     def remove_model(self, backend_id: str, /, model_id: str) -> bool:
         """Removes a model from a backend's list. Returns False if it is not in the list.
@@ -161,12 +268,7 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
         safety: atomic.
         """
         removed = _checks.exact_text(model_id, "model_id")
-
-        def without_model(backend: Backend) -> Backend | None:
-            rest = tuple(model for model in backend.models if model.id != removed)
-            return None if len(rest) == len(backend.models) else replace(backend, models=rest)
-
-        return self._change(backend_id, without_model)
+        return self._change(backend_id, _without_model, removed) is not None
 
     # ---- urls and mDNS instances
 
@@ -186,16 +288,20 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
         holds it. O(metadata + models). Waits for other writers. Thread safety: atomic.
         """
         checked = None if instance is None else _checks.text(instance, "instance")
+        self._change(backend_id, _with_instance, checked)
 
-        def with_instance(backend: Backend) -> Backend | None:
-            if backend.metadata.get(INSTANCE_KEY) == checked:
-                return None
-            rest = {key: value for key, value in backend.metadata.items() if key != INSTANCE_KEY}
-            return replace(
-                backend, metadata=rest if checked is None else {**rest, INSTANCE_KEY: checked}
-            )
+    # ---- following
 
-        self._change(backend_id, with_instance)
+    def watch(self, *, limit: int = 1024) -> Watch:
+        """Opens a stream of the changes of this registry; see `Watch`.
+
+        The watch starts with a snapshot of the fleet. It holds up to `limit` unread changes, 1 to
+        2**31-1; beyond that they are dropped, and the next item says so. An open watch costs each
+        write a fraction of a microsecond, and some microseconds if its reader must be woken. Raises
+        TypeError or ValueError for a bad limit. Waits for other writers; O(backends), with the GIL
+        released. Thread safety: atomic.
+        """
+        return Watch(self, limit)
 
     # ---- the whole registry
 
@@ -220,50 +326,72 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
             f"<{type(self).__name__}: {self.backend_count()} backends, {self.model_count()} models>"
         )
 
-    def _change(self, backend_id: str, change: Callable[[Backend], Backend | None]) -> bool:
-        """Replaces a definition with the result of `change`; keeps it if the result is None.
+    def _change(
+        self, backend_id: str, change: Callable[[Backend, T], Backend | None], value: T
+    ) -> Backend | None:
+        """Replaces a definition with `change(definition, value)`, unless that is None.
 
-        Repeats both steps if another writer replaced the definition in between, so no change is
-        lost.
+        Returns the replaced definition, or None. Repeats both steps if another writer replaced the
+        definition in between, so no change is lost.
         """
         exact_id = _checks.exact_text(backend_id, "backend_id")
         while True:
             current, serial = self._read(exact_id)
-            fresh = change(current)
+            fresh = change(current, value)
             if fresh is None:
-                return False
-            if self._redefine(current, serial, fresh, _instance_of(fresh)):
-                _warn_of_long_ids(fresh.models, current.models)
-                return True
+                return None
+            if self._redefine(current, serial, fresh, instance_of(fresh)):
+                return current
 
 
 binding.specialize_methods(Registry)
 
 
-def _url_key(backend: Backend) -> str:
-    key = normalize_url(backend.url)
-    assert key is not None  # `Backend` has checked the url
-    return key
+# ---- changes of a definition: a copy with one field replaced, or None if nothing changes
 
 
-def _instance_of(backend: Backend) -> str | None:
-    instance = backend.metadata.get(INSTANCE_KEY)
-    if instance == "":
-        raise ValueError(
-            f"metadata[{INSTANCE_KEY!r}] of {backend.id!r} must not be empty: leave it out instead"
-        )
-    return instance
+def _with_models(backend: Backend, models: tuple[Model, ...]) -> Backend | None:
+    return None if backend.models == models else binding.with_models(backend, models)
+
+
+def _with_model(backend: Backend, added: Model) -> Backend | None:
+    models = backend.models
+    for model in models:
+        if model.id == added.id:
+            return None
+    return binding.with_models(backend, (*models, added))
+
+
+def _without_model(backend: Backend, removed: str) -> Backend | None:
+    models = backend.models
+    for index, model in enumerate(models):
+        if model.id == removed:
+            return binding.with_models(backend, models[:index] + models[index + 1 :])
+    return None
+
+
+def _with_instance(backend: Backend, instance: str | None) -> Backend | None:
+    if backend.metadata.get(INSTANCE_KEY) == instance:
+        return None
+    return binding.with_metadata(backend, with_item(backend.metadata, INSTANCE_KEY, instance))
+
+
+# ---- checks
+
+
+def _has_long_id(models: tuple[Model, ...]) -> bool:
+    return binding.longest_id(models) > LONG_MODEL_ID
 
 
 def _warn_of_long_ids(models: tuple[Model, ...], known: tuple[Model, ...]) -> None:
-    long = [model for model in models if len(model.id) > LONG_MODEL_ID]
-    if long:
-        new = set(long).difference(known)
-        for model in long:
-            if model in new:
-                logger.warning(
-                    "model id of %d characters (over %d): %.40r...",
-                    len(model.id),
-                    LONG_MODEL_ID,
-                    model.id,
-                )
+    if not _has_long_id(models):
+        return
+    new = set(models).difference(known)
+    for model in models:
+        if len(model.id) > LONG_MODEL_ID and model in new:
+            logger.warning(
+                "model id of %d characters (over %d): %.40r...",
+                len(model.id),
+                LONG_MODEL_ID,
+                model.id,
+            )

@@ -5,16 +5,19 @@ or `_field_checks` knows. Everything else is derived from the dataclass at impor
 the constructor, views, JSON, fleet files, and the copies that the core makes. Only type checkers
 need the field spelled out under TYPE_CHECKING, once in `Backend.__init__` and twice in
 `BackendView`. tests/unit/test_fields.py fails until these agree with the dataclass.
+
+A field with `repr=False` is private: it may hold secrets. It is not a field of the view, and no
+JSON has it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Annotated, Any, Self, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, get_type_hints
 
 import msgspec
 
@@ -23,6 +26,7 @@ from registry._core import binding
 from registry._literals import BackendStatusValue, BackendTypeValue, DiscoverySourceValue
 from registry._single_import import refuse_second_import
 from registry.metadata import EMPTY, read_only
+from registry.settings import EMPTY_SETTINGS, read_only_settings
 
 refuse_second_import()
 
@@ -127,8 +131,10 @@ class Backend:
     tuple. `metadata` maps str to str; it is copied and read-only. `priority` is an int32; lower
     values are preferred. `max_pending` limits the requests in flight, 1 to 2**32-1: at the limit,
     `Registry.acquire` does not choose the backend. None means no limit. `weight` is the backend's
-    capacity relative to other backends, 1 to 1,000. Raises TypeError or ValueError, which names the
-    field.
+    capacity relative to other backends, 1 to 1,000. `settings` is a table for the caller's own use,
+    of what TOML can express; it is copied and read-only at any depth. Because it may hold secrets,
+    it is part of `==`, but not of `hash`, `repr`, views and JSON. Raises TypeError or ValueError,
+    which names the field.
     """
 
     id: Text
@@ -141,6 +147,7 @@ class Backend:
     priority: Int32 = 0
     max_pending: Cap | None = None
     weight: Weight = 1
+    settings: Mapping[str, Any] = field(default=EMPTY_SETTINGS, repr=False, hash=False)
 
     if TYPE_CHECKING:
 
@@ -156,22 +163,66 @@ class Backend:
             priority: int = 0,
             max_pending: int | None = None,
             weight: int = 1,
+            settings: Mapping[str, Any] = EMPTY_SETTINGS,
         ) -> None: ...
 
     def __post_init__(self) -> None:
         _field_checks.check_fields(self, _BACKEND_CHECKS)
 
     def to_json(self) -> str:
-        """JSON with the field names as keys and enums as their values. O(size)."""
-        return _json.encode(self)
+        """JSON with the field names as keys, enums as their values, and no `settings`. O(size)."""
+        names = _form_of(type(self)).__struct_fields__
+        return _json.encode({name: getattr(self, name) for name in names})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """The inverse of `to_json`. Fields with a default may be missing. O(size).
 
-        Raises ValueError, which names the place in the document.
+        `settings` are empty. Raises ValueError, which names the place in the document.
         """
-        return _json.decode(text, cls)
+        return _from_form(cls, _json.decode(text, _form_of(cls)))
+
+
+# ---- private fields
+
+
+def _public(cls: type[Any]) -> tuple[Field[Any], ...]:
+    """The fields of `Backend` or of a subclass that views and JSON have."""
+    return tuple(one for one in fields(cls) if one.repr)
+
+
+_FORMS: dict[type[Any], type[msgspec.Struct]] = {}
+
+
+def _form_of(cls: type[Any]) -> type[msgspec.Struct]:
+    """The form of the JSON of `Backend` or of a subclass: its fields without the private ones."""
+    if cls not in _FORMS:
+        hints = get_type_hints(cls, include_extras=True)
+        _FORMS[cls] = msgspec.defstruct(
+            f"_{cls.__name__}Fields",
+            [(one.name, hints[one.name], *_default_of(one)) for one in _public(cls)],
+            module=__name__,
+        )
+    return _FORMS[cls]
+
+
+def _default_of(one: Field[Any]) -> tuple[Any, ...]:
+    if one.default is not MISSING:
+        return (one.default,)
+    if one.default_factory is not MISSING:
+        return (msgspec.field(default_factory=one.default_factory),)
+    return ()
+
+
+Made = TypeVar("Made")
+
+
+def _from_form(cls: type[Made], read: msgspec.Struct) -> Made:
+    """An instance with the fields that were read from JSON. Errors name the place."""
+    try:
+        return cls(**msgspec.structs.asdict(read))
+    except ValueError as error:
+        raise ValueError(f"{_json.locate(str(error))}: {error}") from None
 
 
 # ---- checks
@@ -185,23 +236,21 @@ def check_models(value: object, argument: str) -> tuple[Model, ...]:
     checked: tuple[Any, ...] = (
         value if type(value) is tuple else tuple(_checks.items(value, argument, "Model"))
     )
-    for model in checked:
-        if type(model) is not Model:
-            exact = [
-                _field_checks.exact_instance(Model, given, f"{argument}[{index}]")
-                for index, given in enumerate(checked)
-            ]
-            return check_models(exact, argument)
-    if len(checked) > 1:
-        seen: set[str] = set()
-        for index, model in enumerate(checked):
-            if model.id in seen:
-                raise ValueError(
-                    f"{argument}[{index}].id must be unique in the list, "
-                    f"but {model.id!r} appears twice"
-                )
-            seen.add(model.id)
-    return checked
+    # The usual case in one pass. A model of a subclass is missing from the set, too.
+    if len({model.id for model in checked if type(model) is Model}) == len(checked):
+        return checked
+    exact = tuple(
+        _field_checks.exact_instance(Model, given, f"{argument}[{index}]")
+        for index, given in enumerate(checked)
+    )
+    seen: set[str] = set()
+    for index, model in enumerate(exact):
+        if model.id in seen:
+            raise ValueError(
+                f"{argument}[{index}].id must be unique in the list, but {model.id!r} appears twice"
+            )
+        seen.add(model.id)
+    return exact
 
 
 def _utc(value: object, argument: str) -> datetime:
@@ -228,15 +277,18 @@ _CHECKS: dict[Any, _checks.Check] = {
     Time: _utc,
     tuple[Model, ...]: check_models,
     Mapping[str, str]: read_only,
+    Mapping[str, Any]: read_only_settings,
 }
-_DEFINITION = get_type_hints(Backend, include_extras=True)
 _BACKEND_CHECKS = _field_checks.field_checks(Backend, _CHECKS)
 _MODEL_CHECKS = _field_checks.field_checks(Model, _CHECKS)
 
 
 # ---- views
 
-# The fields of a view that are not in the definition.
+_HINTS = get_type_hints(Backend, include_extras=True)
+# The fields of a view that come from the definition.
+_DEFINITION = {one.name: _HINTS[one.name] for one in _public(Backend)}
+# The fields of a view that do not, in the order of their addition.
 _STATE: dict[str, Any] = {
     "status": BackendStatus,
     "last_health_check": Time,
@@ -244,10 +296,12 @@ _STATE: dict[str, Any] = {
     "pending_requests": UInt32,
     "total_requests": UInt64,
     "avg_latency_ms": UInt32,
+    "serial": UInt64,
+    "draining": bool,
 }
 _STATE_CHECKS = _field_checks.checks_of(_STATE, _CHECKS)
-# The first fields of a view. Every JSON document of a view has them. Fields that were added to
-# `Backend` later come after these, and may be missing from a document.
+# The first fields of a view. Every JSON document of a view has them. All others were added later,
+# and may be missing from a document.
 _FIRST = (
     *(
         "id",
@@ -262,7 +316,14 @@ _FIRST = (
     ),
     *("pending_requests", "total_requests", "avg_latency_ms", "discovery_source", "metadata"),
 )
-_DEFAULTS = {field.name: field.default for field in fields(Backend) if field.name not in _FIRST}
+_DEFAULTS: dict[str, Any] = {
+    # In the order of their addition; newer fields of `Backend` come after these.
+    "max_pending": None,
+    "weight": 1,
+    "serial": 0,
+    "draining": False,
+    **{one.name: one.default for one in _public(Backend) if one.name not in _FIRST},
+}
 _VIEW = {name: {**_DEFINITION, **_STATE}[name] for name in (*_FIRST, *_DEFAULTS)}
 # The arguments of a view's constructor, and the form of its JSON.
 _ViewFields = msgspec.defstruct(
@@ -281,8 +342,11 @@ class BackendView(binding.ViewBase):
 
     `last_health_check` is an aware datetime in UTC: the time of registration until the first
     check. `pending_requests` is the number of requests in flight (uint32), `total_requests` is the
-    number of finished requests (uint64), and `avg_latency_ms` is in milliseconds (uint32). The
-    other fields are as in `Backend`. Raises TypeError or ValueError, which names the field.
+    number of finished requests (uint64), and `avg_latency_ms` is in milliseconds (uint32).
+    `serial` is the number of the registration (uint64), unique within a registry and counted from
+    1; `draining` says whether the backend must not get new requests. The other fields are as in
+    `Backend`. The property `backend` is the definition itself, with its settings. Raises TypeError
+    or ValueError, which names the field.
     """
 
     __slots__ = ()
@@ -304,6 +368,8 @@ class BackendView(binding.ViewBase):
         metadata: Mapping[str, str]
         max_pending: int | None
         weight: int
+        serial: int
+        draining: bool
 
         def __new__(
             cls,
@@ -323,6 +389,8 @@ class BackendView(binding.ViewBase):
             metadata: Mapping[str, str],
             max_pending: int | None = None,
             weight: int = 1,
+            serial: int = 0,
+            draining: bool = False,
         ) -> Self: ...
 
     else:
@@ -357,14 +425,10 @@ class BackendView(binding.ViewBase):
 
         Raises ValueError, which names the place in the document.
         """
-        read = _json.decode(text, _ViewFields)
-        try:
-            return cls(*msgspec.structs.astuple(read))
-        except ValueError as error:
-            raise ValueError(f"{_json.locate(str(error))}: {error}") from None
+        return _from_form(cls, _json.decode(text, _ViewFields))
 
 
 # msgspec resolves the types of fields on first use, through sys.modules. Resolve them now, because
 # this module may be removed from sys.modules later.
-for _form in (Model, Backend, _ViewFields):
+for _form in (Model, _form_of(Backend), _ViewFields):
     msgspec.json.Decoder(_form)

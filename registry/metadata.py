@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from registry import _checks
+from registry._read_only import ReadOnlyDict
 from registry._single_import import refuse_second_import
 
 refuse_second_import()
 
 
-class Metadata(dict[str, str]):
+class Metadata(ReadOnlyDict[str]):
     """A dict from str to str that refuses changes, so it can be hashed and shared.
 
     Raises TypeError for a key or a value that is not a str, and in every method that would change
@@ -20,6 +20,7 @@ class Metadata(dict[str, str]):
     """
 
     __slots__ = ()
+    field = "metadata"
 
     def __new__(cls, items: dict[str, str] | Iterable[tuple[str, str]] = ()) -> Metadata:
         self = super().__new__(cls)
@@ -27,31 +28,6 @@ class Metadata(dict[str, str]):
             exact_key = _checks.encodable(key, "a key of metadata")
             dict.__setitem__(self, exact_key, _checks.encodable(value, f"metadata[{exact_key!r}]"))
         return self
-
-    def __init__(self, *_args: object) -> None:
-        """Does nothing: `__new__` fills the dict, and `dict.__init__` could change it later."""
-
-    def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
-        raise TypeError("metadata is read-only: make a new Backend with dataclasses.replace")
-
-    if not TYPE_CHECKING:  # type checkers see dict's methods, which have other signatures
-        __setitem__ = __delitem__ = __ior__ = _refuse
-        update = setdefault = pop = popitem = clear = _refuse
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(frozenset(self.items()))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Metadata, (dict(self),)
-
-    def __copy__(self) -> Metadata:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Metadata:
-        return self
-
-    def __repr__(self) -> str:
-        return dict.__repr__(self)
 
 
 EMPTY = Metadata()
@@ -66,3 +42,16 @@ def read_only(value: object, argument: str) -> Metadata:
     if type(value) is not dict and not isinstance(value, Mapping):
         raise _checks.type_error(argument, "a mapping from str to str", value)
     return Metadata((key, value[key]) for key in value) or EMPTY
+
+
+def with_item(metadata: Mapping[str, str], key: str, value: str | None) -> Metadata:
+    """A copy in which the key has this value and comes last; without the key if it is None.
+
+    The key and the value are checked texts.
+    """
+    copy = dict.__new__(Metadata)
+    dict.update(copy, read_only(metadata, "metadata"))
+    dict.pop(copy, key, None)
+    if value is not None:
+        dict.__setitem__(copy, key, value)
+    return copy or EMPTY

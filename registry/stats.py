@@ -22,8 +22,8 @@ class RegistryStats:
     writes raise MemoryError until the reader continues.
 
     `kept_for_views` is the number of objects that were replaced or removed, but are still in use by
-    a view, or by an error whose reasons have not been read. A view that you hold keeps alive
-    whatever was registered when it was made.
+    a view, by a lease, by an unread change of a watch, or by an error whose reasons have not been
+    read. A view or a lease that you hold keeps alive whatever was registered when it was made.
 
     `bytes` is all memory of the core, including what waits and what is kept. Registered Python
     objects, such as definitions and ids, are not included.

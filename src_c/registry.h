@@ -30,7 +30,9 @@ typedef struct reg_reader reg_reader;   /* a thread inside a read */
 typedef struct reg_kept reg_kept;       /* keeps the objects of views after their read has ended */
 typedef struct reg_garbage reg_garbage; /* what the core no longer uses, for reg_destroy */
 typedef struct reg_record reg_record;   /* the registration that a lease refers to */
-typedef struct reg_variant reg_variant; /* one model definition, shared by equal ones */
+typedef struct reg_idle_waiter reg_idle_waiter; /* a call that waits: see below */
+typedef struct reg_variant reg_variant;         /* one model definition, shared by equal ones */
+typedef struct reg_watch reg_watch;             /* a stream of changes */
 
 /* Drops one reference to an object of the caller. */
 typedef void (*reg_release)(void *object);
@@ -64,16 +66,19 @@ typedef struct reg_view {
     void *definition;
     void *error;        /* NULL: none */
     uint64_t serial;    /* the number of the registration, counted from 1 */
+    uint64_t order;     /* its place in the order of registration */
     int64_t checked_at; /* microseconds since 1970, UTC */
     uint64_t total;
     uint32_t pending;
     uint32_t latency; /* the average, in milliseconds */
     uint8_t health;   /* a reg_health */
+    bool is_draining; /* by the operator's decision */
 } reg_view;
 
 typedef struct reg_views {
     reg_view *items; /* the caller frees them with reg_views_free */
     size_t count;
+    uint64_t version; /* of the instant of the views */
 } reg_views;
 
 /* NULL if out of memory, which can happen only in a thread's first call. Wait-free, O(1). */
@@ -96,9 +101,9 @@ void reg_keep_drop(reg_kept *kept, size_t count, reg_release release);
  * O(1). */
 reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view);
 
-/* Views of all backends, of the healthy ones, or of those that serve a model, in the order of
- * registration and as of one instant. REG_OK, or REG_NO_MEMORY. Inside a read. Lock-free like
- * reg_get. O(backends of the list). Free the views with reg_views_free. */
+/* Views of all backends, of the healthy ones that are not draining, or of those that serve a model,
+ * in the order of registration and as of one instant. REG_OK, or REG_NO_MEMORY. Inside a read.
+ * Lock-free like reg_get. O(backends of the list). Free the views with reg_views_free. */
 reg_status reg_get_all(reg_registry *reg, bool healthy_only, reg_views *views);
 reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id, reg_views *views);
 void reg_views_free(reg_views *views);
@@ -119,13 +124,23 @@ uint32_t reg_backend_count(reg_registry *reg);
 /* The number of models that at least one backend serves. Lock-free, O(1). */
 uint32_t reg_model_count(reg_registry *reg);
 
+/* The ids of the models that at least one backend serves, in the order in which this began. */
+typedef struct reg_model_ids {
+    reg_key *items; /* with copies of the texts; the caller frees them with reg_model_ids_free */
+    size_t count;
+} reg_model_ids;
+
+/* REG_OK or REG_NO_MEMORY. As of one instant. Waits for writers. O(n log n) for n models. */
+reg_status reg_get_model_ids(reg_registry *reg, reg_model_ids *ids);
+void reg_model_ids_free(reg_model_ids *ids);
+
 typedef struct reg_stats {
     size_t backends;
     size_t models;
     size_t index_entries; /* the sum of the lengths of all model lists */
     size_t waiting;       /* retired objects that a reader may still hold */
     size_t waiting_bytes;
-    size_t kept; /* objects that were replaced or removed, but are kept for views */
+    size_t kept; /* objects that were replaced or removed, but are kept for views or leases */
     /* All memory of the core. It includes the waiting and the kept objects of the caller, if the
      * caller has given their sizes. */
     size_t bytes;
@@ -144,9 +159,21 @@ reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage);
 /* REG_OK, REG_NOT_FOUND, REG_OVERFLOW, or REG_NO_MEMORY. `value` is the count afterwards. */
 reg_status reg_increment_pending(reg_registry *reg, const reg_key *id, uint32_t *value);
 
-/* REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. If the count was 0, it stays 0 and `at_zero` is set. */
+/* What the caller of a decrement must do next. */
+enum {
+    REG_WAS_ZERO = 1,  /* the count was 0 and stays 0 */
+    REG_HAS_WOKEN = 2, /* the count has become 0: wake every waiter of the list `woken` */
+};
+
+typedef struct reg_aftermath {
+    uint32_t flags;         /* the caller sets it to 0 before the call; usually it stays 0 */
+    reg_idle_waiter *woken; /* likewise NULL; linked by `next` */
+} reg_aftermath;
+
+/* REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. Lock-free, but if someone waits for the count to become
+ * 0 and it does, the call takes a lock for a few steps: see registry/idle.h. */
 reg_status reg_decrement_pending(reg_registry *reg, const reg_key *id, uint32_t *value,
-                                 bool *at_zero);
+                                 reg_aftermath *after);
 
 /* REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. `value` is the count afterwards. */
 reg_status reg_increment_total(reg_registry *reg, const reg_key *id, uint64_t *value);
@@ -161,6 +188,7 @@ typedef struct reg_batch {
     const uint32_t *samples; /* milliseconds, for reg_update_latency_many */
     uint32_t *values;        /* out: the value after each operation */
     bool *at_zero;           /* out, for reg_decrement_pending_many */
+    reg_idle_waiter *woken;  /* out, likewise: the waiters to be woken, linked by `next` */
     size_t applied;          /* out: how many operations, from the first on, were applied */
     size_t unknown;          /* out, on REG_NOT_FOUND: the index of the first unknown id */
 } reg_batch;
@@ -172,6 +200,35 @@ typedef struct reg_batch {
 reg_status reg_increment_pending_many(reg_registry *reg, reg_batch *batch);
 reg_status reg_decrement_pending_many(reg_registry *reg, reg_batch *batch);
 reg_status reg_update_latency_many(reg_registry *reg, reg_batch *batch);
+
+/* ---- waiting until nothing is in flight ---- */
+
+/* One call that waits for the count in flight of one registration to become 0. The caller zeroes it
+ * and sets `object`; the core changes the other fields. */
+struct reg_idle_waiter {
+    void *object; /* the caller's, for whoever wakes this waiter */
+    reg_record *record;
+    reg_kept *kept; /* keeps the record */
+    struct reg_idle_waiter *next, *previous;
+    bool is_linked;
+    bool is_woken; /* valid after reg_wait_end: the count was 0 at an instant of the wait */
+};
+
+/* Whether nothing is in flight on the registration with this id and serial (0: any). REG_OK,
+ * REG_NOT_FOUND, or REG_NO_MEMORY. Not inside a read. Costs what a counter operation costs. */
+reg_status reg_is_idle(reg_registry *reg, const reg_key *id, uint64_t serial, bool *is_idle);
+
+/* Begins to wait, unless nothing is in flight; then `is_idle` is set. Whoever takes the count to 0
+ * gets the waiter back (reg_aftermath), and wakes it. So on REG_OK without `is_idle`, the memory of
+ * the waiter must stay valid until that or until reg_wait_end has returned true. Statuses like
+ * reg_is_idle. Not inside a read. Takes a lock for a few steps. */
+reg_status reg_wait_begin(reg_registry *reg, const reg_key *id, uint64_t serial,
+                          reg_idle_waiter *waiter, bool *is_idle);
+
+/* Ends a wait that reg_wait_begin was called for, whatever the status was. Returns whether it ends
+ * before the waiter was woken: then nobody will wake it. Not inside a read. Cost as above, and that
+ * of reg_keep_drop. */
+bool reg_wait_end(reg_idle_waiter *waiter, reg_release release);
 
 /* ---- choosing ---- */
 
@@ -189,7 +246,7 @@ typedef struct reg_request {
 /* One backend as reg_explain sees it. */
 typedef struct reg_candidate {
     void *definition; /* borrowed until reg_read_end */
-    uint64_t serial;
+    uint64_t order;   /* its place in the order of registration */
     uint32_t pending;
     uint32_t latency;
     uint32_t context_length;
@@ -206,7 +263,7 @@ typedef struct reg_candidates {
 /* One backend that could not be chosen. */
 typedef struct reg_obstacle {
     void *definition;
-    uint64_t serial;
+    uint64_t order; /* its place in the order of registration */
     uint32_t context_length;
     uint8_t reason; /* a reg_reason */
 } reg_obstacle;
@@ -222,6 +279,8 @@ typedef struct reg_refusal {
 /* One request in flight. A zeroed lease refers to no registration. */
 typedef struct reg_lease {
     reg_record *record; /* NULL: none */
+    void *definition;   /* that it was chosen by; borrowed until reg_lease_drop */
+    reg_kept *kept;     /* keeps both of them */
     uint64_t started;   /* a moment of clock.h */
     _Atomic bool is_active;
 } reg_lease;
@@ -262,19 +321,15 @@ void reg_seed_random(uint64_t seed);
 /* Ends the request: adds it to the total and takes it out of the count in flight. If several calls
  * release one lease, exactly one ends the request and returns true; the others return false and
  * change nothing. Unless `failed` is set, the average is updated with `sample` (milliseconds), or
- * with the time since the choice if `sample` is NULL. If the count in flight was 0 already, it
- * stays 0 and `at_zero` is set. Lock-free, O(1). */
-bool reg_lease_release(reg_lease *lease, const uint32_t *sample, bool failed, bool *at_zero);
+ * with the time since the choice if `sample` is NULL. The count in flight changes as by
+ * reg_decrement_pending, at the same cost. */
+bool reg_lease_release(reg_lease *lease, const uint32_t *sample, bool failed, reg_aftermath *after);
 
 /* Whether the request is still in flight. Wait-free. */
 bool reg_lease_is_active(const reg_lease *lease);
 
-/* The current definition of the backend, or the last one if the backend was removed. Borrowed
- * until reg_read_end. Inside a read. Wait-free. */
-void *reg_lease_definition(const reg_lease *lease);
-
-/* Gives up the lease's reference to its registration. The lease must have ended, and no thread may
- * use it any more. Not inside a read. */
+/* Gives up what the lease keeps. The lease must have ended, and no thread may use it any more. Not
+ * inside a read. Costs what reg_keep_drop costs. */
 void reg_lease_drop(reg_lease *lease, reg_release release);
 
 /* ---- writing ---- */
@@ -295,47 +350,141 @@ void reg_drop_models(reg_registry *reg, reg_variant *const *variants, size_t cou
 /* The object of a variant to which the caller has a reference. Takes no lock. */
 void *reg_variant_object(const reg_variant *v);
 
-/* A registration or a new definition. On REG_OK the core takes over `definition`, `id_object` and
- * the caller's references to `variants`; otherwise they remain the caller's. */
+/* A definition, with what the core needs of it. */
 typedef struct reg_entry {
-    reg_key id;       /* for reg_add, its bytes are in `id_object` */
-    void *id_object;  /* for reg_add */
-    reg_key url;      /* normalized; for reg_add */
+    reg_key id;       /* for a new registration, its bytes are in `id_object` */
+    void *id_object;  /* for a new registration */
+    reg_key url;      /* normalized; for a new registration */
     reg_key instance; /* of mDNS; `data` is NULL if there is none */
     void *definition;
     reg_variant *const *variants; /* no two of the same model */
     size_t variant_count;
     size_t definition_bytes; /* an estimate of the size of the definition */
-    int64_t now;             /* microseconds since 1970, UTC; for reg_add */
-    /* For reg_add. These values do not change during the registration. */
-    uint32_t max_pending; /* UINT32_MAX: no cap */
-    int32_t priority;     /* lower is preferred */
-    uint16_t weight;      /* 1 to 1,000 */
+    int64_t now;             /* microseconds since 1970, UTC; for a new registration */
+    uint32_t max_pending;    /* UINT32_MAX: no cap */
+    int32_t priority;        /* lower is preferred */
+    uint16_t weight;         /* 1 to 1,000 */
 } reg_entry;
 
-/* REG_OK, REG_DUPLICATE, REG_INSTANCE_TAKEN, or REG_NO_MEMORY. Expected O(models of the entry),
- * amortised. */
-reg_status reg_add(reg_registry *reg, const reg_entry *entry, reg_garbage **garbage);
+typedef struct reg_edit {
+    /* REG_ADDED      a new registration
+     * REG_REPLACED   a new registration takes the place of the one with this id, in the same write
+     * REG_UPDATED    another definition for a registration, whose server stays the same: status,
+     *                counters and leases are kept
+     * REG_REMOVED    only `entry.id` is read */
+    reg_change_kind kind;
+    reg_entry entry;
+    /* Unless it is added: the registration that the caller means, and its definition. If the id has
+     * another serial, the status is REG_NOT_FOUND; with `expected` it is REG_CHANGED, because such
+     * a caller reads again. */
+    uint64_t serial;      /* 0: any */
+    const void *expected; /* NULL: any */
+} reg_edit;
 
-/* REG_OK with the backend's last view, REG_NOT_FOUND, or REG_NO_MEMORY. The objects of the view
- * stay valid until the caller drops `kept` with reg_keep_drop. Not inside a read. O(models of the
- * backend), amortised. */
-reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_kept **kept,
-                      reg_garbage **garbage);
+#define REG_ANY_FLEET UINT64_MAX
 
-/* Replaces the definition, the models and the instance of the registration `serial`, if its
- * definition is still `expected`. The id and the url do not change. REG_OK, REG_CHANGED,
- * REG_NOT_FOUND, REG_INSTANCE_TAKEN, or REG_NO_MEMORY. The caller must keep `expected` alive, or be
- * inside the read that found it; otherwise another object could get its address. O(models, old and
- * new), amortised. */
-reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t serial,
-                        const void *expected, reg_garbage **garbage);
+/* Makes all changes at one instant. No two of them have the same id.
+ *
+ * `fleet` is the version of the views that the caller has based its changes on: if any reg_apply or
+ * reg_remove took effect since, the call returns REG_CHANGED. REG_ANY_FLEET: it does not matter. If
+ * there is more than one change, `fleet` must be given, and the caller must have made sure that no
+ * two backends of the new fleet have the same instance.
+ *
+ * On REG_OK the core takes over `definition`, the caller's references to `variants` and, for a new
+ * registration, `id_object`; otherwise they remain the caller's. The caller must keep `expected`
+ * alive, or be inside the read that found it; otherwise another object could get its address.
+ *
+ * REG_OK, REG_DUPLICATE, REG_NOT_FOUND, REG_CHANGED (see `expected`),
+ * REG_INSTANCE_TAKEN, or REG_NO_MEMORY. Expected O(models, old and new), amortised. */
+reg_status reg_apply(reg_registry *reg, const reg_edit *edits, size_t count, uint64_t fleet,
+                     reg_garbage **garbage);
+
+/* Removes a registration. REG_OK with the backend's last view, REG_NOT_FOUND, or REG_NO_MEMORY. The
+ * objects of the view stay valid until the caller drops `kept` with reg_keep_drop. `serial`: as in
+ * reg_edit. Not inside a read. O(models of the backend), amortised. */
+reg_status reg_remove(reg_registry *reg, const reg_key *id, uint64_t serial, reg_view *last,
+                      reg_kept **kept, reg_garbage **garbage);
 
 /* Stores the result of a health check at `now`. The caller reads the clock before this call takes
  * the lock. So if two calls are concurrent, the one that takes effect last may store the earlier
  * time. On REG_OK the core takes over `error` (NULL: none), whose size is about `error_bytes`.
+ * `serial`: as in reg_edit. REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. Expected O(1). */
+reg_status reg_update_health(reg_registry *reg, const reg_key *id, uint64_t serial,
+                             reg_health health, int64_t now, void *error, size_t error_bytes,
+                             reg_garbage **garbage);
+
+/* Sets or clears `is_draining`. If it is so already, nothing changes. `serial`: as in reg_edit.
  * REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. Expected O(1). */
-reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health, int64_t now,
-                             void *error, size_t error_bytes, reg_garbage **garbage);
+reg_status reg_set_draining(reg_registry *reg, const reg_key *id, uint64_t serial, bool draining,
+                            reg_garbage **garbage);
+
+/* ---- watching ---- */
+
+/* One change of a registry. The objects of the views stay valid until the caller gives back `kept`,
+ * which counts each view. */
+typedef struct reg_change {
+    uint64_t version; /* of the write that made the change; later writes have greater ones */
+    reg_view before;  /* valid if `has_before` */
+    reg_view after;   /* valid if `has_after` */
+    reg_kept *kept;
+    uint8_t kind; /* a reg_change_kind */
+    bool has_before;
+    bool has_after;
+} reg_change;
+
+/* A thread or a task that sleeps until a watch has a change. It is part of an object of the caller.
+ * While it is listed, the core owns one reference to that object, and nobody else may touch the
+ * other fields. */
+typedef struct reg_waiter {
+    struct reg_waiter *next, *previous;
+    const void *awaited;
+    void *object; /* for the caller */
+    bool is_listed;
+} reg_waiter;
+
+/* Opens a watch for every change after the version at which it finds `fleet`: all backends, in the
+ * order of registration. `kept` counts each view. On REG_NO_MEMORY neither is set, but `watch` may
+ * be. Unless it is NULL, the caller closes and frees it in either case, before the registry. At
+ * most `limit` changes stay unread. Not inside a read. Waits for writers. O(backends). */
+reg_status reg_watch_open(reg_registry *reg, uint32_t limit, reg_watch **watch, reg_views *fleet,
+                          reg_kept **kept);
+
+/* Takes the next change. Returns
+ *   REG_OK            `change` is the next change. If its kind is REG_OVERFLOWED, then the changes
+ *                     up to its version were dropped, and `fleet` is the fleet at this version;
+ *                     `kept` counts its views instead. The caller frees it with reg_views_free
+ *   REG_NOT_FOUND     nothing is unread, or the watch is closed
+ *   REG_WOULD_BLOCK   only without `may_block`: the call would wait, or take O(backends) time
+ *   REG_NO_MEMORY     the changes were dropped, and the fleet could not be read: try again
+ * The caller passes `garbage` to reg_destroy. Not inside a read. O(1); after an overflow it waits
+ * for writers and takes O(backends). Several threads may call it: each change goes to one. */
+reg_status reg_watch_take(reg_watch *watch, bool may_block, reg_change *change, reg_views *fleet,
+                          reg_garbage **garbage);
+
+/* Whether reg_watch_take has something to take, or the watch is closed. Wait-free. */
+bool reg_watch_is_ready(reg_watch *watch);
+
+/* Lists a waiter, unless the watch is ready. True if it is listed: then the caller sleeps until it
+ * is woken, and looks again. False: look again at once. O(1). */
+bool reg_watch_listen(reg_watch *watch, reg_waiter *waiter);
+/* Ends the waiting. True if it was listed, and the core's reference is the caller's again. False if
+ * another thread has taken it off, and wakes it. O(1). */
+bool reg_watch_forget(reg_watch *watch, reg_waiter *waiter);
+
+/* After a write that has changed something, and after reg_watch_lag: takes off everyone who waits
+ * for a change. The caller wakes them with no lock held; they are linked by `next`, and each
+ * reference is the caller's. NULL if nobody waits: then it is one load and a branch. */
+reg_waiter *reg_take_waiters(reg_registry *reg);
+
+/* Drops what is unread, as if it were too much: the next change is REG_OVERFLOWED. For a caller
+ * that could not use the fleet of the last one. Waits for writers. O(1). */
+void reg_watch_lag(reg_watch *watch);
+
+/* Closes the watch, and drops what is unread. The caller wakes `waiters` as above, and passes
+ * `garbage` to reg_destroy. Idempotent. Waits for writers. O(waiters). */
+void reg_watch_close(reg_watch *watch, reg_waiter **waiters, reg_garbage **garbage);
+bool reg_watch_is_closed(const reg_watch *watch);
+/* Frees a closed watch that no thread uses any more. */
+void reg_watch_free(reg_watch *watch);
 
 #endif

@@ -94,7 +94,7 @@ class RecordRegistry:
 
     def __init__(self) -> None:
         self.records = self.map()
-        self.models = self.map()
+        self.by_model = self.map()
         self.writers = threading.Lock()
 
     def map(self) -> Any:
@@ -111,7 +111,7 @@ class RecordRegistry:
 
     def serving(self, model_id: str) -> Iterable[Record]:
         """The records of the backends that serve this model."""
-        given = self.models.get(model_id)
+        given = self.by_model.get(model_id)
         return () if given is None else self.values(given)
 
     def record(self, backend_id: str) -> Record:
@@ -142,15 +142,15 @@ class RecordRegistry:
                 raise DuplicateBackendError(backend.id)
             self.records[backend.id] = record
             for model in backend.models:
-                if self.models.get(model.id) is None:
-                    self.models[model.id] = self.map()
-                self.models[model.id][backend.id] = record
+                if self.by_model.get(model.id) is None:
+                    self.by_model[model.id] = self.map()
+                self.by_model[model.id][backend.id] = record
 
     def remove_backend(self, backend_id: str) -> View:
         with self.writers:
             record = self.record(backend_id)
             for model in record.backend.models:
-                del self.models[model.id][backend_id]
+                del self.by_model[model.id][backend_id]
             del self.records[backend_id]
         return record.view()
 

@@ -40,6 +40,16 @@ cdef inline bint has_key_borrowed(PyObject *text, reg_key *key) except -1:
     return False
 
 
+# ---- serials
+
+cdef inline uint64_t serial_of(serial) except? 0:
+    """The serial for the core, to which 0 means any registration; None stands for that."""
+    if serial is None:
+        return 0
+    # No registration has serial 0 or 2**64-1.
+    return _checks.optional_serial(serial, "serial") or UINT64_LIMIT
+
+
 # ---- latency samples
 
 cdef inline bint is_plain_sample(PyObject *value, uint32_t *sample) noexcept:

@@ -84,6 +84,7 @@ cdef list decrement_many(reg_registry *reg, ids):
     batch.find_keys()
     with nogil:
         status = reg_decrement_pending_many(reg, &batch.batch)
+    wake_all_idle(batch.batch.woken)
     values = batch.result(status)
     for i in range(batch.batch.count):
         if batch.batch.at_zero[i]:

@@ -5,9 +5,11 @@ from typing import Any, Literal, Self, TypeVar, final
 
 from typing_extensions import disjoint_base
 
-from registry._literals import PolicyValue
-from registry.backend import Backend, BackendStatus, BackendView, Model
+from registry._literals import BackendStatusValue, PolicyValue
+from registry.backend import Backend, BackendStatus, BackendView, DiscoverySource, Model
+from registry.metadata import Metadata
 from registry.selection import Candidate, Policy, Requirements
+from registry.watching import Change, ChangeKind
 
 _View = TypeVar("_View", bound=ViewBase)
 
@@ -23,9 +25,14 @@ def bind(
     """Binds the core to the dataclasses. Called once, while the package is imported.
 
     `status_members` are the members of `BackendStatus` in the core's order: healthy, unhealthy,
-    unknown, draining. `view` gets a property for each field of `backend`. A second call raises
-    ImportError and changes nothing.
+    unknown, draining. `view` gets a property for each public field of `backend`, which is a field
+    with a repr. A second call raises ImportError and changes nothing.
     """
+
+ADDED: int
+REMOVED: int
+REPLACED: int
+UPDATED: int
 
 def is_bound() -> bool:
     """Whether `bind` was called; see `registry._single_import`."""
@@ -43,6 +50,37 @@ def specialize_methods(cls: type[RegistryCore], /) -> None:
     method. A call of an inherited method costs 15 ns more.
     """
 
+def same_definition(a: Backend, b: Backend, /) -> bool:
+    """Whether two `Backend`s are equal. Like `a == b`, in a tenth of the time. O(size)."""
+
+def plain_fleet(
+    items: list[Any], source: DiscoverySource | None, instance_key: str, /
+) -> dict[str, Backend] | None:
+    """The backends by id if none needs a closer look; otherwise None. O(backends).
+
+    They need none if they are exact `Backend`s with distinct ids, come from `source`, which is None
+    for any source, and have no `instance_key` in their metadata.
+    """
+
+def compare_fleets(
+    fleet: list[Backend], wanted: list[Backend], /
+) -> tuple[list[str], list[tuple[Backend | None, Backend]]]:
+    """Compares each `Backend` of `wanted` with the one of `fleet` that has its id. O(size).
+
+    Returns the ids of those that are equal, and for each other one a pair: the old one, which is
+    None if there is none, and the new one. Both lists are in the order of `wanted`. Ids must be
+    distinct in each argument.
+    """
+
+def with_models(definition: Backend, models: tuple[Model, ...], /) -> Backend:
+    """A copy of a `Backend` with these models, which `check_models` has checked."""
+
+def with_metadata(definition: Backend, metadata: Metadata, /) -> Backend:
+    """A copy of a `Backend` with this `Metadata`."""
+
+def longest_id(models: tuple[Model, ...], /) -> int:
+    """The number of characters of the longest model id; 0 without models. O(models)."""
+
 def new_view(
     cls: type[_View],
     definition: Backend,
@@ -52,6 +90,8 @@ def new_view(
     pending_requests: int,
     total_requests: int,
     avg_latency_ms: int,
+    serial: int,
+    draining: bool,
     /,
 ) -> _View:
     """Makes a view from arguments that `BackendView` has checked; the check time is aware."""
@@ -61,11 +101,18 @@ class ViewBase:
     """The base of `BackendView`: a definition, and the state of one backend at one instant.
 
     A view never changes. This class has the properties for the state; `bind` adds one property
-    for each field of the definition.
+    for each public field of the definition.
 
     The registry keeps the objects of its views alive with a reservation. A view that was made
     in Python holds references to them instead.
     """
+
+    @property
+    def backend(self) -> Backend:
+        """The `Backend` that was registered at the view's instant, with its settings. O(1).
+
+        The settings are empty in a view that was made in Python, unpickled or read from JSON.
+        """
 
 @final
 class Refusal:
@@ -101,22 +148,26 @@ class Lease:
 
     @property
     def backend(self) -> Backend:
-        """The current definition of the backend; after its removal, the last definition. O(1)."""
+        """The definition that the lease was chosen by, whatever has changed since. O(1)."""
     @property
     def model_id(self) -> str:
         """The model id that `acquire` was called with."""
     @property
     def active(self) -> bool:
         """True until the lease is released."""
-    def release(self, latency_ms: int | None = None, *, failed: bool = False) -> bool:
+    def release(self, latency_ms: float | None = None, *, failed: bool = False) -> bool:
         """Ends the request and returns True. A second call returns False and changes nothing.
 
         Unless `failed`, it first updates the average latency with the sample `latency_ms`, in
-        milliseconds, 0 to 2**32-1. The default is the time since `acquire`. Then it adds 1 to the
-        total, and then subtracts 1 from the requests in flight.
+        milliseconds, 0 to 2**32-1. A float is rounded to the nearest int, halves to even. The
+        default is the time since `acquire`. Then it adds 1 to the total, and then subtracts 1 from
+        the requests in flight. If that leaves 0, it wakes whoever waits in `Registry.wait_idle` or
+        `Registry.idle`.
 
-        Never blocks; O(1). Thread safety: shared objects; each of the three counts is atomic.
-        Raises TypeError or ValueError for a bad argument; the lease is then not released.
+        Never blocks, except that ending a wait takes a lock for a few steps; O(1), plus the
+        waiters. Thread safety: shared objects; each of the three counts is atomic. Raises TypeError
+        or ValueError for a bad argument. The request is then released all the same, without a
+        sample, so no count stays behind.
         """
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -135,6 +186,63 @@ class Lease:
         /,
     ) -> None: ...
 
+def bind_changes(change: type[Change], kinds: tuple[ChangeKind, ...], /) -> None:
+    """Binds the core to `Change`. Called once, while the package is imported.
+
+    `kinds` are the members of `ChangeKind` in the core's order. Raises ImportError if there are
+    more or fewer kinds in the core, or in a second call.
+    """
+
+@final
+class Waiter:
+    """Someone who waits until a watch has a change. `wake` is called once at most, by a writer.
+
+    A waiter serves for one wait. `wake` must not block, and may raise only if nobody waits any
+    more. It may be called twice, if a signal arrives during the first call.
+    """
+
+    def __new__(cls, wake: Callable[[], object], /) -> Self: ...
+
+@disjoint_base
+class WatchCore:
+    """The base of `registry.Watch`: its primitives in C."""
+
+    def __new__(cls, registry: RegistryCore, limit: int, /) -> Self: ...
+    @property
+    def snapshot(self) -> tuple[BackendView, ...]:
+        """The views of all backends, in registration order, when the watch was opened.
+
+        After an OVERFLOWED, the fleet as of the version of that item. O(1).
+        """
+    @property
+    def closed(self) -> bool:
+        """Whether the watch is closed. O(1)."""
+    def close(self) -> None:
+        """Ends the watch, and wakes everyone who waits for a change. Unread changes are dropped.
+
+        A second call does nothing. Waits for writers; O(unread changes). Thread safety: atomic.
+        """
+    def _take(self, /) -> Change | None:
+        """The next `Change`, or None if nothing is unread or the watch is closed."""
+    def _listen(self, waiter: Waiter, /) -> bool:
+        """Lists a new waiter and returns True; or returns False if it is worth looking again."""
+    def _forget(self, waiter: Waiter, /) -> None:
+        """Ends the wait of a waiter that `_listen` has listed, unless it is being woken."""
+
+@final
+class IdleWaiter:
+    """One call that waits until nothing is in flight on a registration.
+
+    `wake` is called once, without arguments, when the number reaches 0. Any thread may call it,
+    also inside a garbage collection. If a signal's handler interrupts it, it is called again.
+
+    While the waiter is in the core's list, the core has a reference to it.
+    """
+
+    def __new__(cls, wake: Callable[[], object], /) -> Self: ...
+    def end(self) -> bool:
+        """Ends the wait. Returns whether the number was 0 at an instant of the wait."""
+
 @disjoint_base
 class RegistryCore:
     """The base of `registry.Registry`: its methods in C."""
@@ -152,10 +260,10 @@ class RegistryCore:
         safety: atomic.
         """
     def get_healthy_backends(self) -> list[BackendView]:
-        """Views of the backends with status HEALTHY, in registration order, as of one instant.
+        """Views of the HEALTHY backends that are not draining, in registration order.
 
-        Counters are read one by one. Never blocks; O(backends), with the GIL released. Thread
-        safety: atomic.
+        As of one instant. Counters are read one by one. Never blocks; O(backends), with the GIL
+        released. Thread safety: atomic.
         """
     def get_backends_for_model(self, model_id: str, /) -> list[BackendView]:
         """Views of the backends that serve a model, in registration order, as of one instant.
@@ -174,10 +282,35 @@ class RegistryCore:
         """The number of registered backends. Never blocks; O(1). Thread safety: atomic."""
     def model_count(self) -> int:
         """The number of distinct model ids. Never blocks; O(1). Thread safety: atomic."""
+    def models(self) -> list[str]:
+        """The distinct model ids, in the order in which they were first served.
+
+        A model that no backend has served for a while comes at the end when it is served again. As
+        of one instant. Waits for writers; O(n log n) for n models, with the GIL released. Thread
+        safety: atomic.
+        """
     def __bool__(self) -> Literal[True]: ...
     def __len__(self) -> int: ...
     def __contains__(self, backend_id: object, /) -> bool: ...
     def __iter__(self) -> Iterator[str]: ...
+    def update_status(
+        self,
+        backend_id: str,
+        /,
+        status: BackendStatus | BackendStatusValue,
+        error: str | None = None,
+        *,
+        serial: int | None = None,
+    ) -> None:
+        """Sets a backend's status and last error, and sets the time of its last check to now.
+
+        `status` is a `BackendStatus` or its value; HEALTHY always clears the error. The clock is
+        read before the call waits for other writers. So of two concurrent updates, the one that
+        takes effect last may have the earlier time. With `serial`, it acts on that registration
+        only: a probe of an old server can't mark a new one. Raises `BackendNotFoundError`;
+        `ValueError`, which lists the choices, for an unknown status. Expected O(1). Waits for other
+        writers. Thread safety: atomic.
+        """
     def increment_pending(self, backend_id: str, /) -> int:
         """Adds 1 to the requests in flight of a backend. Returns the new value.
 
@@ -188,8 +321,10 @@ class RegistryCore:
     def decrement_pending(self, backend_id: str, /) -> int:
         """Subtracts 1 from the requests in flight of a backend. Returns the new value.
 
-        If the counter is 0, it stays 0 and a warning is logged. Never blocks; expected O(1). Thread
-        safety: atomic. Raises BackendNotFoundError; TypeError if the id is not a str.
+        If the counter is 0, it stays 0 and a warning is logged. If it becomes 0, the calls of
+        `wait_idle` and `idle` that wait for it end. Never blocks, except that ending a wait takes a
+        lock for a few steps; expected O(1), plus the waiters. Thread safety: atomic. Raises
+        BackendNotFoundError; TypeError if the id is not a str.
         """
     def increment_total_requests(self, backend_id: str, /) -> int:
         """Adds 1 to the total of requests of a backend. Returns the new value, a uint64.
@@ -292,9 +427,21 @@ class RegistryCore:
     def _redefine(
         self, expected: Backend, serial: int, definition: Backend, instance: str | None, /
     ) -> bool: ...
-    def _remove(self, backend_id: str, /) -> BackendView: ...
-    def _update_health(
-        self, backend_id: str, status_member: BackendStatus, error: str | None, /
-    ) -> None: ...
+    def _replace(
+        self,
+        expected: Backend,
+        serial: int,
+        definition: Backend,
+        url: str,
+        instance: str | None,
+        /,
+    ) -> bool: ...
+    def _fleet(self) -> tuple[int, list[Backend]]: ...
+    def _apply(
+        self, changes: list[tuple[int, Backend | str, str | None, str | None]], fleet: int, /
+    ) -> bool: ...
+    def _remove(self, backend_id: str, serial: int | None, /) -> BackendView: ...
+    def _set_draining(self, backend_id: str, serial: int | None, draining: bool, /) -> None: ...
     def _has_url(self, url: str, /) -> bool: ...
+    def _wait(self, backend_id: str, serial: int | None, waiter: IdleWaiter | None, /) -> bool: ...
     def _stats(self, /) -> tuple[int, int, int, int, int, int, int]: ...

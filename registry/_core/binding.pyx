@@ -45,8 +45,11 @@ cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(PyObject *value, int *overflow)
     # A borrowed reference: use it only on a list that no other thread can reach.
     PyObject *PyList_GET_ITEM(list values, Py_ssize_t i)
+    PyObject *PyTuple_GET_ITEM(tuple values, Py_ssize_t i)
+    bint Py_IS_TYPE(PyObject *value, PyTypeObject *kind)
 
 cdef object UINT32_LIMIT = 2**32 - 1
+cdef object UINT64_LIMIT = 2**64 - 1
 cdef object logger = logging.getLogger("registry")
 cdef object EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 cdef object MICROSECOND = timedelta(microseconds=1)
@@ -81,9 +84,12 @@ include "views.pxi"
 include "queries.pxi"
 include "models.pxi"
 include "writes.pxi"
+include "fleet.pxi"
+include "waiting.pxi"
 include "batch.pxi"
 include "requests.pxi"
 include "reasons.pxi"
 include "lease.pxi"
 include "selection.pxi"
 include "registry_core.pxi"
+include "watch.pxi"

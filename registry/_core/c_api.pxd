@@ -27,7 +27,15 @@ cdef extern from "registry.h" nogil:
         REG_STATUS_COUNT
 
     ctypedef enum reg_health:
-        pass
+        REG_HEALTHY
+
+    ctypedef enum reg_change_kind:
+        REG_ADDED
+        REG_REMOVED
+        REG_REPLACED
+        REG_UPDATED
+        REG_OVERFLOWED
+        REG_CHANGE_KIND_COUNT
 
     enum:
         REG_VISION
@@ -63,10 +71,24 @@ cdef extern from "registry.h" nogil:
         uint32_t pending
         uint32_t latency
         uint8_t health
+        c_bool is_draining
 
     ctypedef struct reg_views:
         reg_view *items
         size_t count
+        uint64_t version
+
+    ctypedef struct reg_idle_waiter:
+        void *object
+        reg_idle_waiter *next
+        c_bool is_woken
+
+    enum:
+        REG_WAS_ZERO
+
+    ctypedef struct reg_aftermath:
+        uint32_t flags
+        reg_idle_waiter *woken
 
     ctypedef struct reg_batch:
         const reg_key *ids
@@ -74,6 +96,7 @@ cdef extern from "registry.h" nogil:
         const uint32_t *samples
         uint32_t *values
         c_bool *at_zero
+        reg_idle_waiter *woken
         size_t applied
         size_t unknown
 
@@ -90,6 +113,14 @@ cdef extern from "registry.h" nogil:
         uint32_t max_pending
         int32_t priority
         uint16_t weight
+
+    ctypedef struct reg_edit:
+        reg_change_kind kind
+        reg_entry entry
+        uint64_t serial
+        const void *expected
+
+    const uint64_t REG_ANY_FLEET
 
     const char *reg_start() noexcept
     reg_registry *reg_new() noexcept
@@ -114,19 +145,30 @@ cdef extern from "registry.h" nogil:
         size_t kept
         size_t bytes
 
+    ctypedef struct reg_model_ids:
+        reg_key *items
+        size_t count
+
+    reg_status reg_get_model_ids(reg_registry *reg, reg_model_ids *ids) noexcept
+    void reg_model_ids_free(reg_model_ids *ids) noexcept
     reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage) noexcept
     uint32_t reg_backend_count(reg_registry *reg) noexcept
     uint32_t reg_model_count(reg_registry *reg) noexcept
 
     reg_status reg_increment_pending(reg_registry *reg, const reg_key *id, uint32_t *value) noexcept
     reg_status reg_decrement_pending(reg_registry *reg, const reg_key *id, uint32_t *value,
-                                     c_bool *at_zero) noexcept
+                                     reg_aftermath *after) noexcept
     reg_status reg_increment_total(reg_registry *reg, const reg_key *id, uint64_t *value) noexcept
     reg_status reg_update_latency(reg_registry *reg, const reg_key *id, uint32_t sample,
                                   uint32_t *average) noexcept
     reg_status reg_increment_pending_many(reg_registry *reg, reg_batch *batch) noexcept
     reg_status reg_decrement_pending_many(reg_registry *reg, reg_batch *batch) noexcept
     reg_status reg_update_latency_many(reg_registry *reg, reg_batch *batch) noexcept
+
+    reg_status reg_is_idle(reg_registry *reg, const reg_key *id, uint64_t serial,
+                           c_bool *is_idle) noexcept
+    reg_status reg_wait_begin(reg_registry *reg, const reg_key *id, uint64_t serial,
+                              reg_idle_waiter *waiter, c_bool *is_idle) noexcept
 
     ctypedef enum reg_policy:
         REG_POLICY_COUNT
@@ -173,6 +215,7 @@ cdef extern from "registry.h" nogil:
 
     ctypedef struct reg_lease:
         reg_record *record
+        void *definition
 
     reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease,
                            reg_refusal *refusal) noexcept
@@ -182,9 +225,8 @@ cdef extern from "registry.h" nogil:
                            reg_candidates *candidates) noexcept
     void reg_candidates_free(reg_candidates *candidates) noexcept
     c_bool reg_lease_release(reg_lease *lease, const uint32_t *sample, c_bool failed,
-                             c_bool *at_zero) noexcept
+                             reg_aftermath *after) noexcept
     c_bool reg_lease_is_active(const reg_lease *lease) noexcept
-    void *reg_lease_definition(const reg_lease *lease) noexcept
     const char *reg_policy_name(reg_policy policy) noexcept
     void reg_seed_random(uint64_t seed) noexcept
 
@@ -194,14 +236,44 @@ cdef extern from "registry.h" nogil:
     void reg_drop_models(reg_registry *reg, reg_variant **variants, size_t count,
                          reg_garbage **garbage) noexcept
     void *reg_variant_object(const reg_variant *v) noexcept
-    reg_status reg_add(reg_registry *reg, const reg_entry *entry, reg_garbage **garbage) noexcept
-    reg_status reg_remove(reg_registry *reg, const reg_key *id, reg_view *last, reg_kept **kept,
-                          reg_garbage **garbage) noexcept
-    reg_status reg_redefine(reg_registry *reg, const reg_entry *entry, uint64_t serial,
-                            const void *expected, reg_garbage **garbage) noexcept
-    reg_status reg_update_health(reg_registry *reg, const reg_key *id, reg_health health,
-                                 int64_t now, void *error, size_t error_bytes,
+    reg_status reg_apply(reg_registry *reg, const reg_edit *changes, size_t count,
+                         uint64_t fleet, reg_garbage **garbage) noexcept
+    reg_status reg_remove(reg_registry *reg, const reg_key *id, uint64_t serial, reg_view *last,
+                          reg_kept **kept, reg_garbage **garbage) noexcept
+    reg_status reg_update_health(reg_registry *reg, const reg_key *id, uint64_t serial,
+                                 reg_health health, int64_t now, void *error, size_t error_bytes,
                                  reg_garbage **garbage) noexcept
+    reg_status reg_set_draining(reg_registry *reg, const reg_key *id, uint64_t serial,
+                                c_bool draining, reg_garbage **garbage) noexcept
+
+    ctypedef struct reg_watch:
+        pass
+
+    ctypedef struct reg_change:
+        uint64_t version
+        reg_view before
+        reg_view after
+        reg_kept *kept
+        uint8_t kind
+        c_bool has_before
+        c_bool has_after
+
+    ctypedef struct reg_waiter:
+        reg_waiter *next
+        void *object
+
+    reg_status reg_watch_open(reg_registry *reg, uint32_t limit, reg_watch **watch,
+                              reg_views *fleet, reg_kept **kept) noexcept
+    reg_status reg_watch_take(reg_watch *watch, c_bool may_block, reg_change *change,
+                              reg_views *fleet, reg_garbage **garbage) noexcept
+    c_bool reg_watch_is_ready(reg_watch *watch) noexcept
+    c_bool reg_watch_listen(reg_watch *watch, reg_waiter *waiter) noexcept
+    c_bool reg_watch_forget(reg_watch *watch, reg_waiter *waiter) noexcept
+    reg_waiter *reg_take_waiters(reg_registry *reg) noexcept
+    void reg_watch_lag(reg_watch *watch) noexcept
+    void reg_watch_close(reg_watch *watch, reg_waiter **waiters, reg_garbage **garbage) noexcept
+    c_bool reg_watch_is_closed(const reg_watch *watch) noexcept
+    void reg_watch_free(reg_watch *watch) noexcept
 
 
 # These call back into Python, so the thread state must be attached.
@@ -211,6 +283,7 @@ cdef extern from "registry.h":
     void reg_destroy(reg_garbage *garbage, reg_release release) noexcept
     void reg_keep_drop(reg_kept *kept, size_t count, reg_release release) noexcept
     void reg_lease_drop(reg_lease *lease, reg_release release) noexcept
+    c_bool reg_wait_end(reg_idle_waiter *waiter, reg_release release) noexcept
     void reg_refusal_drop(reg_refusal *refusal, reg_release release) noexcept
 
 
@@ -224,6 +297,9 @@ cdef extern from "python.h":
     int try_key_of "key_of"(PyObject *text, reg_key *key)
     PyMemberDef *slot_of(object owner, str name) except NULL
     object slot_get(object owner, PyMemberDef *slot)
+    const void *slot_address(PyObject *owner, PyMemberDef *slot)
+    bint slots_are_equal(PyObject *a, PyObject *b, PyMemberDef *slot) except -1
+    bint slot_equals(PyObject *owner, PyMemberDef *slot, PyObject *value) except -1
     void slot_fill(object owner, PyMemberDef *slot, PyObject *value)
     object allocate(PyTypeObject *type)
     object allocate_untracked(PyTypeObject *type)

@@ -7,10 +7,12 @@ cdef struct BackendSlots:
     PyMemberDef *name
     PyMemberDef *url
     PyMemberDef *models
+    PyMemberDef *discovery_source
     PyMemberDef *metadata
     PyMemberDef *priority
     PyMemberDef *max_pending
     PyMemberDef *weight
+    PyMemberDef *settings
     PyMemberDef **all  # every field, in the order of the dataclass
     size_t count
 
@@ -25,7 +27,7 @@ cdef struct ModelSlots:
 
 cdef BackendSlots backend_slots
 cdef ModelSlots model_slots
-cdef type backend_class, model_class, view_class
+cdef type backend_class, model_class, view_class, status_class
 cdef tuple statuses
 
 
@@ -33,13 +35,15 @@ def bind(type backend, type model, type view, tuple status_members, /):
     """Binds the core to the dataclasses. Called once, while the package is imported.
 
     `status_members` are the members of `BackendStatus` in the core's order: healthy, unhealthy,
-    unknown, draining. `view` gets a property for each field of `backend`. A second call raises
-    ImportError and changes nothing.
+    unknown, draining. `view` gets a property for each public field of `backend`, which is a field
+    with a repr. A second call raises ImportError and changes nothing.
     """
-    global backend_slots, model_slots, backend_class, model_class, view_class, statuses
+    global backend_slots, model_slots, backend_class, model_class, view_class, status_class
+    global statuses
     if is_bound():
         raise _single_import.second_import_error()
-    cdef tuple names = tuple(backend.__dataclass_fields__)
+    cdef dict fields = backend.__dataclass_fields__
+    cdef tuple names = tuple(fields)
     # The array and the properties are never freed: like the classes, they live as long as the
     # process.
     cdef PyMemberDef **slots = <PyMemberDef **>PyMem_Calloc(len(names), sizeof(PyMemberDef *))
@@ -47,16 +51,19 @@ def bind(type backend, type model, type view, tuple status_members, /):
         raise MemoryError
     for i, name in enumerate(names):
         slots[i] = slot_of(backend, name)
-        setattr(view, name, property_for(<PyTypeObject *>view, slots[i], field_of_view))
+        if fields[name].repr:
+            setattr(view, name, property_for(<PyTypeObject *>view, slots[i], field_of_view))
     backend_slots = BackendSlots(
         slot_of(backend, "id"),
         slot_of(backend, "name"),
         slot_of(backend, "url"),
         slot_of(backend, "models"),
+        slot_of(backend, "discovery_source"),
         slot_of(backend, "metadata"),
         slot_of(backend, "priority"),
         slot_of(backend, "max_pending"),
         slot_of(backend, "weight"),
+        slot_of(backend, "settings"),
         slots,
         len(names),
     )
@@ -69,7 +76,11 @@ def bind(type backend, type model, type view, tuple status_members, /):
         slot_of(model, "supports_json_mode"),
         slot_of(model, "max_output_tokens"),
     )
-    backend_class, model_class, view_class, statuses = backend, model, view, status_members
+    backend_class, model_class, view_class = backend, model, view
+    statuses, status_class = status_members, type(status_members[0])
+
+
+ADDED, REMOVED, REPLACED, UPDATED = REG_ADDED, REG_REMOVED, REG_REPLACED, REG_UPDATED
 
 
 def is_bound():

@@ -42,17 +42,10 @@ cdef class Lease:
 
     @property
     def backend(self):
-        """The current definition of the backend; after its removal, the last definition. O(1)."""
+        """The definition that the lease was chosen by, whatever has changed since. O(1)."""
         if self.lease.record == NULL:
             raise ValueError("this lease has no backend: leases come from Registry.acquire")
-        cdef reg_reader *reader = begin_read()
-        cdef PyObject *definition = <PyObject *>reg_lease_definition(&self.lease)
-        Py_INCREF(<object>definition)
-        reg_read_end(reader)
-        try:
-            return <object>definition
-        finally:
-            Py_DECREF(<object>definition)
+        return <object>self.lease.definition
 
     @property
     def model_id(self):
@@ -77,26 +70,41 @@ cdef class Lease:
         """Ends the request and returns True. A second call returns False and changes nothing.
 
         Unless `failed`, it first updates the average latency with the sample `latency_ms`, in
-        milliseconds, 0 to 2**32-1. The default is the time since `acquire`. Then it adds 1 to the
-        total, and then subtracts 1 from the requests in flight.
+        milliseconds, 0 to 2**32-1. A float is rounded to the nearest int, halves to even. The
+        default is the time since `acquire`. Then it adds 1 to the total, and then subtracts 1 from
+        the requests in flight. If that leaves 0, it wakes whoever waits in `Registry.wait_idle` or
+        `Registry.idle`.
 
-        Never blocks; O(1). Thread safety: shared objects; each of the three counts is atomic.
-        Raises TypeError or ValueError for a bad argument; the lease is then not released.
+        Never blocks, except that ending a wait takes a lock for a few steps; O(1), plus the
+        waiters. Thread safety: shared objects; each of the three counts is atomic. Raises TypeError
+        or ValueError for a bad argument. The request is then released all the same, without a
+        sample, so no count stays behind.
         """
         cdef uint32_t sample
-        if failed is not False:
+        if failed is False or failed is True:
+            if latency_ms is None:
+                return self.end(NULL, failed is True)
+            if is_plain_sample(<PyObject *>latency_ms, &sample):
+                return self.end(&sample, failed is True)
+        return self.check_and_end(latency_ms, failed)
+
+    cdef bint check_and_end(self, latency_ms, failed) except -1:
+        """`release` with a float or a bad argument."""
+        cdef uint32_t sample
+        try:
             _checks.boolean(failed, "failed")
-        if latency_ms is None:
-            return self.end(NULL, failed is True)
-        sample = sample_of(latency_ms, "latency_ms")
+            sample = _checks.rounded(latency_ms, "latency_ms", 0, UINT32_LIMIT)
+        except BaseException:
+            self.end(NULL, True)
+            raise
         return self.end(&sample, failed is True)
 
     cdef bint end(self, const uint32_t *sample, bint failed) except -1:
-        cdef c_bool at_zero = False
-        if not reg_lease_release(&self.lease, sample, failed, &at_zero):
+        cdef reg_aftermath after = reg_aftermath(0, NULL)
+        if not reg_lease_release(&self.lease, sample, failed, &after):
             return False
-        if at_zero:
-            warn_at_zero(self.backend.id)
+        if after.flags != 0:
+            conclude(&after, self.backend.id)
         return True
 
     def __enter__(self):

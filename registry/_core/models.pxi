@@ -32,14 +32,23 @@ cdef class HeldModels:
         return models
 
 
-cdef int fill_model(reg_model *filled, model, list keep) except -1:
-    """Describes a model to the core. `keep` keeps alive the texts that the keys point into."""
+cdef PyObject *new_ref(value) noexcept:
+    Py_INCREF(value)
+    return <PyObject *>value
+
+
+cdef int fill_model(reg_model *filled, model, PyObject **texts) except -1:
+    """Describes a model to the core.
+
+    `texts` receives references to the two texts that the keys point into. The model alone does not
+    keep them alive: a caller can force the fields of a frozen dataclass to other values.
+    """
     check_exact_type(model, model_class, "a model")
     id, name = slot_get(model, model_slots.id), slot_get(model, model_slots.name)
     max_output_tokens = slot_get(model, model_slots.max_output_tokens)
     check_exact_type(id, str, "a model's id")
     check_exact_type(name, str, "a model's name")
-    keep += (id, name)
+    texts[0], texts[1] = new_ref(id), new_ref(name)
     key_of(id, &filled.id)
     key_of(name, &filled.name)
     filled.context_length = slot_get(model, model_slots.context_length)
@@ -59,16 +68,16 @@ cdef HeldModels hold_models(reg_registry *reg, tuple models):
     cdef size_t i, count = len(models)
     cdef reg_status status
     cdef reg_garbage *garbage
-    cdef list keep = []
     cdef reg_model *filled = <reg_model *>PyMem_Calloc(count + 1, sizeof(reg_model))
     cdef c_bool *is_taken = <c_bool *>PyMem_Calloc(count + 1, sizeof(c_bool))
+    cdef PyObject **texts = <PyObject **>PyMem_Calloc(2 * count + 1, sizeof(PyObject *))
     held.reg = reg
     held.variants = <reg_variant **>PyMem_Calloc(count + 1, sizeof(reg_variant *))
     try:
-        if filled == NULL or is_taken == NULL or held.variants == NULL:
+        if filled == NULL or is_taken == NULL or texts == NULL or held.variants == NULL:
             raise MemoryError
         for i in range(count):
-            fill_model(&filled[i], models[i], keep)
+            fill_model(&filled[i], models[i], &texts[2 * i])
         # The core takes over one reference to each model that becomes a new variant.
         for model in models:
             Py_INCREF(model)
@@ -84,26 +93,50 @@ cdef HeldModels hold_models(reg_registry *reg, tuple models):
     finally:
         PyMem_Free(filled)
         PyMem_Free(is_taken)
+        if texts != NULL:
+            for i in range(2 * count):
+                Py_XDECREF(texts[i])
+            PyMem_Free(texts)
 
 
-cdef add_field(target, PyMemberDef *slot, value):
-    Py_INCREF(value)
-    slot_fill(target, slot, <PyObject *>value)
-
-
-cdef with_models(definition, tuple models):
-    """A copy of the definition with these models, which are equal to its own."""
+cdef with_field(definition, PyMemberDef *changed, value):
+    """A copy of the definition with this value in one slot. Nothing is checked again."""
     cdef size_t i
     fresh = allocate_untracked(<PyTypeObject *>backend_class)
     for i in range(backend_slots.count):
         slot = backend_slots.all[i]
-        value = models if slot == backend_slots.models else slot_get(definition, slot)
-        add_field(fresh, slot, value)
+        slot_fill(fresh, slot, new_ref(value if slot == changed else slot_get(definition, slot)))
     return fresh
+
+
+def with_models(definition, tuple models not None, /):
+    """A copy of a `Backend` with these models, which `check_models` has checked."""
+    check_exact_type(definition, backend_class, "definition")
+    return with_field(definition, backend_slots.models, models)
+
+
+def with_metadata(definition, metadata, /):
+    """A copy of a `Backend` with this `Metadata`."""
+    check_exact_type(definition, backend_class, "definition")
+    return with_field(definition, backend_slots.metadata, metadata)
 
 
 cdef shared_definition(definition, HeldModels held):
     """The definition itself if its models are the shared objects; otherwise a copy with these."""
     models = slot_get(definition, backend_slots.models)
     shared = held.canonical(models)
-    return definition if shared is models else with_models(definition, shared)
+    if shared is models:
+        return definition
+    return with_field(definition, backend_slots.models, shared)
+
+
+def longest_id(tuple models not None, /):
+    """The number of characters of the longest model id; 0 without models. O(models)."""
+    cdef Py_ssize_t longest = 0
+    for model in models:
+        check_exact_type(model, model_class, "a model")
+        id = slot_get(model, model_slots.id)
+        check_exact_type(id, str, "a model's id")
+        if len(<str>id) > longest:
+            longest = len(<str>id)
+    return longest

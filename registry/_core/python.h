@@ -4,6 +4,7 @@
 #define REGISTRY_PYTHON_H
 
 #include <Python.h>
+#include <string.h>
 #include <structmember.h> /* part of Python.h from 3.12 on */
 #include <time.h>
 
@@ -73,9 +74,82 @@ static inline PyMemberDef *slot_of(PyObject *type, PyObject *name) {
     return member;
 }
 
-/* Returns a new reference to the value of a slot. Safe against a concurrent store. */
+/* Returns a new reference to the value of a slot; NULL with AttributeError if it is empty. Safe
+ * against a concurrent store, which needs the GIL where there is one. */
 static inline PyObject *slot_get(PyObject *object, PyMemberDef *slot) {
+#ifndef Py_GIL_DISABLED
+    PyObject *value = *(PyObject **)((char *)object + slot->offset);
+    if (value != NULL) return Py_NewRef(value);
+#endif
     return PyMember_GetOne((const char *)object, slot);
+}
+
+/* The address in a slot, which may be that of a dead object by now: only compare it. */
+static inline const void *slot_address(PyObject *object, PyMemberDef *slot) {
+    return __atomic_load_n((void **)((char *)object + slot->offset), __ATOMIC_RELAXED);
+}
+
+/* Whether both objects are exact strs in ASCII, which `same_ascii` can compare. */
+static inline int are_ascii(PyObject *x, PyObject *y) {
+    return PyUnicode_CheckExact(x) && PyUnicode_CheckExact(y) && PyUnicode_IS_COMPACT_ASCII(x) &&
+           PyUnicode_IS_COMPACT_ASCII(y);
+}
+
+static inline int same_ascii(PyObject *x, PyObject *y) {
+    Py_ssize_t length = PyUnicode_GET_LENGTH(x);
+    return length == PyUnicode_GET_LENGTH(y) &&
+           memcmp((PyASCIIObject *)x + 1, (PyASCIIObject *)y + 1, (size_t)length) == 0;
+}
+
+/* Like `slot_equals`, but -1 without an exception if a value is not ASCII. It borrows the value,
+ * which can't die meanwhile: a store to a slot needs the GIL, or the lock of the object, and
+ * comparing texts runs no other code. */
+static inline int slot_has_text(PyObject *object, PyMemberDef *slot, PyObject *x) {
+    int equal = -1;
+#ifdef Py_GIL_DISABLED
+    Py_BEGIN_CRITICAL_SECTION(object);
+#endif
+    PyObject *y = (PyObject *)slot_address(object, slot);
+    if (y != NULL && are_ascii(x, y)) equal = same_ascii(x, y);
+#ifdef Py_GIL_DISABLED
+    Py_END_CRITICAL_SECTION();
+#endif
+    return equal;
+}
+
+/* Whether `slot_has_text` costs less than a reference. Without a GIL, it takes a lock, with two
+ * atomic operations. A reference to a value costs none if this thread made the value, as it
+ * probably did if it made the object; otherwise up to four. */
+static inline int should_borrow(PyObject *object) {
+#ifdef Py_GIL_DISABLED
+    return !_Py_IsOwnedByCurrentThread(object);
+#else
+    (void)object;
+    return 1;
+#endif
+}
+
+/* Whether a slot has a value that equals `x`; -1 with an exception if that can't be said. */
+static inline int slot_equals(PyObject *object, PyMemberDef *slot, PyObject *x) {
+    if (x == slot_address(object, slot)) return 1;
+    int equal = should_borrow(object) ? slot_has_text(object, slot, x) : -1;
+    if (equal >= 0) return equal;
+    PyObject *y = slot_get(object, slot);
+    if (y == NULL) return -1;
+    equal = are_ascii(x, y) ? same_ascii(x, y) : PyObject_RichCompareBool(x, y, Py_EQ);
+    Py_DECREF(y);
+    return equal;
+}
+
+/* Whether a slot of two objects has equal values; -1 with an exception if that can't be said. Takes
+ * references only if it must, because a reference costs more than the comparison. */
+static inline int slots_are_equal(PyObject *a, PyObject *b, PyMemberDef *slot) {
+    PyObject *x = (PyObject *)slot_address(a, slot);
+    if (x != NULL && x == slot_address(b, slot)) return 1;
+    if ((x = slot_get(a, slot)) == NULL) return -1;
+    int equal = slot_equals(b, slot, x);
+    Py_DECREF(x);
+    return equal;
 }
 
 /* Fills an empty slot of an object that no other thread can reach. Takes over the reference. */

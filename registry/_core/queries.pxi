@@ -62,6 +62,21 @@ cdef list query_model(reg_registry *reg, str model_id):
     return views_from(&found)
 
 
+cdef list read_model_ids(reg_registry *reg):
+    """`RegistryCore.models`."""
+    cdef reg_model_ids ids
+    cdef reg_status status
+    cdef size_t i
+    with nogil:
+        status = reg_get_model_ids(reg, &ids)
+    check(status, None)
+    try:
+        return [PyUnicode_DecodeUTF8(ids.items[i].data, ids.items[i].length, NULL)
+                for i in range(ids.count)]
+    finally:
+        reg_model_ids_free(&ids)
+
+
 cdef tuple read_definition(reg_registry *reg, str backend_id):
     """`RegistryCore._read`."""
     cdef reg_key key

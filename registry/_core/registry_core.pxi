@@ -55,10 +55,10 @@ cdef class RegistryCore:
         return query_all(self.reg, False)
 
     def get_healthy_backends(self):
-        """Views of the backends with status HEALTHY, in registration order, as of one instant.
+        """Views of the HEALTHY backends that are not draining, in registration order.
 
-        Counters are read one by one. Never blocks; O(backends), with the GIL released. Thread
-        safety: atomic.
+        As of one instant. Counters are read one by one. Never blocks; O(backends), with the GIL
+        released. Thread safety: atomic.
         """
         return query_all(self.reg, True)
 
@@ -102,6 +102,15 @@ cdef class RegistryCore:
         """The number of distinct model ids. Never blocks; O(1). Thread safety: atomic."""
         return reg_model_count(self.reg)
 
+    def models(self):
+        """The distinct model ids, in the order in which they were first served.
+
+        A model that no backend has served for a while comes at the end when it is served again. As
+        of one instant. Waits for writers; O(n log n) for n models, with the GIL released. Thread
+        safety: atomic.
+        """
+        return read_model_ids(self.reg)
+
     def __bool__(self):
         """True even if the registry is empty, so `registry or Registry()` returns `registry`."""
         return True
@@ -130,6 +139,28 @@ cdef class RegistryCore:
     def __iter__(self):
         return iter([view.id for view in self.get_all_backends()])
 
+    # ---- health
+
+    def update_status(self, backend_id, /, status, error=None, *, serial=None):
+        """Sets a backend's status and last error, and sets the time of its last check to now.
+
+        `status` is a `BackendStatus` or its value; HEALTHY always clears the error. The clock is
+        read before the call waits for other writers. So of two concurrent updates, the one that
+        takes effect last may have the earlier time. With `serial`, it acts on that registration
+        only: a probe of an old server can't mark a new one. Raises `BackendNotFoundError`;
+        `ValueError`, which lists the choices, for an unknown status. Expected O(1). Waits for other
+        writers. Thread safety: atomic.
+        """
+        if type(status) is not status_class:
+            status = _checks.enum_member(status_class, status, "status")
+        if error is not None:
+            error = _checks.optional_text(error, "error")
+        backend_id = exact_text(backend_id, "backend_id")
+        cdef int health = statuses.index(status)
+        if health == REG_HEALTHY:
+            error = None
+        update_health(self.reg, backend_id, <reg_health>health, error, serial_of(serial))
+
     # ---- counting
 
     def increment_pending(self, backend_id, /):
@@ -152,20 +183,22 @@ cdef class RegistryCore:
     def decrement_pending(self, backend_id, /):
         """Subtracts 1 from the requests in flight of a backend. Returns the new value.
 
-        If the counter is 0, it stays 0 and a warning is logged. Never blocks; expected O(1). Thread
-        safety: atomic. Raises BackendNotFoundError; TypeError if the id is not a str.
+        If the counter is 0, it stays 0 and a warning is logged. If it becomes 0, the calls of
+        `wait_idle` and `idle` that wait for it end. Never blocks, except that ending a wait takes a
+        lock for a few steps; expected O(1), plus the waiters. Thread safety: atomic. Raises
+        BackendNotFoundError; TypeError if the id is not a str.
         """
         cdef reg_key key
         cdef uint32_t value = 0
-        cdef c_bool at_zero = False
+        cdef reg_aftermath after = reg_aftermath(0, NULL)
         cdef reg_status status = REG_NOT_FOUND
         if type(backend_id) is not str:
             return self.decrement_pending(exact_text(backend_id, "backend_id"))
         if has_key(backend_id, &key):
-            status = reg_decrement_pending(self.reg, &key, &value, &at_zero)
+            status = reg_decrement_pending(self.reg, &key, &value, &after)
         check(status, backend_id)
-        if at_zero:
-            warn_at_zero(backend_id)
+        if after.flags != 0:
+            conclude(&after, backend_id)
         return value
 
     def increment_total_requests(self, backend_id, /):
@@ -295,13 +328,42 @@ cdef class RegistryCore:
         """
         return redefine(self.reg, expected, serial, definition, instance)
 
-    def _remove(self, str backend_id not None, /):
-        """Removes a backend; returns its last view. Raises BackendNotFoundError."""
-        return remove(self.reg, backend_id)
+    def _replace(self, expected, uint64_t serial, definition, str url not None, instance, /):
+        """Replaces one registration by a new one of another server, in the same place.
 
-    def _update_health(self, str backend_id not None, status_member, error, /):
-        """Sets status, check time (now) and error (a str or None). Raises BackendNotFoundError."""
-        update_health(self.reg, backend_id, status_member, error)
+        Returns and raises the same as `_redefine`. `url` is normalized.
+        """
+        return replace(self.reg, expected, serial, definition, url, instance)
+
+    def _fleet(self, /):
+        """The version of this instant, and the definitions of all backends in their order."""
+        return read_fleet(self.reg)
+
+    def _apply(self, list changes not None, uint64_t fleet, /):
+        """Makes all changes in one write; False if the fleet is no longer that of version `fleet`.
+
+        A change is a tuple: kind, definition (for a removal the id), normalized url (None if it
+        keeps its server), mDNS instance or None. The kinds are ADDED, REMOVED, REPLACED, UPDATED.
+        """
+        return apply_all(self.reg, changes, fleet)
+
+    def _remove(self, str backend_id not None, serial, /):
+        """Removes a backend; returns its last view. Raises BackendNotFoundError.
+
+        `serial` may be None: any registration.
+        """
+        return remove(self.reg, backend_id, serial_of(serial))
+
+    def _set_draining(self, str backend_id not None, serial, bint draining, /):
+        """Sets or clears `draining`. `serial` as in `_remove`. Raises BackendNotFoundError."""
+        set_draining(self.reg, backend_id, serial_of(serial), draining)
+
+    def _wait(self, str backend_id not None, serial, IdleWaiter waiter, /):
+        """Whether nothing is in flight on a backend; if something is, `waiter` begins to wait.
+
+        `serial` as in `_remove`; `waiter` None: only look. Raises BackendNotFoundError.
+        """
+        return begin_wait(self.reg, backend_id, serial_of(serial), waiter)
 
     def _stats(self, /):
         """The fields of `RegistryStats`, in order."""

@@ -4,7 +4,7 @@ cdef class ViewBase:
     """The base of `BackendView`: a definition, and the state of one backend at one instant.
 
     A view never changes. This class has the properties for the state; `bind` adds one property
-    for each field of the definition.
+    for each public field of the definition.
 
     The registry keeps the objects of its views alive with a reservation. A view that was made
     in Python holds references to them instead.
@@ -15,9 +15,11 @@ cdef class ViewBase:
     cdef reg_kept *kept  # the reservation; NULL in a view that was made in Python
     cdef int64_t checked_at
     cdef uint64_t total
+    cdef uint64_t number  # of the registration
     cdef uint32_t pending
     cdef uint32_t latency
     cdef uint8_t health
+    cdef bint is_draining
 
     def __cinit__(self, *_arguments, **_fields):
         raise TypeError("views come from a Registry or from BackendView(...)")
@@ -28,6 +30,14 @@ cdef class ViewBase:
         else:
             Py_XDECREF(self.definition)
             Py_XDECREF(self.error)
+
+    @property
+    def backend(self):
+        """The `Backend` that was registered at the view's instant, with its settings. O(1).
+
+        The settings are empty in a view that was made in Python, unpickled or read from JSON.
+        """
+        return <object>self.definition
 
     @property
     def status(self):
@@ -53,6 +63,14 @@ cdef class ViewBase:
     def avg_latency_ms(self):
         return self.latency
 
+    @property
+    def serial(self):
+        return self.number
+
+    @property
+    def draining(self):
+        return self.is_draining
+
 
 cdef field_of_view(view, void *slot):
     """The getter of the properties that `bind` adds. Returns the definition's value in `slot`."""
@@ -65,7 +83,7 @@ cdef inline ViewBase empty_view(PyTypeObject *cls):
 
 
 def new_view(type cls, definition, status, last_health_check, last_error, pending_requests,
-             total_requests, avg_latency_ms, /):
+             total_requests, avg_latency_ms, serial, draining, /):
     """Makes a view from arguments that `BackendView` has checked; the check time is aware."""
     check_exact_type(definition, backend_class, "definition")
     if not issubclass(cls, ViewBase):
@@ -75,7 +93,8 @@ def new_view(type cls, definition, status, last_health_check, last_error, pendin
     cdef uint8_t health = statuses.index(status)
     cdef int64_t checked_at = (last_health_check - EPOCH) // MICROSECOND
     cdef uint32_t pending = pending_requests, latency = avg_latency_ms
-    cdef uint64_t total = total_requests
+    cdef uint64_t total = total_requests, number = serial
+    cdef bint is_draining = draining
     cdef ViewBase view
     if cls is view_class:
         view = empty_view(<PyTypeObject *>cls)
@@ -83,6 +102,7 @@ def new_view(type cls, definition, status, last_health_check, last_error, pendin
         view = <ViewBase>allocate(<PyTypeObject *>cls)
     view.health, view.checked_at = health, checked_at
     view.pending, view.total, view.latency = pending, total, latency
+    view.number, view.is_draining = number, is_draining
     Py_INCREF(definition)
     view.definition = <PyObject *>definition
     if last_error is not None:
@@ -101,3 +121,5 @@ cdef inline void fill_view(ViewBase view, const reg_view *found, reg_kept *kept)
     view.pending = found.pending
     view.latency = found.latency
     view.health = found.health
+    view.number = found.serial
+    view.is_draining = found.is_draining

@@ -3,29 +3,28 @@
 Each command is a module. It adds its options to the parser, and names the function that runs the
 command. That function takes the parsed arguments and returns the output and the exit status.
 
-Exit status: 0 success, 1 the replay's counts do not add up, 2 wrong usage or input,
-130 interrupted.
+Exit status: 0 success, 1 the replay's counts do not add up or the compared fleets differ, 2 wrong
+usage or input, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 import registry
 from registry import FleetFileError
-from registry._messages import printable
-from registry.cli import show
+from registry.cli import follow, show
 from registry.cli.replay import command as replay
-from registry.cli.terminal import InputError, write
+from registry.cli.terminal import InputError, complain, warnings_on_stderr, write
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     try:
         arguments = _parser().parse_args(argv)
-        text, status = arguments.command(arguments)
+        with warnings_on_stderr():
+            text, status = arguments.command(arguments)
         write(text)
     except (InputError, FleetFileError) as error:
         return _fail(str(error))
@@ -38,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    """Prints the message on one line of stderr."""
-    print(f"registry: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
+    """Prints the message, and returns the exit status."""
+    complain(message)
     return 2
 
 
@@ -49,13 +48,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    follow.add_options(
+        commands.add_parser(
+            "follow", help="follow a fleet file, and print what each reload changes"
+        )
+    )
     replay.add_options(
         commands.add_parser(
             "replay",
             help="send requests to a fleet from many threads, and check the registry's counts",
         )
     )
-    show.add_options(commands.add_parser("show", help="print the backends and models of a fleet"))
+    show.add_options(
+        commands.add_parser(
+            "show", help="print the backends and models of a fleet, or what a reload would change"
+        )
+    )
     return parser
 
 

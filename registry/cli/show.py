@@ -1,4 +1,4 @@
-"""The command `show`: prints the backends and models of a fleet file."""
+"""The command `show`: prints the backends and models of a fleet file, or compares two files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from registry import Backend, Model, load_fleet
 from registry._messages import printable
+from registry.cli import diff
 from registry.cli.table import Column, Kind, left_out, print_table
 from registry.cli.terminal import new_console
+from registry.cli.texts import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,13 +25,22 @@ Places = list[tuple[Backend, Model]]
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options to its parser."""
-    parser.add_argument("--fleet", metavar="FILE.toml", required=True, help="the fleet file")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    files = parser.add_mutually_exclusive_group(required=True)
+    files.add_argument("--fleet", metavar="FILE.toml", help="print the tables of a fleet file")
+    files.add_argument(
+        "--diff",
+        nargs=2,
+        metavar=("A.toml", "B.toml"),
+        help="print what a reload from A to B would change; exit status 1 if anything",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.set_defaults(command=run)
 
 
 def run(arguments: argparse.Namespace) -> tuple[str, int]:
-    """Returns the output and the exit status 0."""
+    """Returns the output and the exit status."""
+    if arguments.diff is not None:
+        return diff.run(arguments.diff, arguments.json)
     fleet = load_fleet(arguments.fleet)
     if arguments.json:
         return as_json(fleet) + "\n", 0
@@ -67,7 +78,7 @@ def _print_backends(console: Console, fleet: list[Backend]) -> None:
         (printable(backend.id), backend.backend_type, printable(backend.url), *cells)
         for backend, *cells in zip(fleet[:ROWS], *numbers.values(), strict=False)
     ]
-    print_table(console, _counted(len(fleet), "backend"), columns, rows)
+    print_table(console, counted(len(fleet), "backend"), columns, rows)
     if len(fleet) > ROWS:
         console.print(left_out(len(fleet), ROWS, "backends"))
 
@@ -94,13 +105,9 @@ def _print_models(console: Console, serving: dict[str, Places]) -> None:
         (printable(model_id), _contexts(places), _abilities(places), _ids(places))
         for model_id, places in list(serving.items())[:ROWS]
     ]
-    print_table(console, _counted(len(serving), "model"), columns, rows)
+    print_table(console, counted(len(serving), "model"), columns, rows)
     if len(serving) > ROWS:
         console.print(left_out(len(serving), ROWS, "models"))
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _contexts(places: Places) -> str:

@@ -1,15 +1,18 @@
-"""The terminal that the commands share: a console, a progress bar, and writing to stdout.
+"""The terminal that the commands share: a console, a progress bar, stdout and stderr.
 
 Functions import `rich` themselves: it comes with the extra `cli`, and `--json` works without it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from registry._messages import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,8 +68,11 @@ def _show_nothing(_done: int) -> None:
     """Replaces the progress bar."""
 
 
-def write(text: str) -> None:
-    """Writes to stdout, and escapes characters that its encoding lacks. Ignores a closed pipe."""
+def write(text: str) -> bool:
+    """Writes to stdout, and escapes characters that its encoding lacks.
+
+    Returns False if the reader has closed the pipe, which is no error.
+    """
     if sys.stdout is None:
         raise InputError("standard output is closed")
     encoding = sys.stdout.encoding or "utf-8"
@@ -78,3 +84,33 @@ def write(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise OSError(error.errno, error.strerror, "standard output") from None
+        return False
+    return True
+
+
+def complain(message: str) -> None:
+    """Prints the message on one line of stderr. Does nothing if stderr can't be written."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            # One write, because another thread may print at the same time.
+            sys.stderr.write(f"registry: {printable(' '.join(message.splitlines()))}\n")
+            sys.stderr.flush()
+
+
+class _Complaints(logging.Handler):
+    """Prints what is logged like any other message of the commands."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints the record's message on one line, without a traceback."""
+        complain(record.getMessage())
+
+
+@contextmanager
+def warnings_on_stderr() -> Iterator[None]:
+    """Prints the library's warnings on stderr, one line each."""
+    logger, handler = logging.getLogger("registry"), _Complaints()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

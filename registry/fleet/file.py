@@ -19,7 +19,7 @@ import msgspec
 
 from registry import _json
 from registry._messages import near, printable
-from registry.backend import INSTANCE_KEY, Backend, Model, Text
+from registry.backend import INSTANCE_KEY, Backend, DiscoverySource, Model, Text
 from registry.errors import FleetFileError
 
 logger: logging.Logger = logging.getLogger("registry")
@@ -33,6 +33,7 @@ _TYPES: dict[str, Any] = {
     "id": Text | None,  # pyright: ignore[reportOperatorIssue]
     "backend_type": str,
     "metadata": dict[str, Any],
+    "settings": dict[str, Any],
     "models": list[Model | Text],
 }
 _DEFAULTS: dict[str, Any] = {"id": None, "metadata": {}, "models": []}
@@ -60,6 +61,7 @@ _FleetFile = msgspec.defstruct(
 
 
 TABLE = "backends"
+_SIMILAR = (TABLE, "backend")  # a typo of either is a typo of the table's name
 BACKEND_KEYS = tuple(field.encode_name for field in msgspec.structs.fields(_BackendTable))
 MODEL_KEYS = tuple(field.name for field in fields(Model))
 
@@ -75,7 +77,8 @@ def load_fleet(path: str | PathLike[str]) -> list[Backend]:
 
     A `[[backends]]` table has the keys `name` and `url`. Optional keys are `type` (the value of a
     `BackendType`, by default generic), `priority`, `max_pending`, `weight`, `id` (by default the
-    name), `metadata`, and `models`. A model is an id, or a table with the fields of `Model`.
+    name), `metadata`, `settings`, and `models`. A model is an id, or a table with the fields of
+    `Model`. `[backends.settings]` is a table of anything, which arrives as `Backend.settings`.
 
     Other tables are ignored. An unknown key is ignored with a warning in the log, and so is a
     table such as `[[backend]]` in a file without `[[backends]]`.
@@ -85,33 +88,63 @@ def load_fleet(path: str | PathLike[str]) -> list[Backend]:
 
     O(size of the file). Thread safety: atomic.
     """
+    file = file_name(path)
+    with open(file, "rb") as opened:
+        return parse_fleet(file, opened.read())
+
+
+def file_name(path: object) -> str:
+    """The path of a file as a str."""
     if not isinstance(path, (str, bytes, PathLike)):
         raise TypeError(f"path must be a str or a path, not {type(path).__name__}")
-    file = fsdecode(path)
-    document = _parse(file)
+    return fsdecode(path)
+
+
+def parse_fleet(
+    file: str,
+    content: bytes,
+    source: DiscoverySource = DiscoverySource.STATIC,
+    *,
+    may_be_empty: bool = True,
+) -> list[Backend]:
+    """The backends in the content of a fleet file, as `load_fleet` returns them.
+
+    Messages name `file`. The backends get `source` as their `discovery_source`. Unless
+    `may_be_empty`, a file without backends is a mistake: it had some before.
+    """
+    document = _parse(file, content)
     try:
         fleet: Any = msgspec.convert(document, _FleetFile)
     except msgspec.ValidationError as error:
         raise _misfit(file, error) from None
     backends = [
-        _backend(file, f"backends[{index}]", table) for index, table in enumerate(fleet.backends)
+        _backend(file, f"backends[{index}]", table, source)
+        for index, table in enumerate(fleet.backends)
     ]
     _refuse_duplicates(file, backends)
-    _warn_of_misnamed_table(file, document)
+    misnamed = _misnamed_table(document)
+    if not backends and not may_be_empty:
+        hint = f"; {misnamed} was ignored: did you mean [[{TABLE}]]?" if misnamed else ""
+        problem = f"expected [[{TABLE}]]: it has lost all of them (see allow_empty){hint}"
+        raise FleetFileError(file, "", problem)
+    if misnamed:
+        logger.warning(
+            "%s: no [[%s]], so the fleet is empty; %s was ignored: did you mean [[%s]]?",
+            *(printable(file), TABLE, printable(misnamed), TABLE),
+        )
     _warn_of_unknown_keys(file, document.get(TABLE, []))
     return backends
 
 
-def _parse(file: str) -> dict[str, Any]:
-    with open(file, "rb") as opened:
-        try:
-            return tomllib.loads(opened.read().decode("utf-8-sig"))
-        except UnicodeDecodeError as error:
-            raise FleetFileError(file, f"byte {error.start}", "expected UTF-8") from None
-        except RecursionError:
-            raise FleetFileError(file, "", "expected TOML that is not nested so deeply") from None
-        except ValueError as error:  # a TOMLDecodeError, or int()'s for thousands of digits
-            raise FleetFileError(file, "", f"expected TOML: {error}") from None
+def _parse(file: str, content: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise FleetFileError(file, f"byte {error.start}", "expected UTF-8") from None
+    except RecursionError:
+        raise FleetFileError(file, "", "expected TOML that is not nested so deeply") from None
+    except ValueError as error:  # a TOMLDecodeError, or int()'s for thousands of digits
+        raise FleetFileError(file, "", f"expected TOML: {error}") from None
 
 
 def _misfit(file: str, error: msgspec.ValidationError) -> FleetFileError:
@@ -123,12 +156,12 @@ def _misfit(file: str, error: msgspec.ValidationError) -> FleetFileError:
     return FleetFileError(file, place, problem[:1].lower() + problem[1:])
 
 
-def _backend(file: str, place: str, table: Any) -> Backend:
+def _backend(file: str, place: str, table: Any, source: DiscoverySource) -> Backend:
     given = msgspec.structs.asdict(table)
     given["id"] = table.name if table.id is None else table.id
     given["models"] = [Model(model) if isinstance(model, str) else model for model in table.models]
     try:
-        return Backend(**given)
+        return Backend(**given, discovery_source=source)
     except (TypeError, ValueError) as error:
         field, expectation = _PROBLEM.fullmatch(str(error)).groups()  # type: ignore[union-attr]
         raise FleetFileError(
@@ -159,17 +192,15 @@ def _refuse_second(file: str, what: str, value: str, index: int, first: dict[str
     first[value] = index
 
 
-def _warn_of_misnamed_table(file: str, document: dict[str, Any]) -> None:
-    """Warns of a table such as `[[backend]]`, `[Backends]` or `[[backend_list]]` in a file without
-    `[[backends]]`, because the fleet is empty then."""
+def _misnamed_table(document: dict[str, Any]) -> str | None:
+    """A table such as `[[backend]]`, `[Backends]` or `[[backend_list]]` in a file without
+    `[[backends]]`, whose fleet is empty therefore."""
+    if TABLE in document:
+        return None
     tables = [key for key, value in document.items() if isinstance(value, dict | list)]
-    typos = [key for key in tables if near(key, [TABLE])]
+    typos = [key for key in tables if near(key, _SIMILAR)]
     misnamed = typos or [key for key in tables if "backend" in key.casefold()]
-    if misnamed and TABLE not in document:
-        logger.warning(
-            "%s: no [[%s]], so the fleet is empty; %s was ignored: did you mean [[%s]]?",
-            *(printable(file), TABLE, printable(misnamed[0]), TABLE),
-        )
+    return misnamed[0] if misnamed else None
 
 
 def _warn_of_unknown_keys(file: str, tables: list[dict[str, Any]]) -> None:

@@ -24,13 +24,27 @@ typedef enum reg_status {
      * changed. */
     REG_NO_MEMORY,
     REG_NONE_AVAILABLE, /* no backend may be chosen */
-    REG_CHANGED,        /* the definition is no longer the expected one: read it and try again */
+    REG_CHANGED,        /* a definition is no longer the expected one: read it and try again */
     REG_WOULD_BLOCK,    /* the choice would be long or would wait: retry with `may_block` set */
     REG_STATUS_COUNT
 } reg_status;
 
 /* The last known health of a backend. The binding maps its own enumeration to these. */
 typedef enum reg_health { REG_HEALTHY, REG_UNHEALTHY, REG_UNKNOWN, REG_DRAINING } reg_health;
+
+/* The kinds of changes of a fleet. The binding maps Python's `ChangeKind` to these, in this order.
+ */
+typedef enum reg_change_kind {
+    REG_ADDED,
+    REG_REMOVED,
+    REG_REPLACED, /* another server took the place of the old one */
+    REG_UPDATED,  /* another definition of the same server */
+    REG_STATUS_CHANGED,
+    REG_DRAINING_CHANGED,
+    REG_AVAILABILITY_CHANGED,
+    REG_OVERFLOWED, /* a watch has lost its place */
+    REG_CHANGE_KIND_COUNT
+} reg_change_kind;
 
 /* Bits of a model's capabilities. */
 enum { REG_VISION = 1, REG_TOOLS = 2, REG_JSON_MODE = 4 };
@@ -62,7 +76,7 @@ typedef enum reg_reason {
     REG_ELIGIBLE,
     REG_EXCLUDED,
     REG_IS_UNHEALTHY,
-    REG_IS_DRAINING,
+    REG_IS_DRAINING, /* by its status; by the operator's decision, it comes after the next one */
     REG_IS_UNKNOWN,
     REG_NO_VISION,
     REG_NO_TOOLS,

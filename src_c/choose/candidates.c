@@ -43,6 +43,7 @@ bool choice_begin(choice *c, reg_registry *reg, const reg_request *request) {
     if (c->model == NULL) return false;
     c->reading = member_list_read(&c->model->members, c->version);
     if (c->reading.length == 0) return false;
+    c->is_careful = load_published(&reg->choices_changed) > c->version;
     c->is_plain = request->exclude_count == 0 && !request->allow_unknown &&
                   request->capabilities == 0 && request->min_context == 0;
     return true;
@@ -66,9 +67,11 @@ reg_reason candidate_obstacle(const choice *c, const member *place) {
     const reg_request *request = c->request;
     if (request->exclude_count != 0 && is_excluded(request, &place->record->item.key))
         return REG_EXCLUDED;
-    uint8_t health = record_health_at(place->record, c->version);
+    uint8_t standing = record_standing_at(place->record, c->version),
+            health = standing & STANDING_HEALTH;
     if (health != REG_HEALTHY && !(health == REG_UNKNOWN && request->allow_unknown))
         return reason_of_health(health);
+    if (standing & STANDING_DRAINING) return REG_IS_DRAINING;
     uint8_t missing = request->capabilities & (uint8_t)~place->traits.capabilities;
     if (missing != 0) return reason_of_missing(missing);
     return place->traits.context_length < request->min_context ? REG_SHORT_CONTEXT : REG_ELIGIBLE;

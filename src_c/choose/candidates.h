@@ -26,6 +26,7 @@ typedef struct choice {
 
     uint32_t best_average; /* ms; see policy.h */
     bool is_plain;         /* every healthy backend that is not full is eligible */
+    bool is_careful;       /* a write has begun that may change limits: see candidate_at */
     bool is_searched;      /* for a policy that draws two: this pass has read the whole list */
 } choice;
 
@@ -49,18 +50,29 @@ static inline uint32_t position_of(const choice *c, const candidate *x) {
     return (uint32_t)(x->place - c->reading.array->members);
 }
 
-/* Reads the counts of a member of the list. */
-static inline candidate candidate_at(const member *place, bool with_latency) {
+/* Reads the counts and the limits of a member of the list. The limits on the counter line may be
+ * those of a write that is not committed (record.h). The attempt fails then, except if it is
+ * careful and has read the limits of its version. */
+static always_inline candidate candidate_at(const choice *c, const member *place, bool with_latency,
+                                            bool is_careful) {
     record *r = place->record;
-    return (candidate){.record = r,
-                       .place = place,
-                       .pending = load_seq_cst(&line_of(r)->counters.pending),
-                       .latency = with_latency ? load_seq_cst(&line_of(r)->counters.latency) : 0,
-                       .weight = line_of(r)->weight};
+    counter_line *line = line_of(r);
+    candidate x = {.record = r,
+                   .place = place,
+                   .pending = load_seq_cst(&line->counters.pending),
+                   .latency = with_latency ? load_seq_cst(&line->counters.latency) : 0,
+                   .limits = NULL,
+                   .weight = load_published(&line->weight)};
+    if (is_careful) {
+        const state *s = record_state_at(r, c->version);
+        x.limits = &s->limits;
+        x.weight = s->weight;
+    }
+    return x;
 }
 
 static inline bool candidate_is_full(const candidate *x) {
-    return counter_in_flight(x->pending) >= line_of(x->record)->max_pending;
+    return counter_in_flight(x->pending) >= load_published(&limits_of(x)->max_pending);
 }
 
 /* The reason why the request can't use this member, apart from its load; or REG_ELIGIBLE. */

@@ -13,7 +13,7 @@ static bool draw_one(const choice *c, candidate *x, const member *other_than) {
     for (uint32_t i = 0; i < draws; i++) {
         const member *m = c->reading.array->members + random_below(c->reading.length);
         if (m == other_than || !member_is_in(m, c->reading.tick)) continue;
-        *x = candidate_at(m, false);
+        *x = candidate_at(c, m, false, c->is_careful);
         if (candidate_is_eligible(c, x, c->is_plain) && !candidate_is_full(x)) return true;
     }
     return false;
@@ -29,7 +29,7 @@ static void swap_picks(picks *p) {
 static void draw_from_all(const choice *c, picks *p) {
     uint64_t seen = 0;
     EACH_LISTED(c, 0, c->reading.length, m) {
-        candidate x = candidate_at(m, false);
+        candidate x = candidate_at(c, m, false, c->is_careful);
         p->tally += tally_of(&x);
         if (!candidate_is_eligible(c, &x, c->is_plain) || candidate_is_full(&x)) continue;
         uint64_t place = seen < 2 ? seen : random_below(seen + 1);

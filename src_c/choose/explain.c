@@ -33,7 +33,7 @@ static int by_rank(const void *left, const void *right) {
     const explained *a = left, *b = right;
     bool a_is_out = a->report.reason != REG_ELIGIBLE, b_is_out = b->report.reason != REG_ELIGIBLE;
     if (a_is_out != b_is_out) return a_is_out ? 1 : -1;
-    if (a_is_out) return compare(a->report.serial, b->report.serial);
+    if (a_is_out) return compare(a->report.order, b->report.order);
     const choice *c = a->choice;
     int by_policy = preference(c->request->policy, &a->seen, &b->seen, c->best_average);
     return by_policy != 0 ? by_policy : by_turn(a, b);
@@ -42,7 +42,7 @@ static int by_rank(const void *left, const void *right) {
 /* Needs the turns lock if the policy takes turns. */
 static explained explain_one_locked(const choice *c, const member *place) {
     if (c->traits->takes_turns) REG_ASSERT_TURNS();
-    candidate x = candidate_at(place, true);
+    candidate x = candidate_at(c, place, true, true);
     record *r = x.record;
     x.pending = counter_value(&line_of(r)->counters.pending);
     x.age = age_of(c, r);
@@ -50,17 +50,18 @@ static explained explain_one_locked(const choice *c, const member *place) {
     if (reason == REG_ELIGIBLE && candidate_is_full(&x)) reason = REG_FULL;
     if (c->traits->has_score) x.credit = smart_score(&x);
     if (c->traits->takes_turns)
-        x.credit = turns_credit(&c->model->turns, line_of(r)->serial) + line_of(r)->weight;
+        x.credit = turns_credit(&c->model->turns, order_of(line_of(r)), turn_holder(r, x.weight)) +
+                   x.weight;
     return (explained){
         .seen = x,
         .choice = c,
         .report = {.definition = record_state_at(r, c->version)->definition,
-                   .serial = line_of(r)->serial,
+                   .order = order_of(line_of(r)),
                    .pending = counter_in_flight(x.pending),
                    .latency = latency_of(x.latency),
                    .context_length = place->traits.context_length,
-                   .priority = line_of(r)->priority,
-                   .weight = line_of(r)->weight,
+                   .priority = priority_of(&x),
+                   .weight = (uint16_t)x.weight,
                    .reason = (uint8_t)reason},
     };
 }

@@ -1,12 +1,17 @@
-/* A lease: one request in flight on one registration. It holds a reference to the record, not to
- * the registry. So it can outlive the registration and the registry, and it never touches another
+/* A lease: one request in flight on one registration. Like a view, it counts in the reservation of
+ * the thread that made it. This keeps the record and the definition that the lease was chosen by,
+ * so the lease can outlive the registration and the registry. It never touches another
  * registration of the same id. */
 #ifndef REG_LEASE_H
 #define REG_LEASE_H
 
 #include "registry/layout.h"
 
-/* Starts the clock. Takes over the caller's reference to `held`. */
-void lease_begin(reg_lease *lease, record *held);
+/* Fills the lease of a choice that this read has made at `version`. Cannot fail: the caller called
+ * reservation_prepare before it counted the request. */
+void lease_fill(reg_lease *lease, reg_registry *reg, epoch_slot *slot, record *chosen,
+                uint64_t version);
+/* Starts the clock: the lease is active. */
+void lease_begin(reg_lease *lease);
 
 #endif

@@ -20,7 +20,7 @@ static __attribute__((noinline)) void find_best_average(choice *c, picks *p) {
     uint32_t best = UINT32_MAX;
     bool found = false;
     EACH_LISTED(c, 0, c->reading.length, m) {
-        candidate x = candidate_at(m, true);
+        candidate x = candidate_at(c, m, true, false);
         p->tally += tally_of(&x);
         if (!latency_is_sampled(x.latency) || latency_of(x.latency) > best ||
             !candidate_is_eligible(c, &x, c->is_plain))
@@ -48,14 +48,14 @@ static always_inline bool goes_before(const choice *c, reg_policy policy, const 
 }
 
 static always_inline void pass_by(const choice *shared, reg_policy policy, bool is_plain,
-                                  picks *p) {
+                                  bool is_careful, picks *p) {
     const policy_traits *traits = traits_of(policy);
     const choice local = *shared, *c = &local; /* a local copy can stay in registers */
     uint64_t tally = p->tally, weights = 0;
     candidate best;
     bool found = false;
     EACH_IN_ROUND(c, m) {
-        candidate x = candidate_at(m, traits->reads_latency);
+        candidate x = candidate_at(c, m, traits->reads_latency, is_careful);
         if (traits->has_score) x.credit = smart_score(&x);
         if (!traits->needs_best_average) tally += tally_of(&x);
         /* Compare first and check the rest later: most candidates are not better than the best. */
@@ -103,7 +103,8 @@ static always_inline const member *next_before(const choice *c, const mark *best
         pending = load_seq_cst(&line_of(m->record)->counters.pending);
         sum += counter_decrements(pending);
         if (reg_likely(counter_in_flight(pending) > limit)) continue;
-        if (counter_in_flight(pending) >= line_of(m->record)->max_pending) continue;
+        if (counter_in_flight(pending) >= load_published(&line_of(m->record)->limits.max_pending))
+            continue;
         if (counter_in_flight(pending) != best->in_flight ||
             now - load_hint(&line_of(m->record)->chosen_at) > best->age)
             break;
@@ -126,7 +127,7 @@ static void pass_over_equals(const choice *c, picks *p) {
             candidate x = {.record = m->record,
                            .place = m,
                            .pending = word,
-                           .weight = line_of(m->record)->weight,
+                           .weight = load_published(&line_of(m->record)->weight),
                            .age = age_of(c, m->record)};
             if (!candidate_is_eligible(c, &x, c->is_plain)) {
                 p->leaves_unserved |= !c->is_plain && is_left_unserved(c, x);
@@ -146,21 +147,23 @@ static void pass_over_equals(const choice *c, picks *p) {
 /* ---- policies that take turns ---- */
 
 /* Picks the candidate with the greatest credit. Returns false if out of memory. */
-static always_inline bool pass_in_turn_locked(const choice *c, reg_policy policy, picks *p) {
+static always_inline bool pass_in_turn_locked(const choice *c, reg_policy policy, bool is_careful,
+                                              picks *p) {
     REG_ASSERT_TURNS();
     turns *t = &c->model->turns;
     turns_begin(t);
     EACH_IN_ROUND(c, m) {
-        candidate x = candidate_at(m, false);
+        candidate x = candidate_at(c, m, false, is_careful);
         p->tally += tally_of(&x);
-        turn *its = turns_see(t, line_of(x.record)->serial, x.weight);
+        turn *its = turns_see(t, order_of(line_of(x.record)), turn_holder(x.record, x.weight));
         if (its == NULL) return false;
-        if (!candidate_is_eligible(c, &x, c->is_plain) || candidate_is_full(&x)) {
+        bool is_due = candidate_is_eligible(c, &x, c->is_plain) && !candidate_is_full(&x);
+        its->mark = turn_mark(t, is_due);
+        if (!is_due) {
             p->has_skipped = true;
             continue;
         }
-        its->due = t->round;
-        x.credit = its->credit + its->weight;
+        x.credit = its->credit + x.weight;
         if (p->count != 0 && !goes_before(c, policy, &x, &p->best)) continue;
         p->best = x;
         p->best.age = age_of(c, x.record);
@@ -171,18 +174,29 @@ static always_inline bool pass_in_turn_locked(const choice *c, reg_policy policy
 
 /* ---- all policies ---- */
 
+/* For a choice that finds a write at work, which is rare: any policy, in code that all share. */
+static __attribute__((noinline)) void pass_carefully(const choice *c, picks *p) {
+    pass_by(c, c->request->policy, false, true, p);
+}
+
 /* Inlined for each policy, so the compiler drops the code that the policy does not need. */
 static always_inline verdict pick_by(choice *c, reg_policy policy, picks *p) {
     const policy_traits *traits = traits_of(policy);
     if (traits->draws_two) return draw_two(c, p);
-    if (traits->takes_turns) return pass_in_turn_locked(c, policy, p) ? CHOSEN : NO_MEMORY;
+    if (traits->takes_turns) {
+        bool has_memory = c->is_careful ? pass_in_turn_locked(c, policy, true, p)
+                                        : pass_in_turn_locked(c, policy, false, p);
+        return has_memory ? CHOSEN : NO_MEMORY;
+    }
     if (traits->needs_best_average) find_best_average(c, p);
-    if (traits->only_loads && !load_published(&c->reading.array->is_uneven))
+    if (reg_unlikely(c->is_careful))
+        pass_carefully(c, p);
+    else if (traits->only_loads && !load_published(&c->reading.array->is_uneven))
         pass_over_equals(c, p);
     else if (c->is_plain)
-        pass_by(c, policy, true, p);
+        pass_by(c, policy, true, false, p);
     else
-        pass_by(c, policy, false, p);
+        pass_by(c, policy, false, false, p);
     return CHOSEN;
 }
 

@@ -26,10 +26,11 @@
 /* The values that a choice has read of one candidate. */
 typedef struct candidate {
     record *record;
-    const member *place; /* in the model's list */
-    uint64_t pending;    /* a word of counters.h, as `latency` is */
-    uint64_t latency;    /* 0 unless the policy reads latencies */
-    int64_t credit;      /* the credit in turns.h, or the score; 0 if the policy has neither */
+    const member *place;  /* in the model's list */
+    uint64_t pending;     /* a word of counters.h, as `latency` is */
+    uint64_t latency;     /* 0 unless the policy reads latencies */
+    int64_t credit;       /* the credit in turns.h, or the score; 0 if the policy has neither */
+    const limits *limits; /* if the choice is careful; otherwise NULL: see limits_of */
     uint32_t weight;
     uint32_t age; /* ticks since it was last chosen; set only if the ages are compared */
 } candidate;
@@ -68,9 +69,19 @@ static inline int compare_times(const candidate *a, const candidate *b, uint32_t
     return left != right ? (left < right ? -1 : 1) : a_sampled - b_sampled;
 }
 
+/* Where the limits are read. NULL is a constant in a pass that is not careful, so the compiler
+ * drops the comparison there, and the pointer, which would cost a register. */
+static always_inline limits *limits_of(const candidate *c) {
+    return c->limits != NULL ? (limits *)c->limits : &line_of(c->record)->limits;
+}
+
+static inline int32_t priority_of(const candidate *c) {
+    return load_published(&limits_of(c)->priority);
+}
+
 /* Prefers the lower priority number, then the smaller load. */
 static inline int compare_priorities(const candidate *a, const candidate *b) {
-    int by_priority = compare_signed(line_of(a->record)->priority, line_of(b->record)->priority);
+    int by_priority = compare_signed(priority_of(a), priority_of(b));
     return by_priority != 0 ? by_priority : compare_loads(a, b);
 }
 
@@ -78,7 +89,7 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* The score of the Nexus router. */
 static inline int64_t smart_score(const candidate *c) {
-    return (100 - least(line_of(c->record)->priority, 100)) * 50 +
+    return (100 - least(priority_of(c), 100)) * 50 +
            (100 - least(counter_in_flight(c->pending), 100)) * 30 +
            (100 - least(latency_of(c->latency) / 10, 100)) * 20;
 }

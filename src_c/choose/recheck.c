@@ -5,7 +5,7 @@ static bool is_same_array(const choice *c, const member_reading *later) {
     return later->array == c->reading.array && later->length == c->reading.length;
 }
 
-/* Whether the member is in neither list, or in both with the same health and definition. */
+/* Whether the member is in neither list, or in both with the same standing and definition. */
 static inline bool is_unchanged(const choice *c, const member_reading *later, const member *m) {
     bool is_listed = member_is_in(m, c->reading.tick);
     if (is_listed != member_is_in(m, later->tick)) return false;
@@ -33,7 +33,10 @@ static always_inline uint64_t sum_of_tallies(const choice *c, bool with_latency)
 #pragma GCC unroll 4
     for (; m != end; m++) {
         if (reg_unlikely(!member_is_in(m, tick))) continue;
-        candidate x = candidate_at(m, with_latency);
+        /* Not candidate_at: the compiler keeps its loads of the limits, which nothing uses. */
+        counters *counted = &line_of(m->record)->counters;
+        candidate x = {.pending = load_seq_cst(&counted->pending),
+                       .latency = with_latency ? load_seq_cst(&counted->latency) : 0};
         tally += tally_of(&x);
     }
     return tally;

@@ -6,26 +6,21 @@
 #include "choose/picks.h"
 #include "choose/rounds.h"
 
-/* Whether the list at version `now` has the same members, with the same health and definition. */
+/* Whether the list at version `now` has the same members, with the same standing and definition. */
 bool all_are_listed(const choice *c, uint64_t now);
 
-/* Whether the list at version `now` still has the one or two picked members, with the same health
+/* Whether the list at version `now` still has the one or two picked members, with the same standing
  * and definition. */
 bool picks_are_listed(const choice *c, const picks *p, uint64_t now);
 
 /* The sum of tally_of() over all candidates. */
 uint64_t tally_of_all(const choice *c);
 
-static inline bool all_are_unchanged(const choice *c, const picks *p, uint64_t now) {
-    if (reg_unlikely(now != c->version) && !all_are_listed(c, now)) return false;
-    return tally_of_all(c) == p->tally;
-}
-
-/* Checks only the picked candidates. The caller checks the count of the best one in step 6. */
-static inline bool picks_are_unchanged(const choice *c, const picks *p, uint64_t now) {
-    if (reg_unlikely(now != c->version) && !picks_are_listed(c, p, now)) return false;
+/* Whether the counts of the other picked candidate are unchanged, if there is one. The caller
+ * checks the count of the best one in step 6. */
+static inline bool picks_are_unchanged(const choice *c, const picks *p) {
     if (p->count == 1) return true;
-    candidate second = candidate_at(p->second.place, false);
+    candidate second = candidate_at(c, p->second.place, false, c->is_careful);
     return counter_decrements(second.pending) == counter_decrements(p->second.pending) &&
            !candidate_is_full(&second);
 }
@@ -38,10 +33,16 @@ static inline bool depends_on_picks_only(const choice *c, const picks *p) {
            (traits->only_loads && is_unbeatable(c, &p->best));
 }
 
-/* Step 5, with the version `now` of step 4. */
-static inline bool still_holds(const choice *c, const picks *p, uint64_t now) {
-    return depends_on_picks_only(c, p) ? picks_are_unchanged(c, p, now)
-                                       : all_are_unchanged(c, p, now);
+/* Step 5, the first half, with the version `now` of step 4. Turns depend on the weights of all
+ * candidates. */
+static inline bool are_listed(const choice *c, const picks *p, uint64_t now) {
+    bool only_picks = depends_on_picks_only(c, p) && !c->traits->takes_turns;
+    return only_picks ? picks_are_listed(c, p, now) : all_are_listed(c, now);
+}
+
+/* Step 5, the second half. */
+static inline bool are_unchanged(const choice *c, const picks *p) {
+    return depends_on_picks_only(c, p) ? picks_are_unchanged(c, p) : tally_of_all(c) == p->tally;
 }
 
 #endif

@@ -21,13 +21,13 @@ static reg_obstacle obstacle_at(const choice *c, const member *m) {
     bool is_plainly_full = c->is_plain && record_is_plainly_healthy(m->record, c->version);
     reg_reason reason = reg_likely(is_plainly_full) ? REG_ELIGIBLE : candidate_obstacle(c, m);
     return (reg_obstacle){.definition = record_state_at(m->record, c->version)->definition,
-                          .serial = line_of(m->record)->serial,
+                          .order = order_of(line_of(m->record)),
                           .context_length = m->traits.context_length,
                           .reason = (uint8_t)(reason == REG_ELIGIBLE ? REG_FULL : reason)};
 }
 
-static int by_serial(const void *left, const void *right) {
-    uint64_t a = ((const reg_obstacle *)left)->serial, b = ((const reg_obstacle *)right)->serial;
+static int by_order(const void *left, const void *right) {
+    uint64_t a = ((const reg_obstacle *)left)->order, b = ((const reg_obstacle *)right)->order;
     return (a > b) - (a < b);
 }
 
@@ -41,7 +41,7 @@ reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *c, reg_re
         fetch_ahead(c, m, m_end);
         items[count++] = obstacle_at(c, m);
     }
-    if (c->reading.late_from < c->reading.length) qsort(items, count, sizeof *items, by_serial);
+    if (c->reading.late_from < c->reading.length) qsort(items, count, sizeof *items, by_order);
     reg_kept *kept = reg_read_keep(reg, reader, 1);
     if (kept == NULL) {
         memory_free(items);

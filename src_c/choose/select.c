@@ -1,27 +1,29 @@
 /* Chooses a backend and adds a request to its count in flight, in one atomic step: the choice is
  * correct at the instant at which the count takes effect. rounds.h decides ties.
  *
- * An attempt
- * ----------
+ * An attempt ----------
  *   1. V        load the committed version V, and the model's list at V
  *   2. pass     read the counts of every candidate, one by one; pick the best one, with its word w
  *   3. claim    set the claim bit of w (counters.h), unless another choice has set it already
  *   4. T        load the committed version again
- *   5. recheck  the list, the health of each candidate and the version of its counts are unchanged
+ *   5. recheck  the list, the standing and the definition of each candidate and the version of its
+ *               counts are unchanged
  *   6. take     if w with its claim is unchanged, clear the claim and add one request in flight
  * If a step fails, nothing has changed for any other thread (a claim reveals nothing), and the next
  * attempt begins.
  *
  * The proof that a choice takes effect at T, for LEAST_PENDING
- * -------------------------------------------------------------
- * Counts, claims and the committed version are sequentially consistent: all operations on them have
- * a single order, called time here.
- *   a. At T the candidates are those of V. There are three cases. If the committed version is still
- *      V, version.h says so. Otherwise, if CHOICES_CHANGED, loaded after T, is at most V, no write
- *      after V has changed a list, a health or a definition: such a write would have stored its
- *      version there before its commit, and T has seen the commits of all writes up to the version
- *      that it loaded. Otherwise step 5 has found the same members in the same array at the new
- *      version, and no health or definition newer than V.
+ * ------------------------------------------------------------- Counts, claims and the committed
+ * version are sequentially consistent: all operations on them have a single order, called time
+ * here.
+ *   a. At T the candidates are those of V, with their standings and limits. There are three cases.
+ *      If CHOICES_CHANGED, loaded after T, is at most V, no write after V has begun to change a
+ *      list, a standing or a definition: such a write would have stored its version there before it
+ *      applied and committed the change, and the limits on the counter lines come from definitions
+ *      (record.h). Otherwise, if the committed version is still V and the choice is careful, it has
+ *      read everything as of V: version.h says that this is what holds at T. Otherwise step 5 has
+ *      found the same members in the same array at the version of T, and no standing or definition
+ *      newer than V, so no limit newer than V either.
  *   b. At T each other candidate has at least as many requests in flight as step 2 saw. Step 5
  *      finds as many decrements of it as step 2 did, because the sums are equal and each number
  *      only grows. T is between these steps, so from step 2 to T its count can only have gone up.
@@ -34,10 +36,9 @@
  *   d. Preferences are monotonic (policy.h). So by a., b. and c. the chosen candidate is the best
  *      at T, and it is below its cap. By c. every thread sees the count of step 6 from T on.
  *
- * The other operations and policies
- * ---------------------------------
- * `reg_select` claims nothing and counts nothing. After step 5 it reads the word once more. If the
- * word is unchanged, step c. holds for `reg_select` too.
+ * The other operations and policies --------------------------------- `reg_select` claims nothing
+ * and counts nothing. After step 5 it reads the word once more. If the word is unchanged, step c.
+ * holds for `reg_select` too.
  *
  * A refusal also takes effect at T. If a candidate was full in step 2, step 5 has found no
  * decrement of it, so it is full at T. So the reasons are those at T: an obstacle as of V, or
@@ -49,27 +50,26 @@
  *
  * In three cases step 5 rechecks only the chosen candidate:
  *   - RANDOM, which ignores the loads of the others.
- *   - ROUND_ROBIN, which ignores them too, unless it has skipped a candidate.
+ *   - ROUND_ROBIN, which ignores them too, unless it has skipped a candidate. But it rechecks the
+ *     definitions of all candidates, because their weights decide whose turn it is.
  *   - LEAST_PENDING, if the chosen candidate is idle and has the greatest weight. No other
  *     candidate can be better, so the pass may end there. That makes passes short in a fleet that
  *     is not busy. If the greatest weight has risen since the pass, step 5 rechecks all candidates.
  *     A pass that ended early has added up only some of them, so the sums usually differ and the
  *     attempt fails. If the sums happen to be equal, the chosen candidate was unbeatable at V.
  *
- * Progress
- * --------
- * An attempt fails only because an operation of another thread took effect on one of the
- * candidates, so choices are lock-free. To prevent starvation, the attempt after MANY_ATTEMPTS
- * (fewer in a long list) holds the writer lock, which keeps the version constant, and omits steps 3
- * and 5. Its step 6 adds the request even if the word of the chosen candidate has changed. Another
- * pass follows only if that candidate is full. So the chosen candidate is still eligible and below
- * its cap, and its count is exact. But it is the best only by the counts that the pass read, one by
- * one, during this call. If the pass finds no candidate, the call is refused: each candidate was
- * full when the pass read it, though not all at one instant.
+ * Progress -------- An attempt fails only because an operation of another thread took effect on one
+ * of the candidates, or because a write began to change one; then the next attempt is careful and
+ * does not wait for that write. So choices are lock-free. To prevent starvation, the attempt after
+ * MANY_ATTEMPTS (fewer in a long list) holds the writer lock, which keeps the version constant, and
+ * omits steps 3 and 5. Its step 6 adds the request even if the word of the chosen candidate has
+ * changed. Another pass follows only if that candidate is full. So the chosen candidate is still
+ * eligible and below its cap, and its count is exact. But it is the best only by the counts that
+ * the pass read, one by one, during this call. If the pass finds no candidate, the call is refused:
+ * each candidate was full when the pass read it, though not all at one instant.
  *
  * The turns of ROUND_ROBIN are exact, because they are taken under the registry's turns lock. A
- * thread that holds this lock never waits for a reader.
- */
+ * thread that holds this lock never waits for a reader. / */
 #include "base/random.h"
 #include "choose/lease.h"
 #include "choose/pass.h"
@@ -80,12 +80,13 @@
 
 /* ---- one attempt ---- */
 
-/* Loads the committed version at T. Returns V instead if no write since V has changed anything that
- * choices depend on: see step a. */
-static uint64_t version_at_t(reg_registry *reg, const choice *c) {
+/* Loads the committed version at T. Sets `must_check` unless it is certain that the candidates are
+ * those of V: see step a. */
+static uint64_t version_at_t(reg_registry *reg, const choice *c, bool *must_check) {
     uint64_t now = load_committed(&reg->committed);
-    if (reg_likely(now == c->version)) return now;
-    return load_published(&reg->choices_changed) <= c->version ? c->version : now;
+    bool has_begun = load_published(&reg->choices_changed) > c->version;
+    *must_check = reg_unlikely(has_begun) && (now != c->version || !c->is_careful);
+    return now;
 }
 
 /* Step 3. `reg_select` makes no claim. If it finds the claim of another choice, it clears the claim
@@ -106,7 +107,10 @@ static bool is_same_word(const picks *p, bool is_acquire) {
 /* Steps 3 to 6. */
 static verdict exact_attempt(reg_registry *reg, const choice *c, picks *p, bool is_acquire) {
     if (p->count != 0 && !claim(p, is_acquire)) return TRY_AGAIN;
-    if (!still_holds(c, p, version_at_t(reg, c)) || !is_same_word(p, is_acquire)) return TRY_AGAIN;
+    bool must_check;
+    uint64_t now = version_at_t(reg, c, &must_check);
+    if (must_check && !are_listed(c, p, now)) return TRY_AGAIN;
+    if (!are_unchanged(c, p) || !is_same_word(p, is_acquire)) return TRY_AGAIN;
     if (p->count == 0) return NONE_LEFT;
     return !is_acquire || counter_take(&line_of(p->best.record)->counters.pending, p->best.pending)
                ? CHOSEN
@@ -116,7 +120,7 @@ static verdict exact_attempt(reg_registry *reg, const choice *c, picks *p, bool 
 /* Adds one request in flight, unless the record is full. Retries if the word changes. */
 static bool take_below_cap(record *r) {
     uint64_t word = load_seq_cst(&line_of(r)->counters.pending);
-    while (counter_in_flight(word) < line_of(r)->max_pending)
+    while (counter_in_flight(word) < load_published(&line_of(r)->limits.max_pending))
         if (cas_seq_cst(&line_of(r)->counters.pending, &word, counter_changes(word) + 1))
             return true;
     return false;
@@ -144,7 +148,7 @@ static verdict attempt_locked(reg_registry *reg, choice *c, const reg_request *r
     if (v != CHOSEN) return v;
     v = is_last ? last_attempt_locked(&p, is_acquire) : exact_attempt(reg, c, &p, is_acquire);
     if (v != CHOSEN) return v;
-    if (c->traits->takes_turns) turns_settle(&c->model->turns, line_of(p.best.record)->serial);
+    if (c->traits->takes_turns) turns_settle(&c->model->turns, order_of(line_of(p.best.record)));
     round_settle(c, reg, &p.best, p.leaves_unserved);
     *chosen = p.best.record;
     return CHOSEN;
@@ -197,11 +201,12 @@ reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease
     if (slot == NULL) return REG_NO_MEMORY;
     choice c;
     record *chosen = NULL;
-    reg_status status = choose(reg, request, true, &c, &chosen);
-    if (status == REG_OK) record_ref(chosen);
+    reg_status status = REG_NO_MEMORY;
+    if (reservation_prepare(slot)) status = choose(reg, request, true, &c, &chosen);
+    if (status == REG_OK) lease_fill(lease, reg, slot, chosen, c.version);
     if (status == REG_NONE_AVAILABLE) status = refuse(reg, reader_from_slot(slot), &c, refusal);
     epoch_leave(slot);
-    if (status == REG_OK) lease_begin(lease, chosen);
+    if (status == REG_OK) lease_begin(lease);
     return status;
 }
 

@@ -103,9 +103,9 @@ typedef struct epoch_kind {
     size_t (*bytes)(const epoch_node *node);
     /* Frees the node and passes the caller's objects to `release`. Called with no lock held. */
     void (*destroy)(epoch_node *node, epoch_release release);
-    /* Replaces `destroy` for a node that may own another node. Frees this node and returns the node
-     * that it owned, which is destroyed next, or NULL. */
-    epoch_node *(*unwrap)(epoch_node *node, epoch_release release);
+    /* Replaces `destroy` for a node that has a successor: an object with a node of its own, which
+     * readers may still have used. Returns the node that is kept or destroyed in its place. */
+    epoch_node *(*unwrap)(epoch_node *node);
     /* Only for objects that views can keep alive (`retained` in reservation.h); otherwise NULL.
      * Returns the number of the generation in which the object was published, or GENERATION_NEVER
      * if no view needs it. */

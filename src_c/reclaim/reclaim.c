@@ -2,26 +2,20 @@
 
 #include "reclaim/orphans.h"
 
-/* If a node was owned by another node, the reservations have not filtered it yet, and views may
- * show it. So each round filters the nodes that the previous round has unwrapped. */
-void reclaim_destroy(epoch_node *list, epoch_release release) {
-    while (list != NULL) {
-        epoch_node *inner = NULL;
-        list = reservation_filter(list, release);
-        while (list != NULL) {
-            epoch_node *node = list;
-            list = node->next;
-            if (node->kind->unwrap == NULL) {
-                node->kind->destroy(node, release);
-                continue;
-            }
-            epoch_node *owned = node->kind->unwrap(node, release); /* may have freed `node` */
-            if (owned == NULL) continue;
-            owned->next = inner;
-            inner = owned;
-        }
-        list = inner;
+/* Replaces each node that has a successor. */
+static epoch_node *unwrap_each(epoch_node *list) {
+    for (epoch_node **at = &list; *at != NULL; at = &(*at)->next) {
+        epoch_node *node = *at, *next = node->next;
+        if (node->kind->unwrap == NULL) continue;
+        *at = node->kind->unwrap(node);
+        (*at)->next = next;
     }
+    return list;
+}
+
+/* Views and leases may need a successor, so the nodes are unwrapped before they are filtered. */
+void reclaim_destroy(epoch_node *list, epoch_release release) {
+    epoch_destroy_each(reservation_filter(unwrap_each(list), release), release);
 }
 
 void reclaim_before_fork(void) {

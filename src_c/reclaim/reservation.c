@@ -21,7 +21,7 @@ static bool prepare(reservation_thread *own) {
     return own->spare != NULL;
 }
 
-bool reservation_prepare(epoch_slot *slot) { return prepare(thread_of(slot)); }
+bool reservation_allocate(epoch_slot *slot) { return prepare(thread_of(slot)); }
 
 static reservation *add_reservation(reservation_thread *own, generation *g) {
     if (!prepare(own)) return NULL;

@@ -1,4 +1,5 @@
-/* Reservations keep objects alive for views that outlive the read that found them.
+/* Reservations keep objects alive for views and leases that outlive the read that found them. A
+ * lease counts as a view: below, 'view' means both.
  *
  * A reference count in each object would make all threads that read one backend contend for it.
  * Instead, each thread counts its own views of one registry in a reservation. A retired object is
@@ -82,10 +83,12 @@
  *      freed during a read; no such pair occurs twice.
  *
  * K1 cannot tell views of N from views that were made in the current generation after N was
- * retired. They may keep N longer than necessary, but N is never freed too early. The same holds
- * for the last state of a removed record that a lease still refers to: the views that exist when
- * the lease is dropped keep that state, even views of a later registry that reuses the
- * `generations`.
+ * retired. They may keep N longer than necessary, but N is never freed too early.
+ *
+ * A removed record is freed together with its last state: the two are one N, although the state is
+ * younger. Its birth is that of the record, which B stores before it publishes the record. Each
+ * lease that uses the record was counted in a read that found the record (V1 to V3). So a. to e.
+ * hold for this N too, and no record needs a count of its leases.
  *
  * In the child of a fork, the other threads do not exist. Objects for which they were about to make
  * views, and objects that they were about to free, stay allocated.
@@ -184,8 +187,13 @@ static inline uint32_t generation_now(generations *all) { return load_own(&all->
 
 /* The reading thread's reservation of this generation. NULL if out of memory. O(threads). */
 reservation *reservation_find(epoch_slot *slot, generation *g);
-/* Ensures that this thread's next reservation_take succeeds. False if out of memory. */
-bool reservation_prepare(epoch_slot *slot);
+/* Allocates the memory that this thread's next reservation_take may need. False if out of memory;
+ * after success it can't fail. */
+bool reservation_allocate(epoch_slot *slot);
+
+static inline bool reservation_prepare(epoch_slot *slot) {
+    return reg_likely(thread_of(slot)->spare != NULL) || reservation_allocate(slot);
+}
 
 /* Counts `views` new views of objects that this read has found. Call it inside the read, after the
  * last look-up. NULL if out of memory. Wait-free and O(1), except for a thread's first views in a

@@ -13,7 +13,7 @@
  *     (registry/_core/views.pxi, registry/backend.py), and both to the stubs (binding.pyi),
  *   - its rule to the tests' oracle (tests/support/oracle.py). */
 #include "base/memory.h"
-#include "registry/layout.h"
+#include "registry/idle.h"
 
 reg_status reg_increment_pending(reg_registry *reg, const reg_key *id, uint32_t *value) {
     epoch_slot *slot = epoch_enter();
@@ -28,12 +28,12 @@ reg_status reg_increment_pending(reg_registry *reg, const reg_key *id, uint32_t 
 }
 
 reg_status reg_decrement_pending(reg_registry *reg, const reg_key *id, uint32_t *value,
-                                 bool *at_zero) {
+                                 reg_aftermath *after) {
     epoch_slot *slot = epoch_enter();
     if (slot == NULL) return REG_NO_MEMORY;
     uint64_t version;
     record *r = find_registered(reg, id, &version);
-    if (r != NULL) *at_zero = !counter_decrement(&line_of(r)->counters.pending, value);
+    if (r != NULL) decrement_pending(r, value, after);
     epoch_leave(slot);
     return r == NULL ? REG_NOT_FOUND : REG_OK;
 }
@@ -61,19 +61,23 @@ reg_status reg_update_latency(reg_registry *reg, const reg_key *id, uint32_t sam
 
 /* ---- in bulk ---- */
 
-typedef reg_status (*count_one)(counters *c, reg_batch *batch, size_t i);
+typedef reg_status (*count_one)(record *r, reg_batch *batch, size_t i);
 
-static reg_status increment_one(counters *c, reg_batch *batch, size_t i) {
-    return counter_increment(&c->pending, &batch->values[i]) ? REG_OK : REG_OVERFLOW;
+static reg_status increment_one(record *r, reg_batch *batch, size_t i) {
+    bool counts = counter_increment(&line_of(r)->counters.pending, &batch->values[i]);
+    return counts ? REG_OK : REG_OVERFLOW;
 }
 
-static reg_status decrement_one(counters *c, reg_batch *batch, size_t i) {
-    batch->at_zero[i] = !counter_decrement(&c->pending, &batch->values[i]);
+static reg_status decrement_one(record *r, reg_batch *batch, size_t i) {
+    reg_aftermath after = {.woken = batch->woken};
+    decrement_pending(r, &batch->values[i], &after);
+    batch->at_zero[i] = after.flags & REG_WAS_ZERO;
+    batch->woken = after.woken;
     return REG_OK;
 }
 
-static reg_status update_latency_one(counters *c, reg_batch *batch, size_t i) {
-    batch->values[i] = latency_update(&c->latency, batch->samples[i]);
+static reg_status update_latency_one(record *r, reg_batch *batch, size_t i) {
+    batch->values[i] = latency_update(&line_of(r)->counters.latency, batch->samples[i]);
     return REG_OK;
 }
 
@@ -92,6 +96,7 @@ static reg_status find_all(reg_registry *reg, reg_batch *batch, record **records
 
 static reg_status count_all(reg_registry *reg, reg_batch *batch, count_one count) {
     batch->applied = 0;
+    batch->woken = NULL;
     record **records = memory_alloc((batch->count + 1) * sizeof *records);
     epoch_slot *slot = records == NULL ? NULL : epoch_enter();
     if (slot == NULL) {
@@ -100,7 +105,7 @@ static reg_status count_all(reg_registry *reg, reg_batch *batch, count_one count
     }
     reg_status status = find_all(reg, batch, records);
     while (status == REG_OK && batch->applied < batch->count) {
-        status = count(&line_of(records[batch->applied])->counters, batch, batch->applied);
+        status = count(records[batch->applied], batch, batch->applied);
         if (status == REG_OK) batch->applied++;
     }
     epoch_leave(slot);

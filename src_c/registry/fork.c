@@ -3,13 +3,16 @@
  * the thread that holds the locks, so it can release them.
  *
  * Every thread takes locks in this order, so the handlers cannot deadlock: the lock of the list of
- * registries; for each registry its turns lock, then its writer lock; the locks of the orphans, of
- * the reservations and of the record pool. */
+ * registries; for each registry its turns lock, then its writer lock, then the lock of its waiters;
+ * the locks of the orphans, of the reservations, of the record pool and of idle waiters (idle.h). A
+ * lock READING of a watch comes before the writer lock and is not taken here: see watch.c. */
 #include "registry/fork.h"
 
 #include "base/clock.h"
 #include "base/random.h"
 #include "reclaim/reclaim.h"
+#include "registry/idle.h"
+#include "registry/watch.h"
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static reg_registry *all_registries;
@@ -21,15 +24,19 @@ static void before_fork(void) {
     for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {
         pthread_mutex_lock(&reg->turns);
         pthread_mutex_lock(&reg->writer);
+        pthread_mutex_lock(&reg->waiters.lock);
     }
     reclaim_before_fork();
     record_pool_lock();
+    idle_lock();
 }
 
 static void after_fork(void) {
+    idle_unlock();
     record_pool_unlock();
     reclaim_after_fork();
     for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {
+        pthread_mutex_unlock(&reg->waiters.lock);
         pthread_mutex_unlock(&reg->writer);
         pthread_mutex_unlock(&reg->turns);
     }
@@ -40,6 +47,8 @@ static void after_fork_in_child(void) {
     reclaim_forget_other_threads();
     clock_after_fork_in_child();
     random_state = 0; /* the child must not repeat the parent's choices */
+    for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next)
+        watches_after_fork_in_child(reg);
     after_fork();
 }
 

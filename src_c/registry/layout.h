@@ -7,6 +7,7 @@
 
 #include "reclaim/reading.h"
 #include "registry.h"
+#include "registry/waiters.h"
 #include "store/alias.h"
 #include "store/memberships.h"
 #include "store/model_index.h"
@@ -35,9 +36,14 @@ struct reg_registry {
     _Alignas(REG_CACHE_LINE) pthread_mutex_t writer;
     epoch_limbo limbo;
     uint64_t last_serial;          /* the serial number given last; 0: none yet */
+    uint64_t fleet_changed;        /* the version of the last write of reg_apply or reg_remove */
     generations *generations;      /* of this registry's views */
+    reg_watch *watches;            /* the open ones, a list: see watch.c */
+    epoch_node *dropped_changes;   /* by the current write: see watch.c */
     pthread_mutex_t turns;         /* the turns lock: see locks.h */
     reg_registry *previous, *next; /* in the list of all registries; see fork.h */
+
+    waiter_list waiters; /* who sleeps until a watch has a change; it has a lock of its own */
 };
 
 /* ---- the facade's opaque pointers: only these functions convert them ---- */
@@ -53,19 +59,19 @@ static inline epoch_node *list_of_garbage(reg_garbage *garbage) { return (epoch_
 
 static inline reg_record *handle_from_record(record *r) { return (reg_record *)r; }
 static inline record *record_of_lease(const reg_lease *lease) { return (record *)lease->record; }
+static inline record *record_of_waiter(const reg_idle_waiter *w) { return (record *)w->record; }
 
 /* ---- functions that readers share ---- */
 
 /* Returns the record that is registered under this id, and sets `version` to a version at which it
- * is alive. NULL if there is none. Inside an epoch. Wait-free. The version is loaded after the
- * look-up, so a record that is alive at that version was alive during this call. */
+ * is alive. NULL if there is none. Inside an epoch. Wait-free. The version is loaded before the
+ * look-up. So if the id got another server since, the look-up finds the new record, or the old one
+ * which is still alive at that version; it never misses both. */
 static inline record *find_registered(reg_registry *reg, const reg_key *id, uint64_t *version) {
     REG_ASSERT_READING();
-    string_item *item = string_map_get(&reg->records, id);
-    if (item == NULL) return NULL;
-    record *r = reg_container(item, record, item);
     *version = load_committed(&reg->committed);
-    return life_at(&r->life, *version) ? r : NULL;
+    string_item *item = string_map_get(&reg->records, id);
+    return item == NULL ? NULL : record_alive_at(reg_container(item, record, item), *version);
 }
 
 /* Returns the view of a record at a version, with its counters as they are now. Inside an epoch.
@@ -78,12 +84,14 @@ static inline reg_view view_at(record *r, uint64_t version) {
     return (reg_view){
         .definition = s->definition,
         .error = s->error,
-        .serial = line_of(r)->serial,
+        .serial = s->serial,
+        .order = order_of(line_of(r)),
         .checked_at = s->checked_at,
         .pending = pending,
         .total = load_seq_cst(&line_of(r)->counters.total),
         .latency = latency_average(&line_of(r)->counters.latency),
         .health = s->health,
+        .is_draining = s->is_draining,
     };
 }
 

@@ -50,6 +50,7 @@ reg_registry *reg_new(void) {
     store_private(&reg->tick, 1);
     pthread_mutex_init(&reg->writer, NULL);
     pthread_mutex_init(&reg->turns, NULL);
+    waiters_init(&reg->waiters);
     fork_add_registry(reg);
     return reg;
 }
@@ -80,6 +81,7 @@ void reg_free(reg_registry *reg, reg_release release) {
     unlock_writer(reg);
     reclaim_destroy(orphans_adopt(&reg->limbo), release);
     free_maps(reg);
+    waiters_end(&reg->waiters);
     pthread_mutex_destroy(&reg->turns);
     pthread_mutex_destroy(&reg->writer);
     memory_free(reg);

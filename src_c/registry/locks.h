@@ -1,5 +1,5 @@
 /* The two locks of a registry. A thread that needs both takes the turns lock first. A thread that
- * holds one of them never waits for a reader. */
+ * holds one of them never waits for a reader. The locks of watches are in watch.c and waiters.h. */
 #ifndef REG_LOCKS_H
 #define REG_LOCKS_H
 

@@ -1,11 +1,12 @@
-/* Reads one backend, or many as of one instant (version.h). Nothing here takes a lock. */
-#include "registry/layout.h"
+/* Reads one backend, or many as of one instant (version.h). Only reg_get_model_ids takes a lock. */
+#include "registry/read.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "reclaim/reservation.h"
+#include "registry/locks.h"
 
 reg_reader *reg_read_begin(void) { return reader_from_slot(epoch_enter()); }
 
@@ -31,8 +32,8 @@ reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view) {
 
 /* ---- many backends ---- */
 
-static int by_serial(const void *left, const void *right) {
-    uint64_t a = ((const reg_view *)left)->serial, b = ((const reg_view *)right)->serial;
+static int by_order(const void *left, const void *right) {
+    uint64_t a = ((const reg_view *)left)->order, b = ((const reg_view *)right)->order;
     return (a > b) - (a < b);
 }
 
@@ -43,9 +44,9 @@ static bool merge_late(reg_view *views, size_t late, size_t count) {
     reg_view *tail = memory_alloc(rest * sizeof *tail);
     if (tail == NULL) return false;
     memcpy(tail, views + late, rest * sizeof *tail);
-    qsort(tail, rest, sizeof *tail, by_serial);
+    qsort(tail, rest, sizeof *tail, by_order);
     for (size_t to = count; rest != 0; to--) {
-        bool from_front = late != 0 && views[late - 1].serial > tail[rest - 1].serial;
+        bool from_front = late != 0 && views[late - 1].order > tail[rest - 1].order;
         views[to - 1] = from_front ? views[--late] : tail[--rest];
     }
     memory_free(tail);
@@ -55,7 +56,7 @@ static bool merge_late(reg_view *views, size_t late, size_t count) {
 static reg_status read_list(member_list *list, uint64_t version, bool healthy_only,
                             reg_views *views) {
     REG_ASSERT_READING();
-    *views = (reg_views){0};
+    *views = (reg_views){.version = version};
     member_reading reading = member_list_read(list, version);
     if (reading.length == 0) return REG_OK;
     reg_view *items = memory_alloc_raw(reading.length * sizeof *items);
@@ -65,14 +66,19 @@ static reg_status read_list(member_list *list, uint64_t version, bool healthy_on
         if (i == reading.late_from) late = count;
         if (!member_is_in(&reading.array->members[i], reading.tick)) continue;
         items[count] = view_at(reading.array->members[i].record, version);
-        if (!healthy_only || items[count].health == REG_HEALTHY) count++;
+        if (!healthy_only || (items[count].health == REG_HEALTHY && !items[count].is_draining))
+            count++;
     }
     if (late < count && !merge_late(items, late, count)) {
         memory_free(items);
         return REG_NO_MEMORY;
     }
-    *views = (reg_views){items, count};
+    *views = (reg_views){items, count, version};
     return REG_OK;
+}
+
+reg_status read_fleet_at(reg_registry *reg, uint64_t version, reg_views *views) {
+    return read_list(&reg->roster, version, false, views);
 }
 
 reg_status reg_get_all(reg_registry *reg, bool healthy_only, reg_views *views) {
@@ -115,6 +121,39 @@ reg_status reg_has_url(reg_registry *reg, const reg_key *url) {
     epoch_leave(slot);
     return found ? REG_OK : REG_NOT_FOUND;
 }
+
+/* ---- the models ---- */
+
+/* Copies the texts of the models behind the array of their keys. */
+static void copy_ids(const model **models, reg_key *keys, size_t count) {
+    char *text = (char *)(keys + count);
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = models[i]->item.key;
+        memcpy(text, models[i]->id, keys[i].length);
+        keys[i].data = text;
+        text += keys[i].length;
+    }
+}
+
+/* The order in which models began to be served has no versions, so the writer lock is needed. */
+reg_status reg_get_model_ids(reg_registry *reg, reg_model_ids *ids) {
+    *ids = (reg_model_ids){0};
+    lock_writer(reg);
+    size_t count = reg->models.served, bytes = count * sizeof(reg_key);
+    const model **models = memory_alloc_raw((count + 1) * sizeof *models);
+    if (models != NULL) {
+        model_index_list_locked(&reg->models, models);
+        for (size_t i = 0; i < count; i++) bytes += models[i]->item.key.length;
+        ids->items = memory_alloc_raw(bytes + 1);
+        if (ids->items != NULL) copy_ids(models, ids->items, count);
+    }
+    unlock_writer(reg);
+    memory_free(models);
+    ids->count = ids->items == NULL ? 0 : count;
+    return ids->items == NULL ? REG_NO_MEMORY : REG_OK;
+}
+
+void reg_model_ids_free(reg_model_ids *ids) { memory_free(ids->items); }
 
 /* Returns the counts of one version. The write W stores its counts before its commit. The write W +
  * CENSUS_VERSIONS overwrites them, and it starts only after all writes before it are committed. So

@@ -14,8 +14,7 @@ static size_t records_bytes_locked(const string_map *map) {
     REG_ASSERT_WRITER();
     size_t bytes = string_map_bytes_locked(map);
     EACH_ITEM(map, item)
-        bytes += record_bytes(reg_container(item, record, item)) +
-                 memberships_bytes(reg_container(item, record, item)->memberships);
+        bytes += record_bytes() + memberships_bytes(reg_container(item, record, item)->memberships);
     return bytes;
 }
 
@@ -32,8 +31,8 @@ reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage) {
     stats.kept = kept.nodes;
     stats.bytes = sizeof *reg + stats.waiting_bytes + kept.bytes +
                   generations_bytes(reg->generations) + member_list_bytes_locked(&reg->roster) +
-                  records_bytes_locked(&reg->records) + aliases_bytes_locked(&reg->urls) +
-                  aliases_bytes_locked(&reg->instances) +
+                  watches_bytes_locked(reg) + records_bytes_locked(&reg->records) +
+                  aliases_bytes_locked(&reg->urls) + aliases_bytes_locked(&reg->instances) +
                   model_index_bytes_locked(&reg->models, &stats.index_entries);
     if (stats.waiting != 0) *garbage = collect_now_locked(reg);
     unlock_writer_and_sweep(reg, garbage);

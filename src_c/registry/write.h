@@ -2,11 +2,12 @@
  * writer lock.
  *
  * Every write has the same five steps. Readers rely on their order (version.h):
- *   1. prepare    allocate and reserve all that is needed. Only this step can fail, and then
- *                 nothing has changed. It also fails as long as a stalled reader holds back too
- *                 much memory (EPOCH_MAX_WAITING).
+ *   1. prepare    allocate and reserve all that is needed, for the watches too (watch.h). Only
+ *                 this step can fail, and then nothing has changed. It also fails as long as a
+ *                 stalled reader holds back too much memory (EPOCH_MAX_WAITING).
  *   2. apply      put everything in place, marked with the next version
- *   3. commit     store that version in the clock: at this instant the write takes effect
+ *   3. commit     store that version in the clock: at this instant the write takes effect. Then
+ *                 feed the watches
  *   4. unlink     remove from the maps the objects that are no longer registered
  *   5. retire     retire the replaced objects, and collect those that no reader can hold */
 #ifndef REG_WRITE_H
@@ -14,6 +15,7 @@
 
 #include "reclaim/orphans.h"
 #include "registry/locks.h"
+#include "registry/watch.h"
 
 /* ---- the beginning and the end of a write ---- */
 
@@ -54,6 +56,9 @@ static inline void end_write(reg_registry *reg, reg_garbage **garbage) {
         *garbage = collect_now_locked(reg);
     else if (*garbage == NULL && epoch_is_leftover_due(&reg->limbo))
         *garbage = garbage_from_list(epoch_collect_stamped(&reg->limbo));
+    if (reg_unlikely(reg->dropped_changes != NULL))
+        *garbage = garbage_from_list(
+            epoch_join(watches_take_dropped_locked(reg), list_of_garbage(*garbage)));
     unlock_writer_and_sweep(reg, garbage);
 }
 
@@ -73,8 +78,8 @@ static inline void commit_write_locked(reg_registry *reg) {
     commit(&reg->committed, version);
 }
 
-/* Records that the current write changes something that choices depend on: a list, a health or a
- * definition. Call it before the commit. */
+/* Records that the current write changes something that choices depend on: a list, a standing or a
+ * definition. Call it before the write applies the change: record.h says why. */
 static inline void note_choices_changed_locked(reg_registry *reg) {
     publish(&reg->choices_changed, next_version_locked(reg));
 }
@@ -94,15 +99,21 @@ static inline bool instance_is_taken_locked(reg_registry *reg, const reg_key *in
     return found != NULL && reg_container(found, alias, item)->holder != by_other_than;
 }
 
+/* Whether this is the registration with this serial. 0 stands for any. */
+static inline bool has_serial_locked(const record *r, uint64_t serial) {
+    REG_ASSERT_WRITER();
+    return serial == 0 || load_own(&((record *)r)->state)->serial == serial;
+}
+
 /* Makes `fresh` the record's state, commits, and retires the old state. If both states share an
  * object, the caller has made `fresh` its owner. The old state is usually freed first, but a view
  * may keep either alive. */
 static inline void replace_state_locked(reg_registry *reg, record *r, state *fresh) {
     REG_ASSERT_WRITER_OF(reg);
     state *old = load_own(&r->state);
-    fresh->shown.link = &old->shown;
     fresh->version = next_version_locked(reg);
-    if (record_set_state_locked(r, fresh)) note_choices_changed_locked(reg);
+    if (state_changes_choices(old, fresh)) note_choices_changed_locked(reg);
+    record_set_state_locked(r, fresh);
     commit_write_locked(reg);
     state_retire(old, &reg->limbo);
 }

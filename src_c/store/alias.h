@@ -4,7 +4,14 @@
  * An alias is put into its map before the write that begins its life commits, and is removed after
  * the write that ends its life has committed. So its life alone decides whether it exists at a
  * version.
- */
+ *
+ * One write may take an mDNS instance from one backend and give it to another. Then the alias of
+ * the new holder takes the place of the old one in the map, and links to it. A reader at a version
+ * before that write follows the link. That is safe for the reason that version.h gives for the
+ * `previous` pointers of states.
+ *
+ * The answer is exact: an alias that began after the reader's version does not count, even if it
+ * has also ended since. The holder's state at that version would not have the name. */
 #ifndef REG_ALIAS_H
 #define REG_ALIAS_H
 
@@ -17,13 +24,19 @@ typedef struct alias {
     string_item item;
     version_life life;
     epoch_node node;
-    struct record *holder; /* immutable; meaningless for a URL, which may have several */
-    uint32_t refs;         /* backends that have this name; under the lock */
+    uint64_t begin;         /* the version at which its life began */
+    struct alias *previous; /* whose place in the map it took; NULL: none */
+    struct record *holder;  /* immutable; NULL for a URL, which may have several */
+    /* Under the lock: the number of backends that have this name; whether another alias took its
+     * place in the map; whether it is retired, because one write may tidy it for several
+     * backends. */
+    uint32_t refs : 30, is_superseded : 1, is_retired : 1;
     char text[];
 } alias;
 
-/* Adds a reference to the alias with this key. If there is none, creates it; its life begins with
- * the current write. NULL if out of memory; then nothing has changed. */
+/* Adds a reference to the alias with this key and holder. If there is none, creates it; its life
+ * begins with the current write, which also ends the life of an alias of another holder. NULL if
+ * out of memory; then nothing has changed. */
 alias *alias_ref_locked(string_map *map, const reg_key *key, struct record *holder,
                         uint64_t committed, epoch_limbo *limbo);
 /* Undoes alias_ref_locked for a write that fails. */

@@ -1,7 +1,7 @@
 /* The counters of one backend: requests in flight, total requests, average latency. Any thread may
  * update them, without a lock.
  *
- *   pending   version (31) | claim (1) | in flight (32)
+ *   pending   version (30) | watched (1) | claim (1) | in flight (32)
  *   latency   version (31) | sampled (1) | average in ms (32)
  *
  * Each operation is one successful read-modify-write of one word, or one load. It takes effect at
@@ -18,14 +18,19 @@
  *      then still the same to the last bit, the thread clears the claim and adds one request in
  *      flight (`counter_take`). A thread that finds a claim may use it in place of the thread that
  *      set it. An abandoned claim does no harm.
- *   b. A thread that reports the count clears the claim first (`counter_value`,
+ *   b. A thread that reports the count clears the claim first (`counter_value`, `counter_watch`,
  *      `counter_decrement`) or changes the word (`counter_increment`), so a claim that was there
  *      before is void.
  *   c. A claimed word never comes back: a decrement raises the version, and so does clearing a
  *      claim. So equal versions mean that there was no decrement between two reads, and equal
  *      words, apart from the claim, mean that the count did not change at all.
- * Versions wrap after 2**31 decrements. Only a choice relies on step c., and a choice takes much
+ * Versions wrap after 2**30 decrements. Only a choice relies on step c., and a choice takes much
  * less time than that.
+ *
+ * The bit 'watched' is for registry/idle.h: somebody waits for the number to reach 0. It is set
+ * only while the number is above 0 (`counter_watch`), and cleared by the decrement that reaches 0.
+ * No other operation changes it. Step c. still holds, because clearing the bit raises the version.
+ * Setting it changes the word, so at worst a choice begins a new attempt.
  */
 #ifndef REG_COUNTERS_H
 #define REG_COUNTERS_H
@@ -33,7 +38,8 @@
 #include "base/atomics.h"
 
 #define COUNTER_CLAIM ((uint64_t)1 << 32)
-#define COUNTER_VERSION ((uint64_t)1 << 33)
+#define COUNTER_WATCHED ((uint64_t)1 << 33)
+#define COUNTER_VERSION ((uint64_t)1 << 34)
 #define LATENCY_SAMPLED ((uint64_t)1 << 32)
 #define LATENCY_VERSION ((uint64_t)1 << 33)
 
@@ -46,9 +52,15 @@ typedef struct counters {
 /* ---- in flight ---- */
 
 static inline uint32_t counter_in_flight(uint64_t word) { return (uint32_t)word; }
-static inline uint64_t counter_decrements(uint64_t word) { return word >> 33; }
+static inline uint64_t counter_decrements(uint64_t word) { return word >> 34; }
 static inline uint64_t counter_changes(uint64_t word) { return word & ~COUNTER_CLAIM; }
 static inline bool counter_is_claimed(uint64_t word) { return word & COUNTER_CLAIM; }
+static inline bool counter_is_watched(uint64_t word) { return word & COUNTER_WATCHED; }
+
+/* Whether the number is above 0 and nobody waits for it to reach 0. One comparison. */
+static inline bool counter_is_plain(uint64_t word) {
+    return (word & (COUNTER_WATCHED | UINT32_MAX)) - 1 < UINT32_MAX;
+}
 
 /* The number in flight, to be reported to a caller; so it clears a claim. Lock-free: it repeats
  * only if another thread has changed the word. */
@@ -74,17 +86,50 @@ static inline bool counter_increment(_Atomic uint64_t *pending, uint32_t *value)
     return true;
 }
 
-/* Returns false at 0; then the number has not changed. */
+/* Subtracts 1 from a plain word. Returns false if the word is not plain; then nothing has
+ * changed. */
 static inline bool counter_decrement(_Atomic uint64_t *pending, uint32_t *value) {
+    uint64_t seen = load_seq_cst(pending);
+    do {
+        if (reg_unlikely(!counter_is_plain(seen))) return false;
+    } while (!cas_seq_cst(pending, &seen, counter_changes(seen) + COUNTER_VERSION - 1));
+    *value = counter_in_flight(seen) - 1;
+    return true;
+}
+
+typedef enum decrement {
+    DECREMENTED,
+    BECAME_IDLE,   /* the number has reached 0, and the word was watched */
+    WAS_ZERO,      /* the number was 0 and stays 0 */
+    WOULD_BE_IDLE, /* nothing has changed: BECAME_IDLE needs `may_end` */
+} decrement;
+
+/* Subtracts 1 from any word. A watched word reaches 0 only with `may_end`. */
+static inline decrement counter_decrement_any(_Atomic uint64_t *pending, uint32_t *value,
+                                              bool may_end) {
     uint64_t seen = load_seq_cst(pending), fresh;
-    bool above;
+    bool above, ends;
     do {
         above = counter_in_flight(seen) != 0;
-        if (reg_unlikely(!above) && !counter_is_claimed(seen)) break;
+        ends = counter_is_watched(seen) && counter_in_flight(seen) == 1;
+        if (ends && !may_end) return WOULD_BE_IDLE;
+        if (!above && !counter_is_claimed(seen)) break;
         fresh = counter_changes(seen) + COUNTER_VERSION - above;
+        if (ends) fresh &= ~COUNTER_WATCHED;
     } while (!cas_seq_cst(pending, &seen, fresh));
     *value = counter_in_flight(seen) - above;
-    return above;
+    return ends ? BECAME_IDLE : above ? DECREMENTED : WAS_ZERO;
+}
+
+/* Sets the bit 'watched', unless the number is 0. Returns whether it is above 0. The caller may
+ * report that, so a claim is cleared. */
+static inline bool counter_watch(_Atomic uint64_t *pending) {
+    uint64_t seen = load_seq_cst(pending), fresh;
+    do {
+        fresh = counter_is_claimed(seen) ? counter_changes(seen) + COUNTER_VERSION : seen;
+        if (counter_in_flight(seen) != 0) fresh |= COUNTER_WATCHED;
+    } while (!cas_seq_cst(pending, &seen, fresh));
+    return counter_in_flight(seen) != 0;
 }
 
 /* Sets the claim bit of the word, if it is still `seen`; `seen` becomes the claimed word. Returns

@@ -43,16 +43,16 @@ member_reading member_list_read(member_list *list, uint64_t version) {
     return (member_reading){array, length, load_published(&array->late_from), tick};
 }
 
-static int by_serial(const void *left, const void *right) {
-    uint64_t a = line_of(((const member *)left)->record)->serial,
-             b = line_of(((const member *)right)->record)->serial;
+static int by_order(const void *left, const void *right) {
+    uint64_t a = order_of(line_of(((const member *)left)->record)),
+             b = order_of(line_of(((const member *)right)->record));
     return (a > b) - (a < b);
 }
 
-static void note_weight(member_array *array, const record *r) {
+static void note_weight(member_array *array, uint32_t weight) {
     uint32_t top = load_own(&array->top_weight);
-    if (top != 0 && line_of(r)->weight != top) publish(&array->is_uneven, true);
-    if (line_of(r)->weight > top) publish(&array->top_weight, line_of(r)->weight);
+    if (top != 0 && weight != top) publish(&array->is_uneven, true);
+    if (weight > top) publish(&array->top_weight, weight);
 }
 
 /* If all members of `from` have the same weight, the records' lines need not be read. */
@@ -62,7 +62,8 @@ static void copy_weights(member_array *to, member_array *from) {
         store_private(&to->top_weight, load_own(&from->top_weight));
         return;
     }
-    for (uint32_t i = 0; i < length; i++) note_weight(to, to->members[i].record);
+    for (uint32_t i = 0; i < length; i++)
+        note_weight(to, load_own(&line_of(to->members[i].record)->weight));
 }
 
 static void copy_live_members(member_array *to, member_array *from) {
@@ -76,7 +77,7 @@ static void copy_live_members(member_array *to, member_array *from) {
     }
     store_private(&to->length, count);
     to->newest = from->newest;
-    if (load_own(&from->late_from) < length) qsort(to->members, count, sizeof(member), by_serial);
+    if (load_own(&from->late_from) < length) qsort(to->members, count, sizeof(member), by_order);
     copy_weights(to, from);
 }
 
@@ -116,12 +117,17 @@ static bool has_many_dead(const member_list *list) {
     return list->dead > 4 && list->dead - 4 > by_phase(list->live, 1, phase);
 }
 
+static bool has_many_new_weights(const member_list *list) {
+    uint16_t phase = load_own(&((member_list *)list)->array)->phase;
+    return list->reweighted > by_phase(list->live, 3, phase);
+}
+
 /* Publishes a fresh array of the live members. It has room for `extra` more, and for another eighth
  * to quarter of that number. */
 static bool renew(member_list *list, uint32_t extra, uint64_t committed, epoch_limbo *limbo) {
     member_array *old = load_own(&list->array);
     uint16_t phase = new_phase(list, committed);
-    uint32_t wanted = list->live + extra;
+    uint32_t wanted = list->live + list->planned + extra;
     uint32_t capacity = wanted + by_phase(wanted, 3, phase);
     member_array *array = memory_alloc(array_bytes(capacity));
     if (array == NULL) return false;
@@ -134,7 +140,7 @@ static bool renew(member_list *list, uint32_t extra, uint64_t committed, epoch_l
         copy_live_members(array, old);
         update_positions(list, array, old);
     }
-    list->dead = 0;
+    list->dead = list->reweighted = 0;
     publish(&list->array, array);
     if (old != NULL) epoch_retire(limbo, &old->node, &array_kind);
     return true;
@@ -144,10 +150,23 @@ bool member_list_reserve_locked(member_list *list, uint32_t extra, uint64_t comm
                                 epoch_limbo *limbo) {
     REG_ASSERT_WRITER();
     member_array *array = load_own(&list->array);
-    if (array != NULL && load_own(&array->length) + extra <= array->capacity &&
-        committed - array->base < MEMBER_LAST_TICK - 1 && !is_out_of_order(array))
-        return true;
-    return renew(list, extra, committed, limbo);
+    bool is_ready = array != NULL &&
+                    load_own(&array->length) + list->planned + extra <= array->capacity &&
+                    committed - array->base < MEMBER_LAST_TICK - 1 && !is_out_of_order(array);
+    if (!is_ready && !renew(list, extra, committed, limbo)) return false;
+    list->planned += extra;
+    return true;
+}
+
+void member_list_cancel_locked(member_list *list) {
+    REG_ASSERT_WRITER();
+    list->planned = 0;
+}
+
+void member_list_reweigh_locked(member_list *list, uint32_t weight) {
+    REG_ASSERT_WRITER();
+    note_weight(load_own(&list->array), weight);
+    list->reweighted++;
 }
 
 uint32_t member_list_add_locked(member_list *list, record *added, member_traits traits,
@@ -160,12 +179,13 @@ uint32_t member_list_add_locked(member_list *list, record *added, member_traits 
     m->traits = traits;
     m->added = (uint32_t)(committed + 1 - array->base);
     store_private(&m->removed, STAYS);
-    note_weight(array, added);
-    if (line_of(added)->serial > array->newest)
-        array->newest = line_of(added)->serial;
+    note_weight(array, load_own(&line_of(added)->weight));
+    if (order_of(line_of(added)) > array->newest)
+        array->newest = order_of(line_of(added));
     else if (load_own(&array->late_from) == NONE_LATE)
         publish(&array->late_from, position);
     publish(&array->length, position + 1);
+    list->planned--;
     list->live++;
     return position;
 }
@@ -186,7 +206,9 @@ void member_list_remove_locked(member_list *list, uint32_t position, uint64_t co
 void member_list_tidy_locked(member_list *list, uint64_t committed, epoch_limbo *limbo) {
     REG_ASSERT_WRITER();
     /* If this fails, the removed members stay until the next write. */
-    if (has_many_dead(list)) (void)renew(list, 0, committed, limbo);
+    if (has_many_dead(list) || has_many_new_weights(list) ||
+        is_out_of_order(load_own(&list->array)))
+        (void)renew(list, 0, committed, limbo);
 }
 
 void member_list_retire_locked(member_list *list, epoch_limbo *limbo) {

@@ -22,7 +22,8 @@
  * old backend) are at the end. A reader sorts that tail; a writer merges it once it is long.
  *
  * Cost. A renewal takes O(n) for n members, or O(n log n) with a tail. It happens when the array is
- * full, when there are about as many removed members as others, or when the tail is long. In each
+ * full, when there are about as many removed members as others, when the tail is long, or when many
+ * weights have changed, because `top_weight` and `is_uneven` only grow between renewals. In each
  * case the number of changes since the last renewal is proportional to n, so a change is O(1)
  * amortised, or O(log n) in a tail. If many backends serve the same models, adding one of them
  * changes all of these lists. If the lists were renewed together too, one write would renew
@@ -71,7 +72,7 @@ typedef struct member_array {
     epoch_node node;
     struct member_array *previous; /* see version.h for when it may be followed */
     uint64_t base;
-    uint64_t newest; /* the highest serial of a member; under the lock */
+    uint64_t newest; /* the highest order of a member; under the lock */
     uint32_t capacity;
     _Atomic uint32_t length;
     _Atomic uint32_t late_from;  /* members from here on joined out of order; UINT32_MAX: none */
@@ -88,9 +89,11 @@ typedef void (*member_moved)(struct record *r, struct member_list *list, uint32_
 typedef struct member_list {
     _Atomic(member_array *) array; /* NULL until the first reserve */
     uint32_t live;
-    uint32_t dead;      /* removed, but still in the array */
-    uint32_t seed;      /* of its arrays' phases, different in every list */
-    member_moved moved; /* called for every member whose position changes */
+    uint32_t dead;       /* removed, but still in the array */
+    uint32_t planned;    /* reserved for the current write, but not added yet */
+    uint32_t reweighted; /* weights of members that changed since the last renewal */
+    uint32_t seed;       /* of its arrays' phases, different in every list */
+    member_moved moved;  /* called for every member whose position changes */
 } member_list;
 
 /* A list as a reader at one version sees it. */
@@ -115,10 +118,16 @@ static inline bool member_is_in(const member *m, uint32_t tick) {
 /* All functions below need the writer lock. `committed` is the committed version; the current write
  * is committed + 1. */
 
-/* Makes room for `extra` members, and ensures that the current write has a tick. Returns false if
- * out of memory; then nothing has changed for readers. */
+/* Makes room for `extra` members, besides those that the current write has reserved already, and
+ * ensures that the current write has a tick. Returns false if out of memory; then nothing has
+ * changed for readers. */
 bool member_list_reserve_locked(member_list *list, uint32_t extra, uint64_t committed,
                                 epoch_limbo *limbo);
+/* Gives up what the current write has reserved, because it fails. */
+void member_list_cancel_locked(member_list *list);
+/* Notes that a member will have this weight from the current write on. Call it before the weight on
+ * its counter line changes. */
+void member_list_reweigh_locked(member_list *list, uint32_t weight);
 /* Appends a member after a reserve; returns its position. Cannot fail. `traits` contain the
  * slot. */
 uint32_t member_list_add_locked(member_list *list, struct record *record, member_traits traits,
@@ -127,7 +136,8 @@ uint32_t member_list_add_locked(member_list *list, struct record *record, member
 void member_list_set_slot_locked(member_list *list, uint32_t position, uint32_t slot);
 /* Marks the member at `position` as removed, after a reserve. Cannot fail. */
 void member_list_remove_locked(member_list *list, uint32_t position, uint64_t committed);
-/* After the commit: drops removed members once they are a large part. */
+/* After the commit: drops removed members once they are a large part, sorts a tail that is long,
+ * and finds the greatest weight anew once many weights have changed. */
 void member_list_tidy_locked(member_list *list, uint64_t committed, epoch_limbo *limbo);
 /* Retires the array. If `limbo` is NULL, frees it at once, because no reader is left. */
 void member_list_retire_locked(member_list *list, epoch_limbo *limbo);

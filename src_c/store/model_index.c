@@ -1,5 +1,6 @@
 #include "store/model_index.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -159,7 +160,10 @@ uint32_t model_index_add_locked(model_index *index, const variant *v, uint32_t s
     REG_ASSERT_WRITER();
     member_traits traits = v->traits;
     member_set_slot(&traits, slot);
-    if (v->model->members.live == 0) index->served++;
+    if (v->model->members.live == 0) {
+        index->served++;
+        v->model->served_since = ++index->last_served_since;
+    }
     return member_list_add_locked(&v->model->members, added, traits, committed);
 }
 
@@ -168,6 +172,22 @@ void model_index_remove_locked(model_index *index, model *m, uint32_t position,
     REG_ASSERT_WRITER();
     member_list_remove_locked(&m->members, position, committed);
     if (m->members.live == 0) index->served--;
+}
+
+static int by_served_since(const void *left, const void *right) {
+    uint64_t a = (*(const model *const *)left)->served_since,
+             b = (*(const model *const *)right)->served_since;
+    return (a > b) - (a < b);
+}
+
+void model_index_list_locked(const model_index *index, const model **models) {
+    REG_ASSERT_WRITER();
+    uint32_t count = 0;
+    EACH_ITEM(&index->models, item) {
+        const model *m = reg_container(item, model, item);
+        if (m->members.live != 0) models[count++] = m;
+    }
+    qsort(models, count, sizeof *models, by_served_since);
 }
 
 size_t model_index_bytes_locked(const model_index *index, size_t *entries) {

@@ -30,7 +30,8 @@ typedef struct model {
     epoch_node node;
     member_list members;
     uint32_t variants;
-    uint32_t mark; /* scratch space of the current write; 0 between writes */
+    uint64_t served_since; /* a number that grows with each model that begins to be served */
+    uint32_t mark;         /* scratch space of the current write; 0 between writes */
     /* Every choice writes it, so it has a cache line of its own. */
     _Alignas(REG_CACHE_LINE) _Atomic uint64_t round; /* see round_word in rounds.h */
     kind_round kind_rounds[KIND_ROUNDS];
@@ -52,6 +53,7 @@ typedef struct model_index {
     string_map models;
     string_map variants;
     uint32_t served; /* models that some record serves */
+    uint64_t last_served_since;
     member_moved moved;
     char *scratch; /* for the key of the variant to look up */
     size_t scratch_size;
@@ -81,6 +83,10 @@ void model_index_unref_locked(model_index *index, variant *v, epoch_limbo *limbo
 uint32_t model_index_add_locked(model_index *index, const variant *v, uint32_t slot,
                                 struct record *added, uint64_t committed);
 void model_index_remove_locked(model_index *index, model *m, uint32_t position, uint64_t committed);
+
+/* The models that some record serves, in the order in which this began, in `models`, which has room
+ * for `served` of them. O(n log n) for n models. */
+void model_index_list_locked(const model_index *index, const model **models);
 
 /* The size of the index with everything in it. Adds the number of members of all lists to
  * `entries`. The caller also holds the turns lock. O(models). */

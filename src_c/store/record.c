@@ -1,7 +1,6 @@
 #include "store/record.h"
 
 #include "base/memory.h"
-#include "reclaim/reclaim.h"
 #include "reclaim/slab_pool.h"
 
 /* ---- the memory of records ---- */
@@ -13,6 +12,11 @@ void record_free(record *r) { slab_free(&record_pool, r); }
 
 void record_pool_lock(void) { slab_pool_lock(&record_pool); }
 void record_pool_unlock(void) { slab_pool_unlock(&record_pool); }
+
+record *record_before(record *r, uint64_t version) {
+    r = record_state_at(r, version)->record;
+    return life_at(&r->life, version) ? r : NULL;
+}
 
 static state *state_of(const epoch_node *node) { return reg_container(node, state, shown.node); }
 
@@ -45,26 +49,36 @@ void state_retire(state *s, epoch_limbo *limbo) {
     epoch_retire(limbo, &s->shown.node, &state_kind);
 }
 
-/* Drops a reference. The last one frees the record and returns its newest state, which the caller
- * destroys: no reader that could find either of them is left. */
-static epoch_node *unref(record *r, epoch_release release) {
-    if (sub_seq_cst(&line_of(r)->refs, 1) != 1) return NULL;
-    state *last = load_own(&r->state);
-    last->shown.node = (epoch_node){.kind = &state_kind};
+/* ---- removed records, each with its last state ---- */
+
+static void destroy_removed(epoch_node *node, epoch_release release) {
+    record *r = state_of(node)->record;
     release(line_of(r)->id);
     record_free(r);
+    destroy_state(node, release);
+}
+
+static size_t bytes_of_removed(const epoch_node *node) {
+    return sizeof(record_place) + bytes_of_state(node);
+}
+
+static uint32_t birth_of_removed(const epoch_node *node) {
+    return line_of(state_of(node)->record)->born;
+}
+
+static const epoch_kind removed_kind = {
+    .bytes = bytes_of_removed, .destroy = destroy_removed, .born = birth_of_removed};
+
+/* No reader can find the record any more. Its last state takes it over. */
+static epoch_node *unwrap_record(epoch_node *node) {
+    record *r = reg_container(node, record, node);
+    state *last = load_own(&r->state);
+    last->shown.node = (epoch_node){.kind = &removed_kind};
     return &last->shown.node;
 }
 
-void record_unref(record *r, epoch_release release) { reclaim_destroy(unref(r, release), release); }
-
-static epoch_node *unwrap_record(epoch_node *node, epoch_release release) {
-    return unref(reg_container(node, record, node), release);
-}
-
 static size_t bytes_of_record(const epoch_node *node) {
-    record *r = reg_container(node, record, node);
-    return sizeof *r + sizeof *line_of(r) + bytes_of_state(&load_own(&r->state)->shown.node);
+    return bytes_of_removed(&load_own(&reg_container(node, record, node)->state)->shown.node);
 }
 
 static const epoch_kind record_kind = {.bytes = bytes_of_record, .unwrap = unwrap_record};
@@ -74,4 +88,4 @@ void record_retire(record *r, epoch_limbo *limbo) {
     epoch_retire(limbo, &r->node, &record_kind);
 }
 
-size_t record_bytes(const record *r) { return sizeof *r + sizeof *line_of(r) + sizeof(state); }
+size_t record_bytes(void) { return sizeof(record_place) + sizeof(state); }

@@ -1,13 +1,30 @@
-/* A record: one registration of one backend. If an id is removed and added again, it has another
- * record.
+/* A record: one registration of one backend. If an id is removed and added again, or gets another
+ * server, it has another record.
  *
  * A record is one cache line, which look-ups read and only the writer changes. The counters, and
  * everything else that choices read, are on the record's counter line (counter_bank.h).
  *
- * Lifetime. The registry has one reference until the record is reclaimed, and each lease has one. A
- * lease takes its reference inside an epoch in which the record was found registered, and the
- * registry cannot drop its own reference before that epoch has ended. The last unref frees the
- * record together with its newest state. At that time no reader and no lease can have the record.
+ * A change of a registration replaces its state, and then copies what choices read of the new state
+ * to the counter line: the standing and the limits. The copies are in place before the write
+ * commits. So a choice at an older version must not use them:
+ *   a. The writer publishes CHOICES_CHANGED = W, then the standing with version W, then the limits,
+ *      and then commits W.
+ *   b. A choice that has loaded a limit of W and then loads CHOICES_CHANGED or this standing finds
+ *      W there, which is newer than its own version: select.c says what it does then.
+ *   c. If it finds that a write has begun, it reads the limits of its own version from the states
+ *      (record_state_at) instead. So it does not have to wait for the writer.
+ *
+ * A replacement has another record under the same id. The first state of the new record links to
+ * the last state of the old one, so a reader that finds the new record at an older version finds
+ * the old one too: no version lacks the id.
+ *
+ * Lifetime. A removed record waits in the limbo until no reader can find it. Then its newest state
+ * takes it over, and the two are freed together, like any object that views can show
+ * (reservation.h). That pair is as old as the registration: `born` is the generation in which the
+ * record was added, and it was stored before the record was published. So every reservation that
+ * was taken in a read that found the record keeps the pair, be it for a view or for a lease. A
+ * lease may therefore use its record until it drops its reservation, whatever has become of the
+ * registration and the registry.
  */
 #ifndef REG_RECORD_H
 #define REG_RECORD_H
@@ -27,8 +44,14 @@ typedef struct state {
     uint64_t version;
     void *definition;
     void *error;             /* NULL: none */
+    struct record *record;   /* to which it belongs: see record_alive_at */
     int64_t checked_at : 56; /* microseconds since 1970, UTC */
-    uint64_t health : 8;
+    uint64_t health : 2;
+    uint64_t is_draining : 1;
+    uint64_t : 5;
+    uint64_t serial : 48; /* of the registration */
+    uint64_t weight : 16;
+    limits limits;
     /* For the writer, until the state is collected. If several states share an object, the newest
      * one owns it. */
     uint32_t definition_born; /* its generation: see reservation.h */
@@ -37,11 +60,18 @@ typedef struct state {
     uint32_t error_bytes : 31, owns_error : 1;
 } state;
 
-_Static_assert(sizeof(state) == 88,
+_Static_assert(sizeof(state) == 112,
                "a state is as small as possible, because each backend has one");
 
 static inline state *state_previous(const state *s) {
     return s->shown.link == NULL ? NULL : reg_container(s->shown.link, state, shown);
+}
+
+/* Begins a state of the same record that differs from `old` in a part, which the caller then sets.
+ * The owner of each object that both share is the caller's business too. */
+static inline void state_succeed(state *fresh, state *old) {
+    *fresh = *old;
+    fresh->shown = (retained){.link = &old->shown, .generations = old->shown.generations};
 }
 
 /* A size that the caller has given, limited to fit a field of 31 bits. */
@@ -83,47 +113,73 @@ static inline state *record_state_at(record *r, uint64_t version) {
     return s;
 }
 
-#define RECORD_VERSION (((uint64_t)1 << 62) - 1)
+/* The record that was registered under the id of `r` at `version`, which was loaded before `r` was
+ * found in the map: `r` itself, or the record that it replaced since. NULL if there was none. */
+record *record_before(record *r, uint64_t version);
 
-/* Whether the record is healthy at `version` and nothing that choices depend on has changed since.
- * One comparison, because REG_HEALTHY is 0. */
+static inline record *record_alive_at(record *r, uint64_t version) {
+    uint64_t word = load_published(&r->life);
+    return reg_likely((word & 1) && word >> 1 <= version) ? r : record_before(r, version);
+}
+
+/* ---- the standing: what makes a record ineligible, apart from its load ---- */
+
+#define RECORD_VERSION (((uint64_t)1 << 56) - 1)
+
+enum { STANDING_HEALTH = 3, STANDING_DRAINING = 4 };
+
+static inline uint8_t state_standing(const state *s) {
+    return (uint8_t)(s->health | (s->is_draining ? STANDING_DRAINING : 0));
+}
+
+/* Whether the record is healthy and not draining at `version`, and nothing that choices depend on
+ * has changed since. One comparison, because REG_HEALTHY is 0. */
 static inline bool record_is_plainly_healthy(record *r, uint64_t version) {
-    return load_published(&line_of(r)->health) <= version;
+    return load_published(&line_of(r)->standing) <= version;
 }
 
 static inline bool record_has_changed_since(record *r, uint64_t version) {
-    return (load_published(&line_of(r)->health) & RECORD_VERSION) > version;
+    return (load_published(&line_of(r)->standing) & RECORD_VERSION) > version;
 }
 
-/* The health at `version`. The counter line has the health as of W, the last write that changed the
- * health or the definition. If W is not newer than `version`, that health is correct: a write
- * stores the health before it commits, so a reader at `version` sees the stores of all writes up to
- * `version`, and the writes after W did not change the health. If W is newer, the states have the
- * answer. */
-static inline uint8_t record_health_at(record *r, uint64_t version) {
-    uint64_t newest = load_published(&line_of(r)->health);
-    return reg_likely((newest & RECORD_VERSION) <= version) ? (uint8_t)(newest >> 62)
-                                                            : record_state_at(r, version)->health;
+/* The standing at `version`. The counter line has the standing as of W, the last write that changed
+ * the standing or the definition. If W is not newer than `version`, that standing is correct: a
+ * write stores the standing before it commits, so a reader at `version` sees the stores of all
+ * writes up to `version`, and the writes after W did not change the standing. If W is newer, the
+ * states have the answer. */
+static inline uint8_t record_standing_at(record *r, uint64_t version) {
+    uint64_t newest = load_published(&line_of(r)->standing);
+    return reg_likely((newest & RECORD_VERSION) <= version)
+               ? (uint8_t)(newest >> 56)
+               : state_standing(record_state_at(r, version));
 }
 
-static inline uint64_t record_health_word(const state *s) {
-    return (uint64_t)s->health << 62 | s->version;
+static inline uint64_t record_standing_word(const state *s) {
+    return (uint64_t)state_standing(s) << 56 | s->version;
 }
 
-/* Makes `s` the newest state, as part of the current write. Returns whether that changes anything
- * that choices depend on. */
-static inline bool record_set_state_locked(record *r, state *s) {
+/* Whether `fresh` changes anything that choices depend on. */
+static inline bool state_changes_choices(const state *old, const state *fresh) {
+    return state_standing(fresh) != state_standing(old) || fresh->definition != old->definition;
+}
+
+/* Makes `s` the newest state, as part of the current write. If it changes anything that choices
+ * depend on, the caller has announced that before (see a.). */
+static inline void record_set_state_locked(record *r, state *s) {
     REG_ASSERT_WRITER();
-    const state *old = load_own(&r->state);
-    bool changes_choices = s->health != old->health || s->definition != old->definition;
+    bool changes_choices = state_changes_choices(load_own(&r->state), s);
     publish(&r->state, s);
-    if (changes_choices) publish(&line_of(r)->health, record_health_word(s));
-    return changes_choices;
+    if (!changes_choices) return;
+    counter_line *line = line_of(r);
+    publish(&line->standing, record_standing_word(s));
+    publish(&line->limits.max_pending, load_own(&s->limits.max_pending));
+    publish(&line->limits.priority, load_own(&s->limits.priority));
+    publish(&line->weight, s->weight);
 }
 
 /* A zeroed record from the process's pool (slab_pool.h), or NULL if out of memory. */
 record *record_alloc(void);
-/* Frees a record that no reader and no lease can have. */
+/* Frees the memory of a record that no reader and no lease can have. */
 void record_free(record *r);
 
 /* Held around a fork: see slab_pool.h. */
@@ -133,16 +189,7 @@ void record_pool_unlock(void);
 /* Retires a state or a record, after the commit of the write that replaced or removed it. */
 void state_retire(state *s, epoch_limbo *limbo);
 void record_retire(record *r, epoch_limbo *limbo);
-/* The size of the record with its line and its state, but without its memberships. */
-size_t record_bytes(const record *r);
-
-/* Adds a reference, inside an epoch in which the record was found registered. */
-static inline void record_ref(record *r) {
-    REG_ASSERT_READING();
-    add_seq_cst(&line_of(r)->refs, 1);
-}
-/* Drops a reference; the last unref frees the record. Call it with no lock held, and outside of an
- * epoch. */
-void record_unref(record *r, epoch_release release);
+/* The size of a record with its line and its state, but without its memberships. */
+size_t record_bytes(void);
 
 #endif

@@ -97,11 +97,23 @@ static size_t empty_backwards(string_table *table, size_t i) {
     return emptied;
 }
 
+/* The slot of an item that is in the map. */
+static size_t slot_of(const string_table *table, const string_item *item) {
+    size_t i = string_place(table, item->key.hash);
+    while (load_own(&((string_table *)table)->slots[i].item) != item) i = (i + 1) & table->mask;
+    return i;
+}
+
+void string_map_replace_locked(string_map *map, string_item *old, string_item *fresh) {
+    REG_ASSERT_WRITER();
+    string_table *table = load_own(&map->table);
+    publish(&table->slots[slot_of(table, old)].item, fresh);
+}
+
 void string_map_remove_locked(string_map *map, string_item *item) {
     REG_ASSERT_WRITER();
     string_table *table = load_own(&map->table);
-    size_t i = string_place(table, item->key.hash);
-    while (load_own(&table->slots[i].item) != item) i = (i + 1) & table->mask;
+    size_t i = slot_of(table, item);
     publish(&table->slots[i].item, STRING_REMOVED);
     map->live--;
     map->filled -= empty_backwards(table, i);

@@ -88,6 +88,9 @@ static inline string_item *string_map_get(string_map *map, const reg_key *key) {
 bool string_map_reserve_locked(string_map *map, size_t extra, epoch_limbo *limbo);
 /* Puts an item whose key is not in the map. Call it after a reserve. Cannot fail. */
 void string_map_put_locked(string_map *map, string_item *item);
+/* Puts `fresh` in the place of `old`, which is in the map and has an equal key. A look-up of the
+ * key finds either of them. */
+void string_map_replace_locked(string_map *map, string_item *old, string_item *fresh);
 /* Removes an item that is in the map. */
 void string_map_remove_locked(string_map *map, string_item *item);
 

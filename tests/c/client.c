@@ -85,7 +85,8 @@ reg_status client_add(reg_registry *reg, const offer *o, int number) {
     entry.id.data = (char *)(id + 1);
     entry.id_object = id;
     entry.url = key_of(o->url != NULL ? o->url : "http://host");
-    status = reg_add(reg, &entry, &garbage);
+    reg_edit change = {.kind = REG_ADDED, .entry = entry};
+    status = reg_apply(reg, &change, 1, REG_ANY_FLEET, &garbage);
     if (status != REG_OK) {
         object_release(id);
         object_release(entry.definition);
@@ -100,7 +101,7 @@ reg_status client_remove(reg_registry *reg, const char *id, reg_view *last) {
     reg_view view;
     reg_kept *kept;
     reg_garbage *garbage;
-    reg_status status = reg_remove(reg, &key, &view, &kept, &garbage);
+    reg_status status = reg_remove(reg, &key, 0, &view, &kept, &garbage);
     reg_destroy(garbage, object_release);
     if (status != REG_OK) return status;
     object_of(view.definition);
@@ -125,8 +126,11 @@ reg_status client_redefine(reg_registry *reg, const offer *o, int number) {
     reg_garbage *garbage = NULL;
     reg_entry entry = entry_of(o, number, variants, count);
     /* The read keeps the expected definition alive, so no other object can have its address. */
-    if (status == REG_OK)
-        status = reg_redefine(reg, &entry, view.serial, view.definition, &garbage);
+    reg_edit change = {.kind = REG_UPDATED,
+                       .entry = entry,
+                       .serial = status == REG_OK ? view.serial : 0,
+                       .expected = status == REG_OK ? view.definition : NULL};
+    if (status == REG_OK) status = reg_apply(reg, &change, 1, REG_ANY_FLEET, &garbage);
     reg_read_end(reader);
     if (status != REG_OK) {
         object_release(entry.definition);
@@ -140,7 +144,7 @@ reg_status client_health(reg_registry *reg, const char *id, reg_health health, i
     reg_key key = key_of(id);
     reg_garbage *garbage;
     object *text = error < 0 ? NULL : object_new(error);
-    reg_status status = reg_update_health(reg, &key, health, error, text, 0, &garbage);
+    reg_status status = reg_update_health(reg, &key, 0, health, error, text, 0, &garbage);
     if (status != REG_OK && text != NULL) object_release(text);
     reg_destroy(garbage, object_release);
     return status;
@@ -156,8 +160,8 @@ size_t client_query(reg_registry *reg, const char *model_id, int *numbers, size_
     uint64_t last = 0;
     for (size_t i = 0; i < views.count; i++) {
         const reg_view *view = &views.items[i];
-        CHECK(view->serial > last);
-        last = view->serial;
+        CHECK(view->order > last);
+        last = view->order;
         /* A torn state would pair one check's error with another's time. */
         if (view->error != NULL) CHECK(object_of(view->error)->number == view->checked_at);
         int number = object_of(view->definition)->number;
@@ -191,10 +195,7 @@ int client_acquire(reg_registry *reg, reg_request request, reg_lease *lease) {
         let_go(&refusal);
         return -1;
     }
-    reg_reader *reader = reg_read_begin();
-    int number = object_of(reg_lease_definition(lease))->number;
-    reg_read_end(reader);
-    return number;
+    return object_of(lease->definition)->number;
 }
 
 int client_select(reg_registry *reg, reg_request request) {
@@ -210,10 +211,10 @@ int client_select(reg_registry *reg, reg_request request) {
 }
 
 bool client_return(reg_lease *lease, const uint32_t *sample) {
-    bool at_zero = false;
-    bool released = reg_lease_release(lease, sample, false, &at_zero);
+    reg_aftermath after = {0};
+    bool released = reg_lease_release(lease, sample, false, &after);
     reg_lease_drop(lease, object_release);
-    return released && !at_zero;
+    return released && after.flags == 0;
 }
 
 reg_registry *client_fleet(int count, void (*shape)(offer *o, int number)) {

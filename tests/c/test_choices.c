@@ -130,11 +130,12 @@ static stage the_stage;
 static void step(const char *id, int by) {
     reg_key key = key_of(id);
     uint32_t value;
-    bool at_zero;
+    reg_aftermath after = {0};
     if (by > 0)
         CHECK(reg_increment_pending(the_stage.reg, &key, &value) == REG_OK);
     else
-        CHECK(reg_decrement_pending(the_stage.reg, &key, &value, &at_zero) == REG_OK && !at_zero);
+        CHECK(reg_decrement_pending(the_stage.reg, &key, &value, &after) == REG_OK &&
+              after.flags == 0);
 }
 
 static const char *const ids[] = {"b0", "b1"};
@@ -413,6 +414,36 @@ static long a_change_is_announced_before_its_commit(void) {
 }
 #endif
 
+/* ---- the definition that a lease was chosen by ---- */
+
+/* Definitions with even numbers have the model m, the others have n. */
+static void *redefine_in_turns(void *unused) {
+    for (int i = 0; i < 4000; i++)
+        CHECK(client_redefine(the_stage.reg, &(offer){"b0", .models = {i % 2 ? "n" : "m"}}, i) ==
+              REG_OK);
+    the_stage.over = true;
+    return unused;
+}
+
+static long a_lease_has_the_definition_of_its_choice(void) {
+    pthread_t thread;
+    reg_lease lease;
+    long made = 0;
+    the_stage.reg = client_fleet(1, NULL);
+    the_stage.over = false;
+    CHECK(pthread_create(&thread, NULL, redefine_in_turns, NULL) == 0);
+    while (!the_stage.over) {
+        int number = client_acquire(the_stage.reg, client_request("m", REG_LEAST_PENDING), &lease);
+        if (number < 0) continue;
+        CHECK(number % 2 == 0);
+        CHECK(client_return(&lease, NULL));
+        made++;
+    }
+    CHECK(pthread_join(thread, NULL) == 0);
+    client_free(the_stage.reg);
+    return made + 1;
+}
+
 /* ---- what other threads see between a choice and its count ---- */
 
 enum { DUELS = 20000 };
@@ -474,5 +505,6 @@ const test choice_tests[] = {
     {"choices: a refusal ends under interference", a_refusal_ends_under_interference},
     {"choices: a change is announced first", a_change_is_announced_before_its_commit},
 #endif
+    {"choices: a lease has its choice's definition", a_lease_has_the_definition_of_its_choice},
     {"choices: none is seen before its count", no_thread_sees_a_choice_before_its_count},
     {0}};

@@ -4,7 +4,8 @@
 static long edges_of_in_flight(void) {
     _Atomic uint64_t pending = 0;
     uint32_t value = 9;
-    CHECK(!counter_decrement(&pending, &value) && value == 0 && pending == 0);
+    CHECK(!counter_decrement(&pending, &value) && pending == 0);
+    CHECK(counter_decrement_any(&pending, &value, false) == WAS_ZERO && value == 0 && pending == 0);
     CHECK(counter_increment(&pending, &value) && value == 1);
     CHECK(counter_decrement(&pending, &value) && value == 0);
     const uint32_t near[] = {INT32_MAX, (uint32_t)INT32_MAX + 1, UINT32_MAX - 1};
@@ -15,7 +16,7 @@ static long edges_of_in_flight(void) {
     }
     CHECK(!counter_increment(&pending, &value) && pending == (COUNTER_VERSION | UINT32_MAX));
     CHECK(counter_decrement(&pending, &value) && value == UINT32_MAX - 1);
-    pending = ~COUNTER_CLAIM & ~(uint64_t)UINT32_MAX;
+    pending = ~COUNTER_CLAIM & ~COUNTER_WATCHED & ~(uint64_t)UINT32_MAX;
     CHECK(counter_increment(&pending, &value) && counter_decrement(&pending, &value) &&
           value == 0 && pending == 0);
     return 9;
@@ -25,14 +26,16 @@ static long edges_of_in_flight(void) {
  * case, which has no operation. */
 static long a_used_claim_is_void(void) {
     for (uint32_t count = 0; count < 3; count++) {
-        for (int what = 0; what < 5; what++) {
+        for (int what = 0; what < 6; what++) {
             _Atomic uint64_t pending = COUNTER_VERSION * 7 | count;
             uint64_t word = pending;
             uint32_t value;
             CHECK(counter_claim(&pending, &word) && counter_is_claimed(pending) && word == pending);
             if (what == 0) CHECK(counter_value(&pending) == count);
             if (what == 1) CHECK(counter_increment(&pending, &value) && value == count + 1);
-            if (what == 2) CHECK(counter_decrement(&pending, &value) == (count != 0));
+            if (what == 2 && !counter_decrement(&pending, &value))
+                CHECK(counter_decrement_any(&pending, &value, false) == WAS_ZERO && count == 0);
+            if (what == 5) CHECK(counter_watch(&pending) == (count != 0));
             if (what == 3) {
                 uint64_t same = pending; /* another choice shares the claim and takes the word */
                 CHECK(counter_claim(&pending, &same) && counter_take(&pending, same));
@@ -40,11 +43,36 @@ static long a_used_claim_is_void(void) {
             CHECK(counter_take(&pending, word) == (what == 4));
             if (what == 4)
                 CHECK(counter_value(&pending) == count + 1 && !counter_is_claimed(pending));
-            bool decremented = what == 0 || what == 2;
+            bool decremented = what == 0 || what == 2 || what == 5;
             CHECK((counter_decrements(pending) == 7) == !decremented);
         }
     }
-    return 15;
+    return 18;
+}
+
+/* The bit is set only above 0, survives every operation but the last decrement, and is in nobody's
+ * way. */
+static long a_watched_word(void) {
+    _Atomic uint64_t pending = 7 * COUNTER_VERSION;
+    uint32_t value;
+    CHECK(!counter_watch(&pending) && pending == 7 * COUNTER_VERSION);
+    CHECK(counter_increment(&pending, &value) && counter_watch(&pending) &&
+          counter_watch(&pending));
+    CHECK(pending == (7 * COUNTER_VERSION | COUNTER_WATCHED | 1));
+    CHECK(counter_increment(&pending, &value) && value == 2 && counter_value(&pending) == 2);
+    uint64_t word = pending;
+    CHECK(counter_claim(&pending, &word) && counter_take(&pending, word));
+    CHECK(pending == (7 * COUNTER_VERSION | COUNTER_WATCHED | 3));
+    CHECK(!counter_decrement(&pending, &value));
+    for (uint32_t left = 2; left > 0; left--)
+        CHECK(counter_decrement_any(&pending, &value, false) == DECREMENTED && value == left &&
+              counter_is_watched(pending));
+    word = pending;
+    CHECK(counter_decrement_any(&pending, &value, false) == WOULD_BE_IDLE && pending == word);
+    CHECK(counter_decrement_any(&pending, &value, true) == BECAME_IDLE && value == 0);
+    CHECK(pending == 10 * COUNTER_VERSION);
+    CHECK(counter_increment(&pending, &value) && counter_decrement(&pending, &value));
+    return 12;
 }
 
 static long a_claim_needs_an_unchanged_word(void) {
@@ -74,6 +102,7 @@ static long the_average(void) {
 const test counter_tests[] = {
     {"counters: limits of the count in flight", edges_of_in_flight},
     {"counters: an operation ends a claim", a_used_claim_is_void},
+    {"counters: a watched word", a_watched_word},
     {"counters: a claim needs an unchanged word", a_claim_needs_an_unchanged_word},
     {"counters: the average", the_average},
     {0}};

@@ -10,7 +10,7 @@ static epoch_limbo limbo;
 
 static record *new_record(uint64_t serial) {
     record *r = record_alloc();
-    line_of(r)->serial = serial;
+    line_of(r)->order_low = serial;
     r->memberships = memberships_new(NULL, 0);
     return r;
 }
@@ -21,7 +21,7 @@ static size_t count_at(member_list *list, uint64_t version, uint64_t *serials) {
     size_t count = 0;
     for (uint32_t i = 0; i < reading.length; i++)
         if (member_is_in(&reading.array->members[i], reading.tick))
-            serials[count++] = line_of(reading.array->members[i].record)->serial;
+            serials[count++] = order_of(line_of(reading.array->members[i].record));
     epoch_leave(reader);
     return count;
 }
@@ -217,7 +217,7 @@ static void begin_fleet(fleet *f) {
 static void join_all(fleet *f, int backend) {
     variant *none[LISTS] = {0};
     record *r = f->records[backend] = record_alloc();
-    line_of(r)->serial = ++f->serial;
+    line_of(r)->order_low = (uint32_t)++f->serial;
     r->memberships = memberships_new(none, LISTS);
     for (uint32_t i = 0; i < LISTS; i++) {
         member_traits traits = {0};

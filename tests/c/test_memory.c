@@ -65,15 +65,22 @@ static reg_status bulk(reg_registry *reg) {
     return reg_increment_pending_many(
         reg, &(reg_batch){.ids = &id, .count = 1, .values = &value, .at_zero = &at_zero});
 }
-/* A model's first ROUND_ROBIN choice allocates its table of turns. */
-static reg_status acquire_round_robin(reg_registry *reg) {
-    reg_request request = client_request("m", REG_ROUND_ROBIN);
+static reg_status acquire_by(reg_registry *reg, reg_policy policy) {
+    reg_request request = client_request("m", policy);
     reg_lease lease = {0};
     reg_refusal refusal;
     request.allow_unknown = true;
     reg_status status = reg_acquire(reg, &request, &lease, &refusal);
-    if (status == REG_OK) CHECK(client_return(&lease, NULL));
+    if (status == REG_OK) CHECK(lease.kept != NULL && client_return(&lease, NULL));
+    for (int i = 0; i < 6; i++)
+        CHECK(client_in_flight(reg, (char[]){'b', (char)('0' + i), 0}) == 0);
     return status;
+}
+/* A thread's first lease in a generation allocates its reservation. */
+static reg_status acquire(reg_registry *reg) { return acquire_by(reg, REG_LEAST_PENDING); }
+/* A model's first ROUND_ROBIN choice allocates its table of turns. */
+static reg_status acquire_round_robin(reg_registry *reg) {
+    return acquire_by(reg, REG_ROUND_ROBIN);
 }
 /* A refusal allocates its list of reasons. */
 static reg_status acquire_refused(reg_registry *reg) {
@@ -99,7 +106,7 @@ static reg_status explain(reg_registry *reg) {
 static long every_allocation_fails_once(void) {
     const operation operations[] = {add_new, redefine_one, remove_one,          check_health,
                                     query,   bulk,         acquire_round_robin, acquire_refused,
-                                    explain};
+                                    explain, acquire};
     long failures = 0;
     for (size_t k = 0; k < sizeof operations / sizeof *operations; k++) {
         for (long n = 0;; n++) {

@@ -80,7 +80,7 @@ static reg_status fail(reg_registry *reg, const char *id, size_t bytes) {
     reg_key key = key_of(id);
     reg_garbage *garbage;
     reg_status status =
-        reg_update_health(reg, &key, REG_UNHEALTHY, 1, object_new(1), bytes, &garbage);
+        reg_update_health(reg, &key, 0, REG_UNHEALTHY, 1, object_new(1), bytes, &garbage);
     reg_destroy(garbage, object_release);
     return status;
 }
@@ -114,7 +114,7 @@ static long large_objects_crowd_the_limbo(void) {
     for (; status == REG_OK && i < most; i++) {
         reg_garbage *garbage;
         object *error = object_new(1);
-        status = reg_update_health(reg, &key, REG_UNHEALTHY, 1, error, LARGE, &garbage);
+        status = reg_update_health(reg, &key, 0, REG_UNHEALTHY, 1, error, LARGE, &garbage);
         if (status != REG_OK) object_release(error);
         reg_destroy(garbage, object_release);
     }

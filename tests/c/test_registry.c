@@ -16,7 +16,7 @@ static long statuses(void) {
             instance = key_of("i");
     uint32_t value;
     uint64_t total;
-    bool at_zero;
+    reg_aftermath after = {0};
     reg_view last;
     CHECK(client_add(reg, &a, 1) == REG_OK && client_add(reg, &a, 2) == REG_DUPLICATE);
     CHECK(client_add(reg, &b, 2) == REG_INSTANCE_TAKEN);
@@ -26,8 +26,10 @@ static long statuses(void) {
     CHECK(client_redefine(reg, &b, 3) == REG_INSTANCE_TAKEN);
     CHECK(reg_increment_pending(reg, &id, &value) == REG_OK && value == 1);
     CHECK(reg_increment_pending(reg, &none, &value) == REG_NOT_FOUND);
-    CHECK(reg_decrement_pending(reg, &id, &value, &at_zero) == REG_OK && value == 0 && !at_zero);
-    CHECK(reg_decrement_pending(reg, &id, &value, &at_zero) == REG_OK && value == 0 && at_zero);
+    CHECK(reg_decrement_pending(reg, &id, &value, &after) == REG_OK && value == 0 &&
+          after.flags == 0);
+    CHECK(reg_decrement_pending(reg, &id, &value, &after) == REG_OK && value == 0 &&
+          after.flags == REG_WAS_ZERO);
     CHECK(reg_increment_total(reg, &id, &total) == REG_OK && total == 1);
     CHECK(reg_update_latency(reg, &none, 1, &value) == REG_NOT_FOUND);
     CHECK(client_health(reg, "none", REG_HEALTHY, 1) == REG_NOT_FOUND &&
@@ -57,14 +59,17 @@ static long a_stale_redefinition_is_refused(void) {
     CHECK(reg_get(reg, &id, &view) == REG_OK);
     reg_read_end(reader);
     CHECK(client_redefine(reg, &a, 2) == REG_OK);
-    reg_entry entry = {.id = id, .definition = NULL};
+    reg_edit change = {
+        .kind = REG_UPDATED, .entry.id = id, .serial = view.serial, .expected = view.definition};
     reg_garbage *garbage;
-    CHECK(reg_redefine(reg, &entry, view.serial, view.definition, &garbage) == REG_CHANGED &&
-          garbage == NULL);
+    CHECK(reg_apply(reg, &change, 1, REG_ANY_FLEET, &garbage) == REG_CHANGED && garbage == NULL);
     CHECK(client_remove(reg, "a", NULL) == REG_OK && client_add(reg, &a, 3) == REG_OK);
     reader = reg_read_begin();
     CHECK(reg_get(reg, &id, &now) == REG_OK && now.serial != view.serial);
-    CHECK(reg_redefine(reg, &entry, view.serial, now.definition, &garbage) == REG_NOT_FOUND);
+    change.expected = now.definition;
+    CHECK(reg_apply(reg, &change, 1, REG_ANY_FLEET, &garbage) == REG_CHANGED);
+    change.expected = NULL;
+    CHECK(reg_apply(reg, &change, 1, REG_ANY_FLEET, &garbage) == REG_NOT_FOUND);
     reg_read_end(reader);
     client_free(reg);
     return 2;

@@ -12,18 +12,18 @@ static long a_lease_counts_and_returns(void) {
     reg_key id = key_of("b0");
     reg_lease lease;
     reg_view view;
-    bool at_zero;
+    reg_aftermath after = {0};
     CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) == 0);
     reg_reader *reader = reg_read_begin();
     CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 1 && view.total == 0);
-    CHECK(reg_lease_release(&lease, &(uint32_t){250}, false, &at_zero) && !at_zero);
-    CHECK(!reg_lease_release(&lease, &(uint32_t){9999}, false, &at_zero));
+    CHECK(reg_lease_release(&lease, &(uint32_t){250}, false, &after) && after.flags == 0);
+    CHECK(!reg_lease_release(&lease, &(uint32_t){9999}, false, &after));
     CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 0 && view.total == 1 &&
           view.latency == 250);
     reg_read_end(reader);
     reg_lease_drop(&lease, object_release);
     CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) == 0);
-    CHECK(reg_lease_release(&lease, NULL, true, &at_zero) && !at_zero);
+    CHECK(reg_lease_release(&lease, NULL, true, &after) && after.flags == 0);
     reg_lease_drop(&lease, object_release);
     reader = reg_read_begin();
     CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 0 && view.total == 2 &&
@@ -49,40 +49,104 @@ static long a_lease_outlives_its_registration_and_the_registry(void) {
     CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 1 && view.total == 0);
     reg_read_end(reader);
     reg_free(reg, object_release);
-    reader = reg_read_begin();
-    CHECK(object_of(reg_lease_definition(&fresh))->number == 7);
-    reg_read_end(reader);
+    CHECK(object_of(fresh.definition)->number == 7);
     CHECK(client_return(&fresh, NULL));
     CHECK(objects_alive == 0);
     return 2;
 }
 
-static pthread_barrier_t barrier;
+static void collect_all(reg_registry *reg) {
+    while (client_stats(reg).waiting != 0) {
+    }
+}
 
-static void *read_through_lease(void *lease) {
-    reg_reader *reader = reg_read_begin();
-    object *definition = object_of(reg_lease_definition(lease));
-    pthread_barrier_wait(&barrier);
-    pthread_barrier_wait(&barrier); /* by now the definition is replaced and the registry freed */
-    CHECK(object_of(definition)->number == 0);
-    reg_read_end(reader);
+/* Replaces the definition of b0 in a new generation. */
+static void redefine_later(reg_registry *reg, int number) {
+    CHECK(client_health(reg, "b1", REG_HEALTHY, -1) == REG_OK);
+    collect_all(reg);
+    CHECK(client_redefine(reg, &(offer){.id = "b0", .models = {"m"}}, number) == REG_OK);
+    collect_all(reg);
+}
+
+/* The definition of a lease outlives later definitions, the registration and the registry. The
+ * record outlives the registration, although its last definition is younger than the lease. */
+static long a_lease_keeps_what_it_was_chosen_by(void) {
+    enum { LEASES = 8 };
+    reg_lease leases[LEASES];
+    reg_registry *reg = client_fleet(2, NULL);
+    reg_request request = client_request("m", REG_LEAST_PENDING);
+    request.exclude = (reg_key[]){key_of("b1")};
+    request.exclude_count = 1;
+    for (int i = 0; i < LEASES; i++) {
+        CHECK(client_acquire(reg, request, &leases[i]) == i);
+        redefine_later(reg, i + 1);
+    }
+    CHECK(client_stats(reg).kept == LEASES);
+    CHECK(client_add(reg, &(offer){.id = "late", .models = {"m"}}, 99) == REG_OK);
+    CHECK(client_remove(reg, "late", NULL) == REG_OK);
+    collect_all(reg);
+    CHECK(client_stats(reg).kept == LEASES); /* no lease is as old as that registration */
+    CHECK(client_remove(reg, "b0", NULL) == REG_OK);
+    collect_all(reg);
+    CHECK(client_stats(reg).kept == LEASES + 1); /* the record has one more definition */
+    for (int i = 1; i < LEASES; i += 2) CHECK(client_return(&leases[i], NULL));
+    CHECK(client_stats(reg).kept == LEASES / 2 + 1); /* what is younger than a lease is freed */
+    reg_free(reg, object_release);
+    for (int i = 0; i < LEASES; i += 2) {
+        CHECK(object_of(leases[i].definition)->number == i);
+        CHECK(client_return(&leases[i], NULL));
+    }
+    CHECK(objects_alive == 0);
+    return LEASES;
+}
+
+static void *drop_lease(void *lease) {
+    CHECK(client_return(lease, NULL));
     return NULL;
 }
 
-static long a_registry_is_freed_while_a_lease_is_read(void) {
+/* The last lease that keeps a record may be dropped by another thread, when its registration, its
+ * registry and the thread that made it are gone. */
+static long any_thread_drops_the_last_lease(void) {
     reg_registry *reg = client_fleet(1, NULL);
     reg_lease lease;
     pthread_t thread;
     CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) == 0);
+    CHECK(client_remove(reg, "b0", NULL) == REG_OK);
+    reg_free(reg, object_release);
+    CHECK(objects_alive == 2); /* the definition and the id */
+    CHECK(pthread_create(&thread, NULL, drop_lease, &lease) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(objects_alive == 0);
+    return 1;
+}
+
+static pthread_barrier_t barrier;
+
+static void *read_definition(void *reg) {
+    reg_key id = key_of("b0");
+    reg_view view;
+    reg_reader *reader = reg_read_begin();
+    CHECK(reg_get(reg, &id, &view) == REG_OK);
+    pthread_barrier_wait(&barrier);
+    pthread_barrier_wait(&barrier); /* by now the definition is replaced and the registry freed */
+    CHECK(object_of(view.definition)->number == 0);
+    reg_read_end(reader);
+    return NULL;
+}
+
+/* Nothing but the read keeps the definition: a lease would keep it too. */
+static long a_registry_is_freed_while_it_is_read(void) {
+    reg_registry *reg = client_fleet(1, NULL);
+    pthread_t thread;
     CHECK(pthread_barrier_init(&barrier, NULL, 2) == 0);
-    CHECK(pthread_create(&thread, NULL, read_through_lease, &lease) == 0);
+    CHECK(pthread_create(&thread, NULL, read_definition, reg) == 0);
     pthread_barrier_wait(&barrier);
     CHECK(client_redefine(reg, &(offer){.id = "b0", .models = {"m"}}, 5) == REG_OK);
     reg_free(reg, object_release);
     CHECK(objects_alive != 0);
     pthread_barrier_wait(&barrier);
     CHECK(pthread_join(thread, NULL) == 0 && pthread_barrier_destroy(&barrier) == 0);
-    CHECK(client_return(&lease, NULL));
     client_free(reg_new()); /* frees the nodes that the reader could still see */
     return 1;
 }
@@ -402,8 +466,9 @@ const test select_tests[] = {
     {"select: a lease counts and returns", a_lease_counts_and_returns},
     {"select: a lease outlives its registration",
      a_lease_outlives_its_registration_and_the_registry},
-    {"select: a registry is freed while a lease is read",
-     a_registry_is_freed_while_a_lease_is_read},
+    {"select: a lease keeps what it was chosen by", a_lease_keeps_what_it_was_chosen_by},
+    {"select: any thread drops the last lease", any_thread_drops_the_last_lease},
+    {"select: a registry is freed while it is read", a_registry_is_freed_while_it_is_read},
     {"select: weighted turns are smooth", weighted_turns_are_smooth},
     {"select: late members get their turns", late_members_get_their_turns},
     {"select: loads are proportional to weights", loads_are_in_proportion_to_weights},

@@ -48,10 +48,10 @@ static bool is_registered(reg_registry *reg, const char *id) {
 static void other_operations_work(reg_registry *reg) {
     reg_key id = key_of("b0");
     uint32_t value;
-    bool at_zero;
+    reg_aftermath after = {0};
     reg_lease lease = {0};
     CHECK(reg_increment_pending(reg, &id, &value) == REG_OK &&
-          reg_decrement_pending(reg, &id, &value, &at_zero) == REG_OK);
+          reg_decrement_pending(reg, &id, &value, &after) == REG_OK);
     CHECK(client_query(reg, "m", NULL, 0) == 3);
     CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) >= 0);
     CHECK(client_return(&lease, NULL));

@@ -101,7 +101,7 @@ static void read_anything(unsigned *seed) {
             url = key_of(models[0]);
     uint32_t value;
     uint64_t total;
-    bool at_zero;
+    reg_aftermath after = {0};
     reg_view view;
     client_query(reg, NULL, NULL, 0);
     client_query(reg, models[rand_r(seed) % 5], NULL, 0);
@@ -115,7 +115,7 @@ static void read_anything(unsigned *seed) {
     if (found != NULL) object_of(found);
     reg_read_end(reader);
     if (reg_increment_pending(reg, &id, &value) == REG_OK)
-        reg_decrement_pending(reg, &id, &value, &at_zero);
+        reg_decrement_pending(reg, &id, &value, &after);
     reg_increment_total(reg, &id, &total);
     reg_update_latency(reg, &id, 5, &value);
     reg_has_url(reg, &url);
@@ -223,10 +223,10 @@ static void count_up_and_down(unsigned *seed) {
     reg_key id = key_of(*seed % 2 ? "a" : "b");
     uint32_t value;
     uint64_t total;
-    bool at_zero;
+    reg_aftermath after = {0};
     CHECK(reg_increment_pending(reg, &id, &value) == REG_OK && value >= 1);
     CHECK(reg_increment_total(reg, &id, &total) == REG_OK);
-    CHECK(reg_decrement_pending(reg, &id, &value, &at_zero) == REG_OK && !at_zero);
+    CHECK(reg_decrement_pending(reg, &id, &value, &after) == REG_OK && after.flags == 0);
     ++*seed;
 }
 

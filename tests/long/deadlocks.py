@@ -98,7 +98,7 @@ def pair(registry: Any, first: str, second: str) -> None:
             names = [
                 name
                 for name in OPERATIONS[operation]
-                if name in ("ids", "samples", "models", "exclude")
+                if name in ("ids", "samples", "models", "exclude", "backends")
             ]
             values = {
                 name: interrupting(ARGUMENTS[name](), lambda: both(other, operation))  # noqa: B023

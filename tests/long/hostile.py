@@ -31,6 +31,7 @@ from registry import (
     Requirements,
 )
 from registry.metadata import Metadata
+from registry.settings import Settings
 
 UNIT = "calls"
 GOAL = 10**5
@@ -196,6 +197,8 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "model": (Model,),
     **dict.fromkeys(("backend_id", "model_id", "status", "url"), (str,)),
     **dict.fromkeys(("error", "instance"), (str, type(None))),
+    "serial": (int, type(None)),
+    "source": (str, type(None)),
     "latency_ms": (int,),
     "require": (Requirements, type(None)),
     **dict.fromkeys(("allow_unknown", "failed"), (bool,)),
@@ -288,9 +291,9 @@ def comparable(result: Any) -> Any:
     """The part of a result that depends neither on times nor on names of types."""
     if isinstance(result, Exception):
         return type(result)
-    return (
-        [view.id for view in result] if isinstance(result, list) else getattr(result, "id", result)
-    )
+    if isinstance(result, list):
+        return [getattr(item, "id", item) for item in result]
+    return getattr(result, "id", result)
 
 
 def is_of(given: Any, operation: str, name: str) -> bool:
@@ -300,7 +303,7 @@ def is_of(given: Any, operation: str, name: str) -> bool:
     """
     kinds = {
         ("find_by_mdns_instance", "instance"): (str,),
-        ("release", "latency_ms"): (int, type(None)),
+        ("release", "latency_ms"): (int, float, type(None)),
     }.get((operation, name), TYPES.get(name))
     return kinds is None or (
         issubclass(type(given), kinds) and (type(given) is not bool or bool in kinds)
@@ -353,7 +356,7 @@ METADATA: tuple[Callable[[], Any], ...] = (
     lambda: {"mdns_instance": LiarText("j")},
     *WRONG,
 )
-EXACT = (str, int, bool, type(None), tuple, Metadata, BackendType, DiscoverySource)
+EXACT = (str, int, bool, type(None), tuple, Metadata, Settings, BackendType, DiscoverySource)
 
 
 def definitions(make: Callable[[], Registry]) -> None:
@@ -375,11 +378,13 @@ def definitions(make: Callable[[], Registry]) -> None:
                 assert all(type(one) in EXACT for one in kept.values()), f"{place} is kept as it is"
                 if isinstance(offered, dict):
                     assert isinstance(definition, Backend), place
+                    mapping = getattr(definition, field.name)
+                    assert all(type(key) is str for key in mapping), place
                     assert all(
                         type(text) is str for item in definition.metadata.items() for text in item
                     ), place
                     offered["later"] = "v"
-                    assert "later" not in definition.metadata, f"{place} is not a copy"
+                    assert "later" not in mapping, f"{place} is not a copy"
                 if isinstance(definition, Backend):
                     registry = make()
                     registry.add_backend(definition)

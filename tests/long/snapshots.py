@@ -50,6 +50,7 @@ def case(
     write: Callable[[Registry, int], None],
     look: Callable[[Registry], None],
     reads: int,
+    readers: int = READERS,
 ) -> int:
     """Runs one writer and the readers until a reader has read enough.
 
@@ -77,7 +78,7 @@ def case(
             enough.set()
         return done
 
-    return sum(run_threads([write_on, *[read_on] * READERS], limit=600)[1:])
+    return sum(run_threads([write_on, *[read_on] * readers], limit=600)[1:])
 
 
 def swap_health(registry: Registry, number: int) -> None:

@@ -26,11 +26,16 @@ class Check:
 # Modules of this package, and about how many seconds each takes to reach its goal.
 MODULES = {
     "histories": 70,
-    "equivalence": 60,
+    "equivalence": 120,
     "snapshots": 60,
+    "watching": 60,
     "counters": 20,
     "storm": 10,
+    "waits": 20,
     "incarnations": 20,
+    "swaps": 60,
+    "replacements": 10,
+    "limits": 15,
     "churn": 60,
     "brief_threads": 60,
     "forks": 30,

@@ -8,8 +8,10 @@ that they don't need, so both must find the error.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import assert_type
+from pathlib import Path
+from typing import Any, assert_type
 
 from registry import (
     Backend,
@@ -19,8 +21,11 @@ from registry import (
     BackendTypeValue,
     BackendView,
     Candidate,
+    Change,
+    ChangeKind,
     DiscoverySource,
     DiscoverySourceValue,
+    FleetFollower,
     Lease,
     Model,
     NoBackendAvailableError,
@@ -28,6 +33,8 @@ from registry import (
     PolicyValue,
     Registry,
     Requirements,
+    Watch,
+    follow_fleet,
     load_fleet,
 )
 
@@ -77,6 +84,22 @@ def right_definitions(kind: BackendTypeValue, source: DiscoverySourceValue, text
     assert_type(Backend.from_json(text), Backend)
     assert_type(Model.from_json(text.encode()), Model)
     assert_type(load_fleet("fleet.toml"), list[Backend])
+    Backend("b", "b", "http://b", settings={"timeouts": {"read": 5}, "hosts": ["a"]})
+    assert_type(backend.settings, Mapping[str, Any])
+
+
+async def following(registry: Registry, source: DiscoverySourceValue, text: str) -> None:
+    """A fleet file that is followed in either kind of block, and calls with wrong types."""
+    with follow_fleet(registry, "fleet.toml") as follower:
+        assert_type(follower, FleetFollower)
+        assert_type(follower.reloads, int)
+        assert_type(follower.last_error, Exception | None)
+    async with follow_fleet(registry, Path("f"), source=source, allow_empty=True) as follower:
+        assert_type(follower, FleetFollower)
+    follow_fleet(registry, "fleet.toml", source="dns")  # type: ignore[arg-type]
+    follow_fleet(registry, "fleet.toml", source=text)  # type: ignore[arg-type]
+    follow_fleet(registry, "fleet.toml", DiscoverySource.MDNS)  # type: ignore[call-arg]
+    follow_fleet("fleet.toml")  # type: ignore[call-arg, arg-type]
 
 
 def wrong_definitions(text: str) -> None:
@@ -87,6 +110,7 @@ def wrong_definitions(text: str) -> None:
     Backend("b", "b", "http://b", models=["m"])  # type: ignore[list-item]
     Backend("b", "b", "http://b", models="m")  # type: ignore[arg-type]
     Backend("b", "b", "http://b", metadata={"a": 1})  # type: ignore[dict-item]
+    Backend("b", "b", "http://b", settings=["a"])  # type: ignore[arg-type]
     Backend("b", "b")  # type: ignore[call-arg]
     Backend("b", "b", "http://b").weight = 2  # type: ignore[misc]
     Model("m", context_length="8k")  # type: ignore[arg-type]
@@ -105,8 +129,13 @@ def view_of(
     assert_type(view.backend_type, BackendType)
     assert_type(view.discovery_source, DiscoverySource)
     assert_type(view.last_error, str | None)
+    assert_type(view.serial, int)
+    assert_type(view.draining, bool)
+    assert_type(view.backend, Backend)
     view.status = BackendStatus.HEALTHY  # type: ignore[misc]
     view.metadata["zone"] = "b"  # type: ignore[index]
+    view.backend.settings["zone"] = "b"  # type: ignore[index]
+    assert view.settings  # type: ignore[attr-defined]
     BackendView(
         "b",
         "b",
@@ -151,6 +180,10 @@ def counts(registry: Registry, ids: set[str]) -> None:
     assert_type(registry.update_latency("b", 12), int)
     assert_type(registry.update_latency_many(ids, (1 for _ in ids)), list[int])
     registry.update_latency("b", 1.5)  # type: ignore[arg-type]
+    assert_type(registry.wait_idle("b", 1.5, serial=7), bool)
+    assert_type(registry.wait_idle("b", timeout=None), bool)
+    registry.wait_idle("b", "1")  # type: ignore[arg-type]
+    registry.wait_idle("b", 1, 7)  # type: ignore[call-arg]
     registry.increment_pending(backend_id="b")  # type: ignore[call-arg]
     registry.increment_pending_many([1])  # type: ignore[list-item]
 
@@ -165,7 +198,8 @@ def choices(registry: Registry, exclude: frozenset[str]) -> None:
     assert_type(lease.release(12, failed=True), bool)
     assert_type(registry.select("m", exclude=["b"]), Backend)
     assert_type(registry.explain("m"), list[Candidate])
-    lease.release(1.5)  # type: ignore[arg-type]
+    assert_type(lease.release(1.5), bool)
+    lease.release("1.5")  # type: ignore[arg-type]
     lease.active = False  # type: ignore[misc]
     registry.acquire(model_id="m")  # type: ignore[call-arg]
     registry.acquire("m", "random")  # type: ignore[call-arg]
@@ -185,6 +219,7 @@ async def held_by_a_task(registry: Registry) -> str:
     """The same for `async with`."""
     async with registry.acquire("m") as lease:
         assert_type(lease, Lease)
+        assert_type(await registry.idle("b", 2, serial=None), bool)
         return lease.model_id
 
 
@@ -203,3 +238,26 @@ def made() -> None:
     assert_type(Tenant.from_fleet("fleet.toml"), Tenant)
     assert_type(Tenant().get_backend("b"), BackendView | None)
     Registry("fleet.toml")  # type: ignore[call-arg]
+
+
+def watched(registry: Registry) -> None:
+    """What a watch gives, and its arguments."""
+    with registry.watch(limit=10) as watch:
+        assert_type(watch, Watch)
+        assert_type(watch.snapshot, tuple[BackendView, ...])
+        assert_type(watch.get(timeout=0.5), Change | None)
+        for change in watch:
+            assert_type(change.kind, ChangeKind)
+            assert_type(change.backend_id, str | None)
+            assert_type(change.after, BackendView | None)
+    registry.watch(10)  # type: ignore[call-arg]
+    registry.watch(limit="10")  # type: ignore[arg-type]
+    watch.get("1")  # type: ignore[arg-type]
+
+
+async def watched_by_a_task(registry: Registry) -> None:
+    """The same for tasks."""
+    async with registry.watch() as watch:
+        assert_type(watch, Watch)
+        async for change in watch:
+            assert_type(change, Change)

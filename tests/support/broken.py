@@ -20,11 +20,15 @@ from registry import (
     BackendNotFoundError,
     BackendStatus,
     BackendView,
+    Change,
+    ChangeKind,
     Lease,
     Model,
     Registry,
+    Watch,
     _json,
 )
+from registry._core.binding import IdleWaiter
 from registry.fleet import file as fleet_file
 from registry.stats import RegistryStats
 from support.linearizability import IDS
@@ -77,10 +81,12 @@ class IdsThenViews(Registry):
 class TwoWrites(Registry):
     """Writes the status, and then its error."""
 
-    def update_status(self, backend_id: str, /, status: Any, error: str | None = None) -> None:
-        super().update_status(backend_id, status)
+    def update_status(
+        self, backend_id: str, /, status: Any, error: str | None = None, **named: Any
+    ) -> None:
+        super().update_status(backend_id, status, **named)
         time.sleep(GAP)
-        super().update_status(backend_id, status, error)
+        super().update_status(backend_id, status, error, **named)
 
 
 class TriesTwice(Registry):
@@ -128,6 +134,18 @@ class Careless:
         self.__exit__(*error)
 
 
+class LosesWakeUps(Registry):
+    """Looks first and begins to wait later."""
+
+    def _wait(self, backend_id: str, serial: int | None, waiter: IdleWaiter | None, /) -> bool:
+        if super()._wait(backend_id, serial, None):
+            return True
+        if waiter is not None:
+            time.sleep(GAP)
+            super()._wait(backend_id, serial, waiter)  # Does not look at the result.
+        return False
+
+
 class ReleasesById(Registry):
     """Leases know their backend by its id alone."""
 
@@ -162,11 +180,11 @@ class KeepsRemoved(Registry):
         self.removed = 0
         self.blocks: list[mmap.mmap] = []
 
-    def remove_backend(self, backend_id: str, /) -> BackendView:
+    def remove_backend(self, backend_id: str, /, **named: Any) -> BackendView:
         self.removed += 1
         if self.removed % 1024 == 0:
             self.blocks.append(resident_block(256 * 1024))
-        return super().remove_backend(backend_id)
+        return super().remove_backend(backend_id, **named)
 
 
 class KeepsThreads(Registry):
@@ -323,3 +341,67 @@ def breaks_on_unknown_keys() -> None:
             raise KeyError(place)
 
     fleet_file._warn_in_table = fail
+
+
+class LateSnapshot(Registry):
+    """Reads the snapshot of a watch after the watch was opened."""
+
+    def watch(self, *, limit: int = 1024) -> Watch:
+        watch = LateWatch(self, limit)
+        watch.first = watch.snapshot
+        time.sleep(GAP)
+        watch.late = tuple(self.get_all_backends())
+        return watch
+
+
+class LateWatch(Watch):
+    """Its first snapshot has changes that it tells, too."""
+
+    first: tuple[BackendView, ...] | None = None
+    late: tuple[BackendView, ...] = ()
+
+    @property
+    def snapshot(self) -> tuple[BackendView, ...]:
+        found = super().snapshot
+        return self.late if found is self.first else found
+
+
+class MissesChanges(Registry):
+    """Its watches miss one status in twenty."""
+
+    def watch(self, *, limit: int = 1024) -> Watch:
+        return MissingWatch(self, limit)
+
+
+class MissingWatch(Watch):
+    """Misses a status now and then."""
+
+    taken = 0
+
+    def _take(self) -> Change | None:
+        change = super()._take()
+        if change is None or change.kind is not ChangeKind.STATUS:
+            return change
+        self.taken += 1
+        return change if self.taken % 20 else super()._take()
+
+
+class RepeatsChanges(Registry):
+    """Its watches tell one change in a hundred twice."""
+
+    def watch(self, *, limit: int = 1024) -> Watch:
+        return RepeatingWatch(self, limit)
+
+
+class RepeatingWatch(Watch):
+    """Tells a change twice now and then."""
+
+    taken = 0
+    last: Change | None = None
+
+    def _take(self) -> Change | None:
+        self.taken += 1
+        if self.taken % 100 == 0 and self.last is not None:
+            return self.last
+        self.last = super()._take()
+        return self.last

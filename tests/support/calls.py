@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from registry import Backend, Model, Registry, Requirements
@@ -12,14 +12,19 @@ CHOICE = ("policy", "require", "exclude", "allow_unknown")
 # The names of the arguments, as error messages give them.
 OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "add_backend": ("backend",),
-    "remove_backend": ("backend_id",),
+    "remove_backend": ("backend_id", "serial"),
+    "update_backend": ("backend",),
+    "reconcile": ("backends", "source"),
     "get_backend": ("backend_id",),
     "get_all_backends": (),
     "get_healthy_backends": (),
     "get_backends_for_model": ("model_id",),
     "backend_count": (),
     "model_count": (),
-    "update_status": ("backend_id", "status", "error"),
+    "models": (),
+    "update_status": ("backend_id", "status", "error", "serial"),
+    "drain": ("backend_id", "serial"),
+    "resume": ("backend_id", "serial"),
     "update_models": ("backend_id", "models"),
     "add_model": ("backend_id", "model"),
     "remove_model": ("backend_id", "model_id"),
@@ -37,7 +42,10 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "has_backend_url": ("url",),
     "set_mdns_instance": ("backend_id", "instance"),
     "find_by_mdns_instance": ("instance",),
+    "wait_idle": ("backend_id", "timeout", "serial"),
+    "idle": ("backend_id", "timeout", "serial"),
     "stats": (),
+    "watch": ("limit",),
     "to_json": (),
     "__contains__": ("member",),
     "__iter__": (),
@@ -51,6 +59,12 @@ ARGUMENTS: Mapping[str, Callable[[], Any]] = {
         "y", "y", "http://y", models=[Model("m"), Model("n")], metadata={"mdns_instance": "j"}
     ),
     "backend_id": lambda: "x",
+    "serial": lambda: None,
+    "backends": lambda: [
+        Backend("x", "x", "http://x", models=[Model("m"), Model("n")]),
+        Backend("y", "y", "http://y", models=[Model("n")], metadata={"mdns_instance": "i"}),
+    ],
+    "source": lambda: "static",
     "status": lambda: "healthy",
     "error": lambda: "e",
     "models": lambda: [Model("m"), Model("o")],
@@ -67,7 +81,15 @@ ARGUMENTS: Mapping[str, Callable[[], Any]] = {
     "url": lambda: "http://X:80",
     "instance": lambda: "i",
     "member": lambda: "x",
+    "limit": lambda: 10,
+    "timeout": lambda: 0.0,
 }
+
+# Arguments that differ from those of `ARGUMENTS`.
+OWN_ARGUMENTS: Mapping[tuple[str, str], Callable[[], Any]] = {
+    ("update_backend", "backend"): lambda: Backend("x", "x", "http://z", models=[Model("n")]),
+}
+KEYWORDS = (*CHOICE, "failed", "serial", "source", "limit")
 
 
 def filled(make: Callable[[], Registry] = Registry) -> Registry:
@@ -82,11 +104,36 @@ def filled(make: Callable[[], Registry] = Registry) -> Registry:
 
 
 def call(registry: Registry, operation: str, **given: Any) -> Any:
-    """Calls the operation with the given arguments, and with `ARGUMENTS` for the others."""
+    """Calls the operation with the given arguments, and with valid ones for the others."""
     arguments = {
-        name: given[name] if name in given else ARGUMENTS[name]() for name in OPERATIONS[operation]
+        name: given[name]
+        if name in given
+        else OWN_ARGUMENTS.get((operation, name), ARGUMENTS[name])()
+        for name in OPERATIONS[operation]
     }
-    keywords = {name: arguments.pop(name) for name in (*CHOICE, "failed") if name in arguments}
+    keywords = {name: arguments.pop(name) for name in KEYWORDS if name in arguments}
     if operation == "release":
         return registry.acquire("m").release(*arguments.values(), **keywords)
-    return getattr(registry, operation)(*arguments.values(), **keywords)
+    method = getattr(registry, operation)
+    if operation in ("wait_idle", "idle"):
+        return without_waiting(registry, method, *arguments.values(), **keywords)
+    return method(*arguments.values(), **keywords)
+
+
+def without_waiting(registry: Registry, wait: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """The result of a wait for `x`, which is idle meanwhile: the call waits for no timeout."""
+    registry.decrement_pending("x")
+    try:
+        result = wait(*given, **named)
+        return finished(result) if isinstance(result, Coroutine) else result
+    finally:
+        registry.increment_pending("x")
+
+
+def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that waits for nothing. It needs no event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError(f"{coroutine} waits")

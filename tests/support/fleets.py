@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from registry import Backend, Model, Registry
+from registry import Backend, BackendView, Model, Registry
 
 MakeBackend = Callable[..., Backend]
 
@@ -39,3 +39,34 @@ def make_fleet(*shapes: dict[str, Any]) -> Registry:
         if shape["latency"] is not None:
             registry.update_latency(backend_id, shape["latency"])
     return registry
+
+
+def the(registry: Registry, backend_id: str) -> BackendView:
+    """The view of a backend that is registered."""
+    view = registry.get_backend(backend_id)
+    assert view is not None
+    return view
+
+
+def ids_for(registry: Registry, model_id: str) -> list[str]:
+    """The ids of the backends that serve a model."""
+    return [view.id for view in registry.get_backends_for_model(model_id)]
+
+
+def state(registry: Registry) -> tuple[object, ...]:
+    """All that a call which raises must not change."""
+    views = registry.get_all_backends()
+    return (
+        views,
+        [view.backend for view in views],
+        registry.models(),
+        registry.stats().index_entries,
+        [registry.find_by_mdns_instance(instance) for instance in INSTANCES],
+        [registry.has_backend_url(url) for url in (*URLS, *(view.url for view in views))],
+        [ids_for(registry, model_id) for model_id in registry.models()],
+    )
+
+
+# What tests of changes look for.
+INSTANCES = ("i", "j", "k")
+URLS = ("http://new", "http://other")

@@ -10,9 +10,11 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +22,7 @@ from registry import (
     Backend,
     BackendStatus,
     BackendView,
+    DiscoverySource,
     FleetFileError,
     Model,
     Policy,
@@ -27,7 +30,7 @@ from registry import (
     Requirements,
     load_fleet,
 )
-from support.machine import RegistryMachine
+from support.machine import RegistryMachine, definition
 from support.oracle import Request
 
 T = TypeVar("T")
@@ -40,6 +43,8 @@ MODELS = tuple(
     for n in range(1, 5)
 )
 URLS = ("http://h1", "HTTP://H1:80/", "http://h2:8000", "https://h1")
+SOURCES = (None, DiscoverySource.STATIC, DiscoverySource.MDNS)
+WHICH = (None, "own", "other")
 SAMPLES = (0, 1, 7, 1000, 2**30, 2**32 - 1)
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 1000, 1001, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63, 2**64,
@@ -64,11 +69,13 @@ BACKEND = {
 VIEW = {
     **BACKEND, "status": "healthy", "last_health_check": "2026-01-01T00:00:00Z",
     "last_error": None, "pending_requests": 1, "total_requests": 2, "avg_latency_ms": 3,
+    "serial": 1, "draining": False,
 }  # fmt: skip
 TABLE = {
     "name": "n", "url": "http://h", "type": "vllm", "id": "b",
     "models": ["m", {"id": "o", "context_length": 1}],
     "metadata": {"mdns_instance": "i"}, "priority": 0, "max_pending": 1, "weight": 1,
+    "settings": {"timeouts": {"read": 0.5}, "retries": [1, "a", {"b": True}]},
 }  # fmt: skip
 DOCUMENTS: tuple[tuple[type[Any], Any], ...] = (
     (Model, MODEL),
@@ -109,6 +116,32 @@ class Source:
             "max_pending": self.one((None, 1, 2)),
             "weight": self.one((1, 2, 1000)),
         }
+
+    def definition(self) -> Backend:
+        return definition(
+            self.one(IDS),
+            self.distinct(MODELS),
+            self.one(URLS),
+            self.one((None, "i1", "i2", "")),
+            self.limits(),
+            self.one((DiscoverySource.STATIC, DiscoverySource.MDNS)),
+        )
+
+    def definitions(self) -> list[Backend]:
+        return [self.definition() for _ in range(self.one((0, 1, 2, 4)))]
+
+    def changes(self) -> dict[str, Any]:
+        """Parts of a definition that a reconcile changes."""
+        return self.one(
+            (
+                {},
+                {"name": "x"},
+                {"url": self.one(URLS)},
+                {"models": self.distinct(MODELS)},
+                {"metadata": self.one(({}, {"mdns_instance": "i1"}, {"zone": "eu"}))},
+                self.limits(),
+            )
+        )
 
     def changed(self, document: Any) -> Any:
         """A copy of the document with a few changes, until the bytes are used up."""
@@ -156,9 +189,9 @@ RULES: tuple[tuple[str, Callable[[Source], tuple[Any, ...]]], ...] = (
     ("add", lambda s: (
         s.one(IDS), s.distinct(MODELS), s.one(URLS), s.one((None, "i1", "i2", "")), s.limits(),
     )),
-    ("remove", lambda s: (s.one(IDS),)),
+    ("remove", lambda s: (s.one(IDS), s.one(WHICH))),
     ("update_status", lambda s: (
-        s.one(IDS), s.one(tuple(BackendStatus)), s.one((None, "boom", "ü")),
+        s.one(IDS), s.one(tuple(BackendStatus)), s.one((None, "boom", "ü")), s.one(WHICH),
     )),
     ("update_models", lambda s: (s.one(IDS), s.distinct(MODELS))),
     ("add_model", lambda s: (s.one(IDS), s.one(MODELS))),
@@ -177,6 +210,14 @@ RULES: tuple[tuple[str, Callable[[Source], tuple[Any, ...]]], ...] = (
     ("explain", lambda s: (s.request(),)),
     ("release", lambda s: (s.one(tuple(range(8))), s.one(SAMPLES), s.one((False, True)))),
     ("same_state", lambda _: ()),
+    ("update_backend", lambda s: (s.definition(),)),
+    ("edit", lambda s: (s.one(tuple(range(6))), s.changes())),
+    ("reconcile", lambda s: (s.definitions(), s.one(SOURCES))),
+    ("reload", lambda s: (
+        [s.changes() for _ in range(s.one((0, 1, 2, 4)))], s.one(tuple(range(1, 64))),
+        s.one(SOURCES),
+    )),
+    ("drain", lambda s: (s.one(IDS), s.one(WHICH), s.one(("drain", "resume")))),
 )  # fmt: skip
 
 
@@ -198,7 +239,7 @@ def calls(data: bytes, make: Callable[[], Registry] = Registry) -> None:
     machine.start()
     machine.real = make()
     for name, arguments in steps(data):
-        if name != "release" or machine.leases:
+        if {"release": machine.leases, "edit": machine.oracle.entries}.get(name, True):
             getattr(machine, name)(*arguments)
     machine.same_state()
     machine.teardown()
@@ -241,7 +282,8 @@ def fleets(data: bytes) -> None:
             return check_place(error, file.name)
     assert list(registry) == [backend.id for backend in read]
     for backend in read:
-        assert Backend.from_json(backend.to_json()) == backend
+        assert Backend.from_json(backend.to_json()) == replace(backend, settings={})
+        assert pickle.loads(pickle.dumps(backend)).settings.keys() == backend.settings.keys()
     return None
 
 

@@ -19,23 +19,39 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter_ns
 from typing import Any
 
-from registry import Backend, BackendStatus, Model, NoBackendAvailableError, Registry, RegistryError
+from registry import (
+    Backend,
+    BackendStatus,
+    BackendView,
+    Model,
+    NoBackendAvailableError,
+    Registry,
+    RegistryError,
+)
 from support.oracle import Entry, OracleRegistry, Request
 from support.threads import run_threads
 
 IDS = ("a", "b", "c")
 MODELS = ("m", "n")
+HEALTH = (BackendStatus.HEALTHY, BackendStatus.UNHEALTHY)
 
 
 @dataclass
 class Spec:
     """The oracle's state, with the registrations that later steps of a call refer to.
 
-    A lease refers to the registration that was chosen, a view to the one that was found.
+    A lease refers to the registration that was chosen, a view to the one that was found. `serials`
+    has the oracle's serial for each serial that a view has shown.
     """
 
     oracle: OracleRegistry = field(default_factory=OracleRegistry)
     known: dict[int, Entry | None] = field(default_factory=dict)
+    serials: dict[int, int] = field(default_factory=dict)
+
+    def learn(self, shown: int, entry: Entry) -> int:
+        """The serial that views of the registration show: `shown`, if this is the first view."""
+        real = next((real for real, own in self.serials.items() if own == entry.serial), shown)
+        return real if self.serials.setdefault(real, entry.serial) == entry.serial else 0
 
     def clone(self) -> Spec:
         """A copy that shares no mutable state."""
@@ -50,16 +66,22 @@ class Spec:
         fresh.oracle.entries = {
             name: copies[id(entry)] for name, entry in self.oracle.entries.items()
         }
+        fresh.oracle.last_serial = self.oracle.last_serial
+        fresh.oracle.served = dict(self.oracle.served)
+        fresh.serials = dict(self.serials)
         return fresh
 
     def fingerprint(self) -> tuple[Any, ...]:
         """A value that is equal for two states if they behave the same."""
         places = {id(entry): place for place, entry in enumerate(self.oracle.entries.values())}
+        shown = {own: real for real, own in self.serials.items()}
 
         def values(entry: Entry | None) -> Any:
             return entry and (
                 entry.backend,
+                shown.get(entry.serial),
                 entry.status,
+                entry.draining,
                 entry.pending,
                 entry.total,
                 entry.average,
@@ -69,7 +91,12 @@ class Spec:
             (number, places.get(id(entry), values(entry)))
             for number, entry in sorted(self.known.items())
         ]
-        return tuple(values(entry) for entry in self.oracle.entries.values()), tuple(known)
+        return (
+            tuple(values(entry) for entry in self.oracle.entries.values()),
+            tuple(known),
+            frozenset(self.serials),
+            tuple(self.oracle.served),
+        )
 
 
 # Changes a state as one step does, and returns the step's result there.
@@ -138,6 +165,8 @@ class Recorder:
     rng: random.Random
     steps: list[Step] = field(default_factory=list)
     held: list[tuple[int, Any]] = field(default_factory=list)
+    # The serial that this thread saw last, for each backend.
+    seen: dict[str, int] = field(default_factory=dict)
 
     def record(
         self, name: str, call: Callable[[], Any], *parts: tuple[Effect, Callable[[Any], Any]]
@@ -166,16 +195,18 @@ class Recorder:
         )
 
     def get(self, backend_id: str) -> None:
-        """Gets a view.
+        """Gets a view, and remembers its serial.
 
-        The definition and the status are one step, and each counter of that registration is
-        another.
+        The registration, its definition and its status are one step, and each counter of that
+        registration is another.
         """
         number = self.rng.randrange(2**60)
 
         def find(spec: Spec) -> Any:
             entry = spec.known[number] = spec.oracle.entries.get(backend_id)
-            return entry and (entry.backend.models, entry.status)
+            if entry is None or seen is None:
+                return None if entry is None else "found"
+            return instant(spec.oracle._view(entry)), spec.learn(seen.serial, entry)
 
         def counter(
             name: str, of_entry: Callable[[Entry], int]
@@ -186,13 +217,33 @@ class Recorder:
 
             return effect, lambda view: view and getattr(view, name)
 
-        self.record(
+        seen = self.record(
             f"get_backend {backend_id}",
             lambda: self.registry.get_backend(backend_id),
-            (find, lambda view: view and (view.models, view.status)),
+            (find, lambda view: view and (instant(view), view.serial)),
             counter("pending_requests", lambda entry: entry.pending),
             counter("total_requests", lambda entry: entry.total),
             counter("avg_latency_ms", lambda entry: entry.average or 0),
+        )
+        if seen is not None:
+            self.seen[backend_id] = seen.serial
+
+    def act_on_seen(self, name: str, backend_id: str, *arguments: Any) -> None:
+        """Makes a call on the registration that this thread saw last."""
+        real = self.seen.get(backend_id)
+        if real is None:
+            return
+
+        def effect(spec: Spec) -> Any:
+            call = getattr(spec.oracle, name)
+            serial = spec.serials[real]
+            return outcome(lambda: comparable(call(backend_id, *arguments, serial=serial)))
+
+        call = getattr(self.registry, name)
+        self.record(
+            f"{name} {backend_id} {arguments}, serial {real}",
+            lambda: comparable(call(backend_id, *arguments, serial=real)),
+            (effect, lambda result: result),
         )
 
     def count(self, backend_id: str) -> None:
@@ -263,34 +314,51 @@ class Recorder:
             self.release,
             lambda: self.count(one),
             lambda: self.get(one),
-            lambda: self.simple(
-                "update_status", one, rng.choice([BackendStatus.HEALTHY, BackendStatus.UNHEALTHY])
-            ),
+            lambda: self.simple("update_status", one, rng.choice(HEALTH)),
             lambda: self.simple("update_models", one, models),
             lambda: self.simple("remove_backend", one),
             lambda: self.simple("add_backend", definition(one, models)),
+            lambda: self.simple("update_backend", variant(one, models, rng)),
+            lambda: self.simple("update_backend", variant(one, models, rng)),
+            lambda: self.simple("reconcile", some_fleet(models, rng)),
+            lambda: self.simple("reconcile", some_fleet(models, rng)),
+            lambda: self.simple(rng.choice(["drain", "resume"]), one),
+            lambda: self.act_on_seen("update_status", one, rng.choice(HEALTH)),
+            lambda: self.act_on_seen(rng.choice(["remove_backend", "drain", "resume"]), one),
             lambda: self.simple("get_backends_for_model", rng.choice(MODELS)),
             lambda: self.simple("get_healthy_backends"),
             lambda: self.simple("backend_count"),
-            lambda: self.simple("model_count"),
+            lambda: self.simple(rng.choice(["model_count", "models"])),
         ]
         rng.choice(calls)()
 
 
+def instant(view: BackendView) -> tuple[Any, ...]:
+    """The part of a view that belongs to one instant: its counters do not."""
+    return view.id, view.url, view.weight, view.models, view.status, view.draining
+
+
 def comparable(result: Any) -> Any:
-    """The part of a result that belongs to one instant: a view's id, models and status."""
+    """The part of a result that belongs to one instant. Serials have steps of their own."""
     if isinstance(result, list):
         return [comparable(view) for view in result]
-    return (
-        (result.id, result.models, result.status)
-        if hasattr(result, "last_health_check")
-        else result
-    )
+    return instant(result) if isinstance(result, BackendView) else result
 
 
 def definition(backend_id: str, models: tuple[Model, ...]) -> Backend:
     """A backend with a low cap, so it is sometimes full."""
     return Backend(backend_id, backend_id, f"http://{backend_id}", models=models, max_pending=2)
+
+
+def variant(backend_id: str, models: tuple[Model, ...], rng: random.Random) -> Backend:
+    """Another definition of the backend: of the same server, or of another one."""
+    url = rng.choice([f"http://{backend_id}", f"HTTP://{backend_id}:80/", "http://other"])
+    return replace(definition(backend_id, models), url=url, weight=rng.choice([1, 2]))
+
+
+def some_fleet(models: tuple[Model, ...], rng: random.Random) -> list[Backend]:
+    """What a reconcile wants: some of the backends, most of them with another definition."""
+    return [variant(one, models, rng) for one in IDS if rng.random() < 0.7]
 
 
 def history(

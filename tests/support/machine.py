@@ -16,6 +16,7 @@ from registry import (
     Backend,
     BackendStatus,
     BackendView,
+    DiscoverySource,
     Lease,
     Model,
     NoBackendAvailableError,
@@ -55,6 +56,35 @@ REQUESTS = st.builds(
     st.just(()) | st.lists(IDS, max_size=2),
     allow_unknown=st.booleans(),
 )
+SOURCES = st.sampled_from([DiscoverySource.STATIC, DiscoverySource.STATIC, DiscoverySource.MDNS])
+# Which registration the argument `serial` names: see `RegistryMachine.serial_of`.
+WHICH = st.sampled_from([None, "own", "other"])
+
+
+def definition(
+    id: str,
+    models: list[Model],
+    url: str,
+    instance: str | None,
+    limits: dict[str, Any],
+    source: DiscoverySource = DiscoverySource.STATIC,
+) -> Backend:
+    """A backend with this mDNS instance."""
+    metadata = {} if instance is None else {"mdns_instance": instance}
+    return Backend(id, id, url, models=models, metadata=metadata, discovery_source=source, **limits)
+
+
+# Parts of a definition that a reconcile changes.
+CHANGES = {
+    "name": st.sampled_from(["x", "y"]),
+    "models": MODEL_LISTS,
+    "url": URLS,
+    "metadata": st.sampled_from([{}, {"mdns_instance": "i1"}, {"zone": "eu"}]),
+    "weight": st.integers(1, 4),
+    "max_pending": st.none() | st.integers(1, 3),
+    "priority": st.integers(-2, 2),
+}
+DEFINITIONS = st.builds(definition, IDS, MODEL_LISTS, URLS, INSTANCES, LIMITS, SOURCES)
 AT_RANDOM = (Policy.RANDOM, Policy.POWER_OF_TWO)
 SAMPLES = st.sampled_from([0, 1, 7, 1000, 2**30, 2**32 - 1])
 
@@ -62,10 +92,13 @@ EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def comparable(result: Any) -> Any:
-    """The result without check times, which both sides take from the clock."""
+    """The result without check times, which both sides take from the clock, and without serials.
+
+    Only the order of serials is promised: `RegistryMachine.learn_serials` checks it.
+    """
     if isinstance(result, BackendView):
         assert abs((datetime.now(UTC) - result.last_health_check).total_seconds()) < 3600
-        return replace(result, last_health_check=EPOCH)
+        return replace(result, last_health_check=EPOCH, serial=0)
     return [comparable(item) for item in result] if isinstance(result, list) else result
 
 
@@ -83,6 +116,7 @@ class RegistryMachine(RuleBasedStateMachine):
         """Starts with a few healthy backends."""
         self.real, self.oracle = self.make(), OracleRegistry()
         self.leases: list[tuple[Lease, Entry]] = []
+        self.serials: dict[int, int] = {}  # The real serial of each serial of the oracle.
         seed_random(1)  # Random choices must repeat when Hypothesis runs a case again.
         logging.getLogger("registry").setLevel(logging.ERROR)
         for number, given in enumerate(limits):
@@ -100,12 +134,22 @@ class RegistryMachine(RuleBasedStateMachine):
             lease.release()
         logging.getLogger("registry").setLevel(logging.NOTSET)
 
-    def both(self, operation: str, *arguments: Any) -> None:
-        """Makes the same call on both: results are equal, or errors are of the same kind."""
+    def both(
+        self,
+        operation: str,
+        *arguments: Any,
+        serials: tuple[int | None, int | None] = (None, None),
+        **named: Any,
+    ) -> None:
+        """Makes the same call on both: results are equal, or errors are of the same kind.
 
-        def outcome(call: Callable[..., Any]) -> Any:
+        `serials` are the oracle's and the real serial of one registration.
+        """
+        theirs, ours = ({**named, "serial": one} if one else named for one in serials)
+
+        def outcome(call: Callable[..., Any], named: dict[str, Any]) -> Any:
             try:
-                return comparable(call(*arguments))
+                return comparable(call(*arguments, **named))
             except Exception as error:
                 return next(
                     kind
@@ -113,22 +157,86 @@ class RegistryMachine(RuleBasedStateMachine):
                     if isinstance(error, kind)
                 )
 
-        assert outcome(getattr(self.real, operation)) == outcome(getattr(self.oracle, operation))
+        real, oracle = getattr(self.real, operation), getattr(self.oracle, operation)
+        assert outcome(real, ours) == outcome(oracle, theirs)
+
+    def learn_serials(self) -> None:
+        """Both agree on which registrations are the same, and later ones have greater serials."""
+        latest = max(self.serials.values(), default=0)
+        views = self.real.get_all_backends()
+        assert [view.id for view in views] == list(self.oracle)
+        for view, entry in zip(views, self.oracle.entries.values(), strict=True):
+            if entry.serial not in self.serials:
+                assert latest < view.serial < 2**64
+                assert view.serial not in self.serials.values()
+            assert self.serials.setdefault(entry.serial, view.serial) == view.serial
+
+    def serial_of(self, id: str, which: str | None) -> tuple[int | None, int | None]:
+        """Oracle's and real serial of the id's registration ("own"), or of some other one."""
+        if which is None:
+            return None, None
+        self.learn_serials()
+        entry = self.oracle.entries.get(id)
+        own = 0 if entry is None else entry.serial
+        others = [serial for serial in self.serials if serial != own]
+        serial = own if own and which == "own" else max(others, default=2**64 - 1)
+        return serial, self.serials.get(serial, serial)
 
     @rule(id=IDS, models=MODEL_LISTS, url=URLS, instance=INSTANCES, limits=LIMITS)
     def add(
         self, id: str, models: list[Model], url: str, instance: str | None, limits: dict[str, Any]
     ) -> None:
-        metadata = {} if instance is None else {"mdns_instance": instance}
-        self.both("add_backend", Backend(id, id, url, models=models, metadata=metadata, **limits))
+        self.both("add_backend", definition(id, models, url, instance, limits))
 
-    @rule(id=IDS)
-    def remove(self, id: str) -> None:
-        self.both("remove_backend", id)
+    @rule(backend=DEFINITIONS)
+    def update_backend(self, backend: Backend) -> None:
+        self.both("update_backend", backend)
 
-    @rule(id=IDS, status=st.sampled_from(BackendStatus), error=st.sampled_from([None, "boom", "ü"]))
-    def update_status(self, id: str, status: BackendStatus, error: str | None) -> None:
-        self.both("update_status", id, status, error)
+    @precondition(lambda self: self.oracle.entries)
+    @rule(place=st.integers(0, 5), changes=st.fixed_dictionaries({}, optional=CHANGES))
+    def edit(self, place: int, changes: dict[str, Any]) -> None:
+        """Updates parts of a definition."""
+        entries = list(self.oracle.entries.values())
+        self.both("update_backend", replace(entries[place % len(entries)].backend, **changes))
+
+    @rule(backends=st.lists(DEFINITIONS, max_size=5), source=st.none() | SOURCES)
+    def reconcile(self, backends: list[Backend], source: DiscoverySource | None) -> None:
+        self.both("reconcile", backends, source=source)
+
+    @rule(
+        changes=st.lists(st.fixed_dictionaries({}, optional=CHANGES), max_size=6),
+        kept=st.integers(1, 2**6 - 1),
+        source=st.none() | SOURCES,
+    )
+    def reload(
+        self, changes: list[dict[str, Any]], kept: int, source: DiscoverySource | None
+    ) -> None:
+        """A reconcile as after an edit: some backends are changed, some are not in the list."""
+        wanted = [
+            replace(entry.backend, **(changes[place] if place < len(changes) else {}))
+            for place, entry in enumerate(self.oracle.entries.values())
+            if source in (None, entry.backend.discovery_source) and kept >> place & 1
+        ]
+        self.both("reconcile", wanted[::-1] if kept % 3 == 0 else wanted, source=source)
+
+    @rule(id=IDS, which=WHICH)
+    def remove(self, id: str, which: str | None = None) -> None:
+        self.both("remove_backend", id, serials=self.serial_of(id, which))
+
+    @rule(
+        id=IDS,
+        status=st.sampled_from(BackendStatus),
+        error=st.sampled_from([None, "boom", "ü"]),
+        which=WHICH,
+    )
+    def update_status(
+        self, id: str, status: BackendStatus, error: str | None, which: str | None = None
+    ) -> None:
+        self.both("update_status", id, status, error, serials=self.serial_of(id, which))
+
+    @rule(id=IDS, which=WHICH, operation=st.sampled_from(["drain", "drain", "resume"]))
+    def drain(self, id: str, which: str | None, operation: str) -> None:
+        self.both(operation, id, serials=self.serial_of(id, which))
 
     @rule(id=IDS, models=MODEL_LISTS)
     def update_models(self, id: str, models: list[Model]) -> None:
@@ -250,6 +358,11 @@ class RegistryMachine(RuleBasedStateMachine):
     @invariant()
     def same_state(self) -> None:
         type(self).steps += 1
+        self.learn_serials()
+        models = self.real.models()
+        assert sorted(models) == sorted(self.oracle.served)
+        since = [self.oracle.served[model_id] for model_id in models]
+        assert since == sorted(since)
         for query in ("get_all_backends", "get_healthy_backends", "backend_count", "model_count"):
             self.both(query)
         for model_id in ("m1", "m2", "m3", "m4", "m5"):
@@ -260,6 +373,10 @@ class RegistryMachine(RuleBasedStateMachine):
             self.both("find_by_mdns_instance", instance)
         assert list(self.real) == list(self.oracle)
         assert len(self.real) == len(self.oracle)
+        for id, entry in self.oracle.entries.items():
+            view = self.real.get_backend(id)
+            assert view is not None
+            assert (view.serial, view.backend) == (self.serials[entry.serial], entry.backend)
         assert all(
             (id in self.real) == (id in self.oracle) for id in ("h0", "h1", "ü", "d", "d\0", "z")
         )

@@ -8,100 +8,79 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
-from fractions import Fraction
-from typing import Any
 
 from registry import (
     Backend,
     BackendNotFoundError,
     BackendStatus,
     BackendView,
+    DiscoverySource,
     DuplicateBackendError,
     Model,
-    Policy,
-    Requirements,
+    Reconciliation,
 )
 from registry._url import normalize_url
+from support.oracle_choices import TOP, Chooser, Entry, Request
+
+__all__ = ["Entry", "OracleRegistry", "Request"]
 
 logger = logging.getLogger("registry")
 
-# The largest number of requests in flight.
-TOP = 2**32 - 1
+
+def same_server(one: Backend, other: Backend) -> bool:
+    """Whether the urls are equal in their normal form."""
+    return normalize_url(one.url) == normalize_url(other.url)
 
 
-@dataclass
-class Entry:
-    """One registration: a definition, its health and its counters."""
-
-    backend: Backend
-    status: BackendStatus
-    checked: datetime
-    error: str | None = None
-    pending: int = 0
-    total: int = 0
-    average: int | None = None  # None until the first sample
-
-    def serves(self, model_id: str) -> bool:
-        """Whether the backend lists the model."""
-        return any(model.id == model_id for model in self.backend.models)
-
-    def load(self) -> Fraction:
-        """The requests in flight, plus one, in proportion to the weight."""
-        return Fraction(self.pending + 1, self.backend.weight)
-
-    def is_full(self) -> bool:
-        """Whether the requests in flight have reached the cap."""
-        return self.pending >= (self.backend.max_pending or TOP)
-
-    def smart_score(self) -> int:
-        """The score of the Nexus router: the highest is best."""
-        return (
-            (100 - min(self.backend.priority, 100)) * 50
-            + (100 - min(self.pending, 100)) * 30
-            + (100 - min((self.average or 0) // 10, 100)) * 20
-        )
-
-    def add_sample(self, latency_ms: int) -> None:
-        """The first sample becomes the average. Later: (sample + 4 * old) / 5, rounded down."""
-        old = self.average
-        self.average = latency_ms if old is None else (latency_ms + 4 * old) // 5
-
-    def finish_request(self) -> None:
-        """Subtracts 1 from the requests in flight, but never goes below 0."""
-        self.pending = max(0, self.pending - 1)
+def difference(old: Backend, new: Backend) -> str:
+    """What a reconcile does about a definition: the name of a field of `Reconciliation`."""
+    if old == new:
+        return "unchanged"
+    return "updated" if same_server(old, new) else "replaced"
 
 
-@dataclass
-class Request:
-    """The arguments of `acquire`, `select` and `explain`."""
-
-    model_id: str
-    policy: Policy = Policy.LEAST_PENDING
-    require: Requirements | None = None
-    exclude: Iterable[str] = ()
-    allow_unknown: bool = False
-
-    def arguments(self) -> dict[str, Any]:
-        """The keyword arguments: all but the model id."""
-        return {name: value for name, value in vars(self).items() if name != "model_id"}
-
-
-class OracleRegistry:
+class OracleRegistry(Chooser):
     """The operations of `registry.Registry`, for one thread."""
 
     def __init__(self) -> None:
-        # Registrations by id, in the order of registration.
-        self.entries: dict[str, Entry] = {}
-        # Credits of ROUND_ROBIN: by model id, then by id() of the registration.
-        self.credits: dict[str, dict[int, int]] = {}
+        super().__init__()
+        # The serial of the latest registration.
+        self.last_serial = 0
+        # The models that are served, with the number of the write that they are served since.
+        self.served: dict[str, int] = {}
+        self.writes = 0
 
-    def _entry(self, backend_id: str) -> Entry:
-        """The registration with this id; operations on ids that are not registered fail."""
-        if backend_id not in self.entries:
+    def _entry(self, backend_id: str, serial: int | None = None) -> Entry:
+        """The registration with this id, and with this serial if there is one. Else the call fails.
+
+        No two registrations have the same serial.
+        """
+        entry = self.entries.get(backend_id)
+        if entry is None or serial not in (None, entry.serial):
             raise BackendNotFoundError(backend_id)
-        return self.entries[backend_id]
+        return entry
+
+    def _registered(self, backend: Backend) -> Entry:
+        """A new registration: its health is unknown, and it inherits nothing."""
+        self.last_serial += 1
+        return Entry(backend, self.last_serial)
+
+    def _note_models(self) -> None:
+        """A model that no backend lists any more loses its place in `models()`, and its credits."""
+        self.writes += 1
+        listed = [model.id for entry in self.entries.values() for model in entry.backend.models]
+        self.served = {
+            model_id: since for model_id, since in self.served.items() if model_id in listed
+        }
+        for model_id in listed:
+            self.served.setdefault(model_id, self.writes)
+        self.credits = {
+            model_id: credits
+            for model_id, credits in self.credits.items()
+            if model_id in self.served
+        }
 
     @staticmethod
     def _view(entry: Entry) -> BackendView:
@@ -124,6 +103,8 @@ class OracleRegistry:
             metadata=b.metadata,
             max_pending=b.max_pending,
             weight=b.weight,
+            serial=entry.serial,
+            draining=entry.draining,
         )
 
     # ---- Registering.
@@ -133,14 +114,70 @@ class OracleRegistry:
         if backend.id in self.entries:
             raise DuplicateBackendError(backend.id)
         self._check_instance(backend.id, backend.metadata.get("mdns_instance"))
-        self.entries[backend.id] = Entry(backend, BackendStatus.UNKNOWN, datetime.now(UTC))
+        self.entries[backend.id] = self._registered(backend)
+        self._note_models()
 
-    def remove_backend(self, backend_id: str) -> BackendView:
+    def remove_backend(self, backend_id: str, *, serial: int | None = None) -> BackendView:
         """Returns the last view. A later registration with the same id inherits nothing."""
-        view = self._view(self._entry(backend_id))
+        view = self._view(self._entry(backend_id, serial))
         del self.entries[backend_id]
-        self._drop_credits()
+        self._note_models()
         return view
+
+    def update_backend(self, backend: Backend) -> None:
+        """Replaces the definition. It keeps its place in the order of registration."""
+        self._check_text(backend)
+        entry = self._entry(backend.id)
+        self._check_instance(backend.id, backend.metadata.get("mdns_instance"))
+        self.entries[backend.id] = self._updated(entry, backend)
+        self._note_models()
+
+    def _updated(self, entry: Entry, backend: Backend) -> Entry:
+        """The same registration if the url is equal, otherwise a new one."""
+        if not same_server(entry.backend, backend):
+            return self._registered(backend)
+        entry.backend = backend
+        return entry
+
+    def reconcile(
+        self, backends: Iterable[Backend], *, source: DiscoverySource | None = None
+    ) -> Reconciliation:
+        """Makes the fleet, or the part of it from this source, equal to the list."""
+        given = list(backends)
+        wanted = {backend.id for backend in given}
+        others = [
+            entry.backend
+            for entry in self.entries.values()
+            if source not in (None, entry.backend.discovery_source)
+        ]
+        instances = [
+            backend.metadata["mdns_instance"]
+            for backend in (*others, *given)
+            if "mdns_instance" in backend.metadata
+        ]
+        if (
+            len(wanted) < len(given)
+            or any(source not in (None, backend.discovery_source) for backend in given)
+            or any(other.id in wanted for other in others)
+            or len(set(instances)) < len(instances)
+            or "" in instances
+        ):
+            raise ValueError("backends")
+        kept = {other.id for other in others}
+        done: dict[str, list[str]] = {field.name: [] for field in fields(Reconciliation)}
+        for backend_id in [id for id in self.entries if id not in wanted and id not in kept]:
+            del self.entries[backend_id]
+            done["removed"].append(backend_id)
+        for backend in given:
+            entry = self.entries.get(backend.id)
+            if entry is None:
+                self.entries[backend.id] = self._registered(backend)
+                done["added"].append(backend.id)
+                continue
+            done[difference(entry.backend, backend)].append(backend.id)
+            self.entries[backend.id] = self._updated(entry, backend)
+        self._note_models()
+        return Reconciliation(**{name: tuple(ids) for name, ids in done.items()})
 
     # ---- Queries. Lists are in the order of registration.
 
@@ -152,7 +189,12 @@ class OracleRegistry:
         return [self._view(entry) for entry in self.entries.values()]
 
     def get_healthy_backends(self) -> list[BackendView]:
-        return [view for view in self.get_all_backends() if view.status is BackendStatus.HEALTHY]
+        """The backends that are healthy, and that no operator is draining."""
+        return [
+            self._view(entry)
+            for entry in self.entries.values()
+            if entry.status is BackendStatus.HEALTHY and not entry.draining
+        ]
 
     def get_backends_for_model(self, model_id: str) -> list[BackendView]:
         return [self._view(entry) for entry in self.entries.values() if entry.serves(model_id)]
@@ -162,7 +204,15 @@ class OracleRegistry:
 
     def model_count(self) -> int:
         """The number of distinct model ids."""
-        return len({model.id for entry in self.entries.values() for model in entry.backend.models})
+        return len(self.served)
+
+    def models(self) -> list[str]:
+        """The distinct model ids, in the order in which they were first served.
+
+        The order of models that one write brought is that of the fleet; `served` tells which ones
+        these are.
+        """
+        return list(self.served)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -176,19 +226,32 @@ class OracleRegistry:
     # ---- Health and models.
 
     def update_status(
-        self, backend_id: str, status: BackendStatus, error: str | None = None
+        self,
+        backend_id: str,
+        status: BackendStatus,
+        error: str | None = None,
+        *,
+        serial: int | None = None,
     ) -> None:
         """Sets status, error and check time together. A healthy backend has no error."""
-        entry = self._entry(backend_id)
+        entry = self._entry(backend_id, serial)
         entry.status = status
         entry.checked = datetime.now(UTC)
         entry.error = None if status is BackendStatus.HEALTHY else error
+
+    def drain(self, backend_id: str, *, serial: int | None = None) -> None:
+        """The operator takes the backend out of use. The health that was observed stays."""
+        self._entry(backend_id, serial).draining = True
+
+    def resume(self, backend_id: str, *, serial: int | None = None) -> None:
+        """The operator lets the backend be chosen again, if its health allows it."""
+        self._entry(backend_id, serial).draining = False
 
     def update_models(self, backend_id: str, models: Iterable[Model]) -> None:
         """Replaces the whole list. Health and counters stay."""
         entry = self._entry(backend_id)
         entry.backend = replace(entry.backend, models=tuple(models))
-        self._drop_credits()
+        self._note_models()
 
     def add_model(self, backend_id: str, model: Model) -> bool:
         """Appends the model and returns True; False if the backend lists its id already."""
@@ -251,113 +314,7 @@ class OracleRegistry:
             self._entry(backend_id)
         return [self.update_latency(*pair) for pair in zip(ids, samples, strict=True)]
 
-    # ---- Choosing.
-
-    def reason(self, entry: Entry, request: Request) -> str | None:
-        """Why a backend that lists the model must not be chosen: the first reason that applies.
-
-        None if the backend qualifies.
-        """
-        model = next(model for model in entry.backend.models if model.id == request.model_id)
-        require = request.require or Requirements()
-        reasons = {
-            "excluded": entry.backend.id in request.exclude,
-            "unhealthy": entry.status is BackendStatus.UNHEALTHY,
-            "draining": entry.status is BackendStatus.DRAINING,
-            "unknown": entry.status is BackendStatus.UNKNOWN and not request.allow_unknown,
-            "no vision": require.vision and not model.supports_vision,
-            "no tools": require.tools and not model.supports_tools,
-            "no json mode": require.json_mode and not model.supports_json_mode,
-            f"context {model.context_length} < {require.min_context}": model.context_length
-            < require.min_context,
-            "full": entry.is_full(),
-        }
-        return next((text for text, applies in reasons.items() if applies), None)
-
-    def listed(self, request: Request) -> list[tuple[Entry, str | None]]:
-        """Every backend that lists the model, with the reason against it."""
-        serving = [entry for entry in self.entries.values() if entry.serves(request.model_id)]
-        return [(entry, self.reason(entry, request)) for entry in serving]
-
-    def eligible(self, request: Request) -> list[Entry]:
-        """The backends that qualify."""
-        return [entry for entry, reason in self.listed(request) if reason is None]
-
-    def best_average(self, request: Request) -> int:
-        """The best average latency among the backends that qualify and those that are only full."""
-        samples = [
-            entry.average
-            for entry, reason in self.listed(request)
-            if reason in (None, "full") and entry.average is not None
-        ]
-        return min(samples, default=1)
-
-    def cost(self, entry: Entry, request: Request) -> Any:
-        """What the policy minimises. The policies that draw at random have no cost: 0.
-
-        LOWEST_LATENCY: a backend without a sample counts as the best average, and wins ties. Among
-        several without a sample, the least loaded wins.
-
-        ROUND_ROBIN: the backend with the most credits wins, once each has received its weight.
-        """
-        credit = self.credits.get(request.model_id, {}).get(id(entry), 0)
-        is_sampled = entry.average is not None
-        average = entry.average if entry.average is not None else self.best_average(request)
-        costs = {
-            Policy.LEAST_PENDING: entry.load(),
-            Policy.LOWEST_LATENCY: (
-                average * entry.load(),
-                is_sampled,
-                0 if is_sampled else entry.load(),
-            ),
-            Policy.ROUND_ROBIN: -(credit + entry.backend.weight),
-            Policy.PRIORITY: (entry.backend.priority, entry.load()),
-            Policy.SMART: -entry.smart_score(),
-            Policy.POWER_OF_TWO: 0,
-            Policy.RANDOM: 0,
-        }
-        return costs[request.policy]
-
-    def choices(self, request: Request) -> set[str]:
-        """The ids that may be chosen now. Equal backends may all be chosen.
-
-        RANDOM may choose any backend that qualifies. POWER_OF_TWO draws two different ones and
-        takes the less loaded, so only the single most loaded backend can never be chosen.
-        """
-        eligible = self.eligible(request)
-        if not eligible:
-            return set()
-        if request.policy is Policy.POWER_OF_TWO and len(eligible) > 1:
-            top = max(entry.load() for entry in eligible)
-            most_loaded = [entry for entry in eligible if entry.load() == top]
-            never = most_loaded if len(most_loaded) == 1 else []
-            return {entry.backend.id for entry in eligible if entry not in never}
-        least = min(self.cost(entry, request) for entry in eligible)
-        return {entry.backend.id for entry in eligible if self.cost(entry, request) == least}
-
-    def note_choice(self, request: Request, chosen: str) -> Entry:
-        """Records that the backend was chosen, and returns its registration.
-
-        ROUND_ROBIN is nginx's smooth weighted round robin: every backend that qualifies receives
-        its weight in credits, and the chosen one pays the sum of all these weights.
-        """
-        if request.policy is Policy.ROUND_ROBIN:
-            credits = self.credits.setdefault(request.model_id, {})
-            eligible = self.eligible(request)
-            for entry in eligible:
-                credits[id(entry)] = credits.get(id(entry), 0) + entry.backend.weight
-            credits[id(self.entries[chosen])] -= sum(entry.backend.weight for entry in eligible)
-        return self.entries[chosen]
-
-    def _drop_credits(self) -> None:
-        """A model that no backend lists any more loses its credits."""
-        if self.credits:
-            served = {model.id for entry in self.entries.values() for model in entry.backend.models}
-            self.credits = {
-                model_id: credits
-                for model_id, credits in self.credits.items()
-                if model_id in served
-            }
+    # ---- Leases.
 
     @staticmethod
     def release(entry: Entry, latency_ms: int, failed: bool) -> None:
@@ -385,6 +342,12 @@ class OracleRegistry:
             if entry.backend.metadata.get("mdns_instance") == instance:
                 return entry.backend.id
         return None
+
+    @staticmethod
+    def _check_text(backend: Backend) -> None:
+        """An instance is not empty, whether or not the backend is registered."""
+        if backend.metadata.get("mdns_instance") == "":
+            raise ValueError("mdns_instance")
 
     def _check_instance(self, backend_id: str, instance: str | None) -> None:
         """An instance is not empty, and belongs to one backend at most."""

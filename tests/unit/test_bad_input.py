@@ -463,6 +463,10 @@ VIEW: dict[str, Any] = {
         ("avg_latency_ms", 1.5, TypeError),
         ("status", "fine", ValueError),
         ("last_error", 5, TypeError),
+        ("serial", -1, ValueError),
+        ("serial", 2**64, ValueError),
+        ("serial", True, TypeError),
+        ("draining", 1, TypeError),
     ],
 )
 def test_the_constructor_of_a_view_checks_its_arguments(
@@ -507,9 +511,10 @@ def forced(made: Any, field: str, value: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "field", ["id", "name", "url", "models", "metadata", "priority", "max_pending", "weight"]
+    "field",
+    ["id", "name", "url", "models", "metadata", "priority", "max_pending", "weight", "settings"],
 )
-@pytest.mark.parametrize("value", [None, b"", (5,), -1, object()])
+@pytest.mark.parametrize("value", [None, b"", (5,), {5: {"a": object()}}, -1, object()])
 def test_a_forced_field_never_makes_the_core_read_wrong_memory(
     registry: Registry, field: str, value: Any
 ) -> None:
@@ -535,6 +540,11 @@ def test_a_forced_or_half_made_model_is_refused(filled: Any) -> None:
         (lambda: filled._add(make_backend("b"), "http://h", 5), TypeError),
         (lambda: filled._remove(None), TypeError),
         (lambda: filled._redefine(5, 0, 5, None), TypeError),
+        (lambda: any_core.with_models(5, ()), TypeError),
+        (lambda: any_core.with_models(make_backend("b"), []), TypeError),
+        (lambda: any_core.with_metadata(5, {}), TypeError),
+        (lambda: any_core.longest_id((5,)), TypeError),
+        (lambda: any_core.longest_id((forced(Model("n"), "id", 5),)), TypeError),
     ]
     for call, error in calls:
         with pytest.raises(error):
@@ -544,7 +554,7 @@ def test_a_forced_or_half_made_model_is_refused(filled: Any) -> None:
 def test_a_view_can_not_be_made_without_a_definition(filled: Registry) -> None:
     view = filled.get_backend("a")
     assert view is not None
-    rest = (view.status, view.last_health_check, None, 0, 0, 0)
+    rest = (view.status, view.last_health_check, None, 0, 0, 0, 1, False)
     for call in (
         binding.ViewBase,
         lambda: binding.ViewBase.__new__(BackendView),

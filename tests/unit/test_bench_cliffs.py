@@ -38,10 +38,10 @@ def test_each_write_of_a_rolling_restart_is_timed(monkeypatch: pytest.MonkeyPatc
             calls.append(("add", backend.id, len(backend.models)))
             clock.now += 60 if len(calls) == 50 else 3
 
-        def remove_backend(self, backend_id: str, /) -> Any:
+        def remove_backend(self, backend_id: str, /, **named: Any) -> Any:
             calls.append(("remove", backend_id, 0))
             clock.now += 1
-            return super().remove_backend(backend_id)
+            return super().remove_backend(backend_id, **named)
 
     monkeypatch.setattr(cliffs, "Registry", Spy)
     monkeypatch.setattr(cliffs, "perf_counter", clock)

@@ -13,7 +13,19 @@ from rich.console import Console
 from support.suite import TINY, drop_fleets
 
 from benchmarks import __main__ as command
-from benchmarks import bulk, cliffs, cost, goals, growth, latency, memory, results, run, throughput
+from benchmarks import (
+    bulk,
+    cliffs,
+    cost,
+    goals,
+    growth,
+    latency,
+    memory,
+    results,
+    run,
+    throughput,
+    watching,
+)
 from benchmarks.budget import BUDGETS
 from benchmarks.operations import OPERATIONS
 from benchmarks.peers import PEERS, Peer, dashmap_native
@@ -32,10 +44,11 @@ def _clean_up() -> Iterator[None]:
 def small_run() -> Result:
     """One run of all sections and goals, with small fleets."""
     with pytest.MonkeyPatch.context() as patch:
-        for section in (throughput, latency, bulk):
+        for section in (throughput, latency, bulk, watching):
             patch.setattr(section, "FLEET", 60)
         patch.setattr(memory, "RUNS", 1)
         patch.setattr(cliffs, "FLEET", 20)
+        patch.setattr(goals, "RECONCILED", 30)
         return run.run("quick", [*run.SECTIONS, run.GOALS], Console(quiet=True), TINY)
 
 
@@ -90,6 +103,7 @@ def test_every_goal_is_measured(small_run: Result) -> None:
         ("update_status, 10,000 views of two registries kept / none", 1),
         ("update_status, 10,000 views of two registries kept and dropped / none", 1),
         ("refusal / acquire and release, 1,000 candidates", 1),
+        ("reconcile, 30 backends with ", 2),
     ):
         assert sum(what.startswith(start) for what in measured) == count, start
     for goal in small_run.goals:

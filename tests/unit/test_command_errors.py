@@ -12,6 +12,7 @@ import pytest
 from support.command_files import FLEET, TRACE, enter_folder_with_files
 
 from registry import Policy
+from registry.cli import follow
 from registry.cli.main import main
 from registry.cli.replay import engine, inputs
 
@@ -76,6 +77,9 @@ def test_counts_that_do_not_add_up_are_status_1(
 
 MALFORMED = [
     (["show", "--fleet", "nope.toml"], "nope.toml: No such file"),
+    (["show", "--diff", "fleet.toml", "nope.toml"], "nope.toml: No such file"),
+    (["show", "--diff", "bad", "nope.toml"], "bad: expected TOML"),
+    (["follow", "--fleet", "bad"], "bad: expected TOML"),
     (["replay", "--trace", "nope.csv"], "nope.csv: No such file"),
     (["replay", "--catalogue", "nope.json"], "nope.json: No such file"),
     (["replay", "--fleet", "bad"], "bad: expected TOML"),
@@ -99,7 +103,15 @@ def test_wrong_input_is_one_line_and_status_2(
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["replay", "--fleet", "a", "--catalogue", "b"], ["replay", "--policy", "fastest"]],
+    [
+        [],
+        ["replay", "--fleet", "a", "--catalogue", "b"],
+        ["replay", "--policy", "fastest"],
+        ["show"],
+        ["show", "--diff", "a"],
+        ["show", "--diff", "a", "b", "--fleet", "c"],
+        ["follow"],
+    ],
 )
 def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -229,6 +241,26 @@ def test_without_rich_the_error_says_what_to_install(
     assert main(["show", "--fleet", "fleet.toml"]) == 2
     assert "pip install 'backend-registry[cli]'" in capsys.readouterr().err
     assert main(["show", "--fleet", "fleet.toml", "--json"]) == 0
+    assert main(["show", "--diff", "fleet.toml", "fleet.toml"]) == 0
+
+
+def test_without_watchfiles_the_error_says_what_to_install(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def follow_anyway(*_arguments: Any) -> None:
+        raise AssertionError("the file is followed")
+
+    monkeypatch.setattr(follow, "_print_changes", follow_anyway)
+    for module in ("watchfiles", "watchfiles._rust_notify"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert main(["follow", "--fleet", "fleet.toml"]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "registry: follow needs watchfiles: pip install 'backend-registry[follow]'\n",
+    )
+    for wrong, problem in (("nope.toml", "No such file"), ("cat.json", "expected TOML")):
+        assert main(["follow", "--fleet", wrong]) == 2
+        assert capsys.readouterr().err.startswith(f"registry: {wrong}: {problem}")
 
 
 def test_an_interrupt_is_status_130(monkeypatch: pytest.MonkeyPatch, files: Path) -> None:

@@ -286,6 +286,12 @@ def test_concurrent_changes_of_one_definition_are_all_kept(registry: Registry) -
 OPERATIONS: dict[str, Callable[[Registry], object]] = {
     "add": lambda r: r.add_backend(make_backend("x", "m", "n", metadata={"mdns_instance": "i"})),
     "remove": lambda r: r.remove_backend("x"),
+    "update": lambda r: r.update_backend(make_backend("x", "m", "n", weight=2)),
+    "replace": lambda r: r.update_backend(make_backend("x", "o", "m", url="http://new")),
+    "reconcile": lambda r: r.reconcile([make_backend("y", "m", "p"), make_backend("x", "n", "m")]),
+    "drain": lambda r: r.drain("x"),
+    "resume": lambda r: r.resume("x"),
+    "models": lambda r: r.models(),
     "get": lambda r: r.get_backend("x"),
     "all": lambda r: r.get_all_backends(),
     "healthy": lambda r: r.get_healthy_backends(),

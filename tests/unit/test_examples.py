@@ -44,7 +44,9 @@ def output_of(script: Path) -> str:
     """What a script prints in a fresh interpreter, where each warning is an error."""
     command = [sys.executable, "-X", "dev", "-W", "error", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    # On a busy machine, asyncio's debug mode reports callbacks that took long.
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
+    assert (done.returncode, errors) == (0, [])
     return done.stdout
 
 

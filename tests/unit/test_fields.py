@@ -69,22 +69,36 @@ def test_type_checkers_read_the_fields_of_a_view() -> None:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
     assert list(declared) == [field.name for field in dataclasses.fields(BackendView)]
-    assert {field.name for field in dataclasses.fields(Backend)} < set(declared)
+    assert public_fields() < set(declared)
 
 
-def test_a_view_has_a_property_for_each_field_of_a_definition() -> None:
+def public_fields() -> set[str]:
+    """The fields of `Backend` that views have, too. A private one has no place in the repr."""
+    return {field.name for field in dataclasses.fields(Backend) if field.repr}
+
+
+def test_only_settings_are_private() -> None:
+    assert {field.name for field in dataclasses.fields(Backend)} - public_fields() == {"settings"}
+
+
+def test_a_view_has_a_property_for_each_public_field_of_a_definition() -> None:
     own = {name for name in vars(binding.ViewBase) if not name.startswith("_")}
+    own.remove("backend")  # a property, but not a field
     made = {
         name for name in vars(BackendView) if inspect.isgetsetdescriptor(vars(BackendView)[name])
     }
-    assert made == {field.name for field in dataclasses.fields(Backend)}
+    assert made == public_fields()
     assert made | own == {field.name for field in dataclasses.fields(BackendView)}
     for name in made:
         with pytest.raises(TypeError):
             vars(BackendView)[name].__get__(object())
 
 
-LAST = "    weight: Weight = 1\n"
+LAST = "    settings: Mapping[str, Any] = field(default=EMPTY_SETTINGS, repr=False, hash=False)\n"
+NEW = """\
+    region: str = ""
+    secret: str = field(default="", repr=False)
+"""
 EVERYWHERE = """
 import copy, dataclasses, json, pickle, sys
 sys.path.insert(0, {place!r})
@@ -98,7 +112,8 @@ def backend(backend_id, **fields):
 
 fleet = Registry()
 fleet.add_backend(backend("a", region="north"))
-fleet.add_backend(backend("b", region="south"))  # copied, to share the first one's models
+# Copied, to share the first one's models.
+fleet.add_backend(backend("b", region="south", secret="t"))
 fleet.add_backend(backend("c"))
 for backend_id in fleet:
     fleet.update_status(backend_id, "healthy")
@@ -106,14 +121,21 @@ assert fleet.get_backend("b").models[0] is fleet.get_backend("a").models[0]
 assert [view.region for view in fleet.get_all_backends()] == ["north", "south", ""]
 with fleet.acquire("m1", exclude=["a", "c"]) as lease:
     assert lease.backend.region == "south"
-    assert lease.backend == backend("b", region="south")
+    assert lease.backend == backend("b", region="south", secret="t")
+    assert fleet.get_backend("b").backend is lease.backend
 assert fleet.select("m1", exclude=["a", "b"]).region == ""
 fleet.update_models("b", [Model("m2")])
 fleet.set_mdns_instance("b", "i")
 view = fleet.get_backend("b")
 assert view.region == "south"
+assert view.backend.secret == "t" and not hasattr(view, "secret")
+public = dataclasses.replace(view.backend, secret="")
+assert Backend.from_json(view.backend.to_json()) == public != view.backend
+for thing in (view, view.backend):
+    assert "secret" not in json.loads(thing.to_json()), thing.to_json()
+    assert "secret" not in repr(thing), thing
 
-for thing in (view, lease.backend):
+for thing in (view, public):
     assert type(thing).from_json(thing.to_json()) == thing
     assert json.loads(thing.to_json())["region"] == "south"
     for twin in (copy.copy(thing), copy.deepcopy(thing), pickle.loads(pickle.dumps(thing))):
@@ -122,7 +144,7 @@ for thing in (view, lease.backend):
     assert dataclasses.replace(thing, region="east") != thing
     assert "region='south'" in repr(thing)
     assert dataclasses.asdict(thing)["region"] == "south"
-    assert type(thing).__match_args__[-1] == "region"
+    assert type(thing).__match_args__[-2 if thing is not view else -1] == "region"
     older = json.loads(thing.to_json())
     del older["region"]
     assert type(thing).from_json(json.dumps(older)).region == ""
@@ -139,7 +161,7 @@ assert json.loads(fleet.to_json())["backends"][0]["region"] == "north"
 assert fleet.remove_backend("a").region == "north"
 
 (loaded,) = load_fleet({fleet!r})
-assert loaded.region == "west"
+assert (loaded.region, loaded.secret) == ("west", "hush")
 print("everywhere")
 """
 
@@ -149,10 +171,10 @@ def test_a_field_added_to_the_dataclass_works_everywhere(tmp_path: Path) -> None
     shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
     source = (copied / "backend.py").read_text(encoding="utf-8")
     assert source.count(LAST) == 1
-    (copied / "backend.py").write_text(
-        source.replace(LAST, f'{LAST}    region: str = ""\n'), encoding="utf-8"
-    )
+    (copied / "backend.py").write_text(source.replace(LAST, f"{LAST}{NEW}"), encoding="utf-8")
     fleet = tmp_path / "fleet.toml"
-    fleet.write_text('[[backends]]\nname = "w"\nurl = "http://w"\nregion = "west"\n')
+    fleet.write_text(
+        '[[backends]]\nname = "w"\nurl = "http://w"\nregion = "west"\nsecret = "hush"\n'
+    )
     code = EVERYWHERE.format(place=str(tmp_path), fleet=str(fleet))
     assert run_clean_child(code) == "everywhere\n"

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import json
 import logging
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from registry import Backend, BackendType, FleetFileError, Model, Registry, _messages, load_fleet
+from registry.settings import Array, Settings
 
+SETTINGS = """
+[backends.settings]
+api_key_env = "GPU_2_KEY"
+since = 2026-01-02T03:04:05.5Z
+local = 2026-01-02T03:04:05
+day = 2026-01-02
+at = 03:04:05
+big = 123456789012345678901234567890
+nan = inf
+"" = true
+hosts = ["a", ["b", {c = 1}]]
+[backends.settings.timeouts]
+read = 30
+connect = 0.5
+[[backends.settings.steps]]
+url = "x"
+"""
 FLEET = """
 [server]
 port = 8080
@@ -33,6 +52,10 @@ url = "https://gpu-2"
 id = "llama3:70b"
 max_output_tokens = 512
 """
+
+Caplog = pytest.LogCaptureFixture
+# What the tables and lists of a file become.
+COMPOUND = {"hosts": Array, "timeouts": Settings, "steps": Array}
 
 
 @pytest.fixture
@@ -62,6 +85,20 @@ def test_a_fleet_file_is_read(file: Path) -> None:
         ),
     ]
     assert load_fleet(str(file)) == load_fleet(file)
+
+
+def test_settings_arrive_as_toml_gives_them(file: Path, caplog: Caplog) -> None:
+    """In tables of any depth, under any key, and without a warning."""
+    file.write_text(FLEET + SETTINGS)
+    first, second = load_fleet(file)
+    assert first.settings == {}
+    table = tomllib.loads(FLEET + SETTINGS)["backends"][1]["settings"]
+    assert second.settings == table
+    kinds = {key: type(value) for key, value in second.settings.items()}
+    assert kinds == {**{key: type(value) for key, value in table.items()}, **COMPOUND}
+    assert second.settings["timeouts"]["read"] == 30
+    assert Registry.from_fleet(file).select("llama3:70b", allow_unknown=True) == first
+    assert warnings_of(file, caplog) == []
 
 
 def test_a_registry_is_filled_from_a_file(file: Path) -> None:
@@ -111,6 +148,19 @@ MISTAKES = [
     ('models = ["llama3:70b"', "models = [5", r"backends[0].models[0]", "expected"),
     ('id = "second"', 'id = "gpu-1"', r"backends[0] and backends[1]", "'gpu-1'"),
     ('id = "second"', 'id = ""', r"backends[1].id", "expected"),
+    ('name = "GPU 2"', 'name = "GPU 2"\nsettings = 5', "backends[1].settings", "expected `object`"),
+    (
+        'name = "GPU 2"',
+        'name = "GPU 2"\n[[backends.settings]]\na = 1',
+        "backends[1].settings",
+        "expected `object`",
+    ),
+    (
+        'name = "GPU 2"',
+        f'name = "GPU 2"\nsettings = {{ "a b" = {"[" * 65}{"]" * 65} }}',
+        f"backends[1].settings['a b']{'[0]' * 63}",
+        "expected nested at most 64 deep",
+    ),
     (FLEET, "backends = 5", "backends", "expected `array`"),
     (FLEET, "backends = [5]", "backends[0]", "expected `object`"),
     ("[server]", "[server", "", "line 2"),
@@ -172,7 +222,6 @@ def test_deep_nesting_and_long_numbers_are_errors(file: Path, text: str) -> None
         load_fleet(file)
 
 
-Caplog = pytest.LogCaptureFixture
 IGNORED = "is not known and was ignored"
 
 
@@ -202,7 +251,8 @@ TYPOS = {
     **dict.fromkeys(["wieght", "weigth", "weights"], "weight"),
     **dict.fromkeys(["Url", "URL", "uri", "ulr"], "url"),
     **dict.fromkeys(["tpye", "types"], "type"),
-    **dict.fromkeys(["metadta", "meta-data"], "metadata"),
+    **dict.fromkeys(["metadta", "meta-data", "metdaata"], "metadata"),
+    **dict.fromkeys(["setting", "Settings", "setings", "settigns", "setitngs"], "settings"),
     "ID": "id",
 }
 
@@ -214,7 +264,11 @@ def test_a_typo_gets_a_hint(file: Path, caplog: Caplog, key: str, meant: str) ->
     assert warning == f"{file}: backends[0].{key} {IGNORED}; did you mean {meant!r}?"
 
 
-UNRELATED = ["api_key", "timeout", "region", "token", "tags", "time", "ip", "host", "mode", ""]
+UNRELATED = (
+    *("api_key", "timeout", "region", "token", "tags", "time", "ip", "host", "mode", ""),
+    *("strings", "ratings", "module", "freight", "node", "tier", "path", "metrics", "property"),
+    *("max_tokens", "pending", "headers", "endpoint", "discovery_source", "status"),
+)
 
 
 @pytest.mark.parametrize("key", [*UNRELATED, "x" * 100_000])
@@ -254,6 +308,14 @@ def test_edit_distance(one: str, other: str, distance: int) -> None:
         ("[[Backends]]", "Backends"),
         ("[[backend_list]]", "backend_list"),
         ("[[bakcends]]", "bakcends"),
+        ("[[backned]]", "backned"),
+        ("[[BACKENDS]]", "BACKENDS"),
+        ("[[back_ends]]", "back_ends"),
+        ("[[llm_backends]]", "llm_backends"),
+        ("[backends-list]\n[other]", "backends-list"),
+        ("backend_list = [1]", "backend_list"),
+        ("backend_list = {}", "backend_list"),
+        ("[backend_list.eu]", "backend_list"),
         ("[backend]", "backend"),
         ("backend = []", "backend"),
         ("[backend_defaults]\n[[backend]]", "backend"),
@@ -271,6 +333,7 @@ def test_a_misnamed_table_gets_a_warning(file: Path, caplog: Caplog, text: str, 
         "[server]\nport = 1\n",
         "[[servers]]\n",
         "[background]\n",
+        "[backlog]\n[backup]\n[frontends]\n[weekends]\n",
         "backend = 'redis'\n",
         "backends = []\n[backend]\n",
         "[[backend]]\n[[backends]]\nname = 'a'\nurl = 'http://a'\n",

@@ -12,13 +12,14 @@ import threading
 import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from functools import partial
 
 import pytest
 from support.fleets import make_backend
 from support.threads import run_threads
 
-from registry import BackendView, Lease, NoBackendAvailableError, Policy, Registry
+from registry import BackendView, Lease, Model, NoBackendAvailableError, Policy, Registry
 
 
 @pytest.fixture
@@ -95,22 +96,58 @@ def test_a_release_after_a_stray_decrement_warns_and_stays_at_0(
     [
         ({"latency_ms": -1}, ValueError, "latency_ms must be from 0"),
         ({"latency_ms": 2**32}, ValueError, "latency_ms must be from 0"),
-        ({"latency_ms": 1.5}, TypeError, "latency_ms must be an int"),
-        ({"latency_ms": True}, TypeError, "latency_ms must be an int"),
-        ({"latency_ms": float("nan"), "failed": True}, TypeError, "latency_ms must be an int"),
+        ({"latency_ms": -0.3}, ValueError, "latency_ms must be from 0 to 4294967295, not -0.3"),
+        ({"latency_ms": -1e-300}, ValueError, "latency_ms must be from 0"),
+        ({"latency_ms": 2**32 - 0.5}, ValueError, "latency_ms must be from 0"),
+        ({"latency_ms": 1e300}, ValueError, "latency_ms must be from 0"),
+        ({"latency_ms": float("inf")}, ValueError, "latency_ms must be from 0 .* not inf"),
+        ({"latency_ms": float("nan")}, ValueError, "latency_ms must be from 0 .* not nan"),
+        ({"latency_ms": True}, TypeError, "latency_ms must be an int or a float, not bool"),
+        ({"latency_ms": "5"}, TypeError, "latency_ms must be an int or a float, not str"),
+        ({"latency_ms": Decimal(5)}, TypeError, "latency_ms must be an int or a float"),
+        ({"latency_ms": 5j, "failed": True}, TypeError, "latency_ms must be an int or a float"),
         ({"failed": 1}, TypeError, "failed must be a bool"),
-        ({"failed": None}, TypeError, "failed must be a bool"),
+        ({"failed": None, "latency_ms": 5}, TypeError, "failed must be a bool"),
+        ({"failed": 1.5, "latency_ms": -1}, TypeError, "failed must be a bool"),
     ],
 )
-def test_a_release_with_bad_arguments_releases_nothing(
+def test_a_release_with_bad_arguments_abandons_the_request(
     one: Registry, arguments: dict[str, object], error: type[Exception], message: str
 ) -> None:
+    """It raises, but no count stays behind, and there is no sample."""
+    one.acquire("m").release(70)
     lease = one.acquire("m")
-    with pytest.raises(error, match=message):
-        lease.release(**arguments)  # type: ignore[arg-type]
-    assert lease.active
-    assert counts(one) == (1, 0, 0)
-    lease.release()
+    for _ in range(2):
+        with pytest.raises(error, match=message):
+            lease.release(**arguments)  # type: ignore[arg-type]
+        assert not lease.active
+        assert counts(one) == (0, 2, 70)
+    assert lease.release() is False
+
+
+@pytest.mark.parametrize(
+    ("given", "sample"),
+    [
+        (0.0, 0),
+        (-0.0, 0),
+        (0.5, 0),
+        (0.5000001, 1),
+        (1.5, 2),
+        (2.5, 2),
+        (249.7, 250),
+        (4294967294.5, 2**32 - 2),
+        (4294967295.4, 2**32 - 1),
+        (type("Real", (float,), {"__float__": None, "__round__": None})(7.6), 8),
+        (type("Whole", (int,), {"__index__": None})(9), 9),
+    ],
+)
+def test_a_latency_is_rounded_to_the_nearest_millisecond(
+    one: Registry, given: float, sample: int
+) -> None:
+    assert one.acquire("m").release(given) is True
+    assert counts(one) == (0, 1, sample)
+    assert one.acquire("m").release(given, failed=True) is True
+    assert counts(one) == (0, 2, sample)
 
 
 def test_only_acquire_makes_leases(one: Registry) -> None:
@@ -266,8 +303,6 @@ def test_a_lease_outlives_its_backend_and_registry() -> None:
     registry.update_status("b", "unhealthy", "boom")
     registry.update_status("b", "healthy")
     kept = [registry.acquire("m") for _ in range(3)]
-    registry.update_models("b", [*make_backend("b", "n").models, *make_backend("b", "m").models])
-    assert [model.id for model in kept[0].backend.models] == ["n", "m"]
     last: BackendView = registry.remove_backend("b")
     assert last.pending_requests == 3
     for number in range(1000):  # Enough writes for the removed backend to be reclaimed.
@@ -279,6 +314,111 @@ def test_a_lease_outlives_its_backend_and_registry() -> None:
     assert [lease.backend.id for lease in kept] == ["b"] * 3
     assert [lease.release() for lease in kept] == [True] * 3
     assert kept[2].backend.url == last.url
+
+
+def model_ids(lease: Lease) -> list[str]:
+    """The model ids of the definition that the lease shows."""
+    return [model.id for model in lease.backend.models]
+
+
+def churn(registry: Registry) -> None:
+    """Makes enough writes for everything that was replaced before to be reclaimed."""
+    for number in range(600):
+        registry.add_backend(make_backend(f"x{number}", "other"))
+        registry.remove_backend(f"x{number}")
+
+
+def test_a_lease_keeps_the_definition_that_it_was_chosen_by(one: Registry) -> None:
+    first = one.acquire("m")
+    definition = first.backend
+    one.update_models("b", [Model("m"), Model("n")])
+    second = one.acquire("n")
+    one.set_mdns_instance("b", "i")
+    one.update_models("b", [Model("o")])
+    churn(one)
+    third = one.acquire("o")
+    one.remove_backend("b")
+    churn(one)
+    one.add_backend(make_backend("b", "p"))
+    assert first.backend is definition
+    assert [model_ids(lease) for lease in (first, second, third)] == [["m"], ["m", "n"], ["o"]]
+    assert "mdns_instance" not in second.backend.metadata
+    assert third.backend.metadata["mdns_instance"] == "i"
+    assert repr(second) == "<Lease: 'b' for 'n', active>"
+    for lease in (second, first, third):
+        assert lease.release(1)
+    assert counts(one) == (0, 0, 0)
+    assert model_ids(first) == ["m"]
+
+
+def test_a_lost_lease_of_a_removed_backend_names_it(one: Registry) -> None:
+    lease = one.acquire("m")
+    one.remove_backend("b")
+    churn(one)
+    with pytest.warns(ResourceWarning, match="lease of backend 'b' for model 'm'"):
+        del lease
+
+
+def test_the_last_lease_of_a_dropped_registry_is_dropped_by_another_thread() -> None:
+    registry = Registry()
+    registry.add_backend(make_backend("b", "m", metadata={"k": "v"}))
+    registry.update_status("b", "healthy")
+    leases = [registry.acquire("m") for _ in range(20)]
+    registry.remove_backend("b")
+    del registry
+    gc.collect()
+
+    def drop() -> None:
+        for _ in range(5):
+            lease = leases.pop()
+            assert lease.backend.metadata == {"k": "v"}
+            assert lease.release(1)
+
+    run_threads([drop] * 4)
+    assert not leases
+
+
+def test_stats_count_what_leases_keep(one: Registry) -> None:
+    leases = [one.acquire("m") for _ in range(3)]
+    one.update_models("b", [Model("n")])
+    one.remove_backend("b")
+    while one.stats().waiting_for_reclamation:
+        pass
+    assert one.stats().kept_for_views == 2  # The first definition; the record with the last one.
+    assert release_all(leases, 1) == [True] * 3
+    leases.clear()
+    gc.collect()
+    assert one.stats().kept_for_views == 0
+
+
+def test_concurrent_changes_do_not_change_what_leases_show(one: Registry) -> None:
+    """The definition of a lease lists the model that it was acquired for."""
+    stop = threading.Event()
+
+    def change() -> None:
+        for number in range(2000):
+            one.update_models("b", [Model("m" if number % 2 else "n"), Model(f"only-{number}")])
+        stop.set()
+
+    def use() -> None:
+        held: list[tuple[Lease, list[str]]] = []
+        while not stop.is_set():
+            try:
+                lease = one.acquire("m")
+            except NoBackendAvailableError:
+                continue
+            held.append((lease, model_ids(lease)))
+            assert "m" in held[-1][1]
+            if len(held) == 20:
+                for old, shown in held:
+                    assert model_ids(old) == shown
+                    old.release(1)
+                held.clear()
+        for old, _ in held:
+            old.release(1)
+
+    run_threads([change, use, use])
+    assert counts(one)[0] == 0
 
 
 def release_all(leases: list[Lease], latency_ms: int) -> list[bool]:

@@ -6,22 +6,26 @@ import sys
 from types import ModuleType
 
 import pytest
-from long import brief_threads, churn, counters, incarnations, snapshots, storm
+from long import brief_threads, churn, counters, incarnations, snapshots, storm, watching
 from support.broken import (
     LOST,
     IdsThenViews,
     KeepsRemoved,
     KeepsThreads,
+    LateSnapshot,
     MissesCancellation,
+    MissesChanges,
     ReleasesById,
+    RepeatsChanges,
     TriesTwice,
     TwoWrites,
 )
+from support.mirror import DIFFERS
 from support.rounds import at_once
 
 from registry import Registry
 
-CHECKS = (brief_threads, churn, counters, incarnations, snapshots, storm)
+CHECKS = (brief_threads, churn, counters, incarnations, snapshots, storm, watching)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -42,6 +46,9 @@ def test_one_round_finds_nothing(check: ModuleType, monkeypatch: pytest.MonkeyPa
         (counters, TriesTwice, "in flight"),
         (storm, MissesCancellation, "still in flight"),
         (incarnations, ReleasesById, "a new registration was touched"),
+        (watching, LateSnapshot, f"is not|{DIFFERS}|{watching.LATE}"),
+        (watching, MissesChanges, f"is not|{DIFFERS}"),
+        (watching, RepeatsChanges, f"is not|{watching.LATE}"),
         (churn, KeepsRemoved, "bytes leaked for each"),
         (brief_threads, KeepsThreads, "bytes leaked for each"),
     ],

@@ -49,7 +49,7 @@ def test_an_import_that_fails_in_another_way_is_detected(module: str) -> None:
         list(subinterpreters.run(at_once, module=module, interpreters=1, limit=20.0))
 
 
-@pytest.mark.parametrize("first", ["add_backend", "acquire", "update_latency_many"])
+@pytest.mark.parametrize("first", ["add_backend", "acquire", "update_latency_many", "reconcile"])
 def test_operations_that_interrupt_each_other_end(first: str) -> None:
     assert sum(deadlocks.run(at_once, firsts=(first,))) == len(OPERATIONS)
 

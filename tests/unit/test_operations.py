@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -154,6 +156,44 @@ def test_mdns_instances_are_unique_and_can_be_found(registry: Registry) -> None:
     assert registry.find_by_mdns_instance("i") is None
     with pytest.raises(BackendNotFoundError):
         registry.set_mdns_instance("b", "i")
+
+
+@pytest.mark.parametrize(
+    ("change", "changed", "value"),
+    [
+        (lambda r: r.update_models("a", [Model("n"), Model("m")]), "models", ["n", "m"]),
+        (lambda r: r.add_model("a", Model("n")), "models", ["m", "o", "n"]),
+        (lambda r: r.remove_model("a", "m"), "models", ["o"]),
+        (lambda r: r.set_mdns_instance("a", "j"), "metadata", {"zone": "eu", "mdns_instance": "j"}),
+        (lambda r: r.set_mdns_instance("a", None), "metadata", {"zone": "eu"}),
+    ],
+)
+def test_a_change_of_one_part_keeps_every_other_part(
+    registry: Registry, change: Callable[[Registry], object], changed: str, value: object
+) -> None:
+    metadata = {"mdns_instance": "i", "zone": "eu"}
+    backend = make_backend(
+        *("a", "m", "o"),
+        backend_type="vllm",
+        discovery_source="mdns",
+        metadata=metadata,
+        priority=-3,
+        max_pending=7,
+        weight=9,
+    )
+    registry.add_backend(backend)
+    change(registry)
+    found = registry.get_backend("a")
+    assert found is not None
+    for field in fields(Backend):
+        if field.name != changed:
+            assert getattr(found.backend, field.name) == getattr(backend, field.name)
+    part = getattr(found, changed)
+    got = [model.id for model in part] if changed == "models" else part
+    assert got == value
+    assert list(got) == list(value)  # type: ignore[call-overload]  # the order of keys, too
+    with pytest.raises(TypeError):
+        found.metadata["zone"] = "us"  # type: ignore[index]  # as it should
 
 
 def test_bulk_forms_count_item_by_item_or_not_at_all(

@@ -181,7 +181,9 @@ def assert_checks_calls(mocked: Any, name: str) -> None:
     parameters = [*inspect.signature(getattr(Registry(), name)).parameters.values()]
     needed = [one for one in parameters if one.default is inspect.Parameter.empty]
     method = getattr(mocked, name)
-    method(*[object() for _ in needed])
+    result = method(*[object() for _ in needed])
+    if inspect.iscoroutine(result):
+        result.close()  # or it warns that it was never awaited
     with pytest.raises(TypeError):
         method(*[object() for _ in range(len(parameters) + 1)])
     with pytest.raises(TypeError):

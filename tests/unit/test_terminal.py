@@ -84,6 +84,28 @@ def test_a_closed_pipe_is_no_error(command: str) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_a_message_without_stderr_is_lost_but_not_the_exit_status(redirection: str) -> None:
+    command = f"{sys.executable} -m registry show --fleet nope.toml {redirection}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
+
+
+def test_warnings_are_printed_like_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "f.toml").write_text(
+        '[[backends]]\nname = "a"\nurl = "http://a"\nmodels = ["m"]\nweigth = 2\n'
+    )
+    for command in (["show", "--json"], ["replay", "--requests", "5", "--json"]):
+        assert main([*command, "--fleet", str(tmp_path / "f.toml")]) == 0
+        captured = capsys.readouterr()
+        assert json.loads(captured.out)
+        assert captured.err.startswith("registry: ")
+        assert "weigth is not known and was ignored" in captured.err
+        assert captured.err.count("\n") == 1
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("command", ["replay --requests 50", "replay --requests 50 --json"])
 def test_a_full_disk_is_one_line(command: str) -> None:
