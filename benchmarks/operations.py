@@ -153,6 +153,19 @@ CHANGES = (
         answer="[registry.drain(id), len(registry.get_healthy_backends()),"
         " registry.resume(id), len(registry.get_healthy_backends())]",
     ),
+    Operation(
+        "cool_down and restore",
+        "registry.cool_down(id, 60); registry.restore(id)",
+        answer="[registry.cool_down(id, 60), registry.get_backend(id).unavailable,"
+        " registry.restore(id), registry.get_backend(id).unavailable]",
+    ),
+    # Every fifth of these ejects the backend, and the next one restores it.
+    Operation(
+        "a failed request",
+        "registry.acquire(model).release(failed=True); registry.restore(id)",
+        answer="[(lease := registry.acquire(model)).backend.id in ids,"
+        " lease.release(failed=True), registry.restore(id)]",
+    ),
     Operation("wait_idle", "registry.wait_idle(other, 0)", setup="other = ids[0]"),
     Operation(
         "watch and close",

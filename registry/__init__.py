@@ -23,6 +23,7 @@ from registry._literals import (
     BackendTypeValue,
     DiscoverySourceValue,
     PolicyValue,
+    ReasonValue,
 )
 from registry._reconcile import Reconciliation
 from registry._registry import Registry
@@ -34,6 +35,7 @@ from registry.backend import (
     DiscoverySource,
     Model,
 )
+from registry.ejection import Ejection
 from registry.errors import (
     BackendNotFoundError,
     DuplicateBackendError,
@@ -42,7 +44,7 @@ from registry.errors import (
     RegistryError,
 )
 from registry.fleet import FleetFollower, follow_fleet, load_fleet
-from registry.selection import Candidate, Policy, Requirements
+from registry.selection import Candidate, Policy, Reason, Requirements
 from registry.stats import RegistryStats
 from registry.watching import Change, ChangeKind, Watch
 
@@ -73,6 +75,7 @@ __all__ = [
     "DiscoverySource",
     "DiscoverySourceValue",
     "DuplicateBackendError",
+    "Ejection",
     "FleetFileError",
     "FleetFollower",
     "Lease",
@@ -80,6 +83,8 @@ __all__ = [
     "NoBackendAvailableError",
     "Policy",
     "PolicyValue",
+    "Reason",
+    "ReasonValue",
     "Reconciliation",
     "Registry",
     "RegistryError",

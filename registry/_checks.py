@@ -133,6 +133,39 @@ def rounded(value: object, argument: str, low: int, high: int) -> int:
     return integer(value, argument, low, high)
 
 
+def number(low: float, high: float, *, above: bool = False) -> Check:
+    """A check for an int or a float from `low` to `high`; with `above`, it must not be `low`.
+
+    Returns a float. An int that fits is exact.
+    """
+    limits = f"above {low} and at most {high}" if above else f"from {low} to {high}"
+
+    def checked(value: object, argument: str) -> float:
+        if is_a(value, float):
+            exact: float = float.__float__(value)
+        elif is_a(value, int) and not is_a(value, bool):
+            exact = int.__index__(value)
+        else:
+            raise type_error(argument, "an int or a float", value)
+        if not (low < exact if above else low <= exact) or exact > high:  # NaN, too
+            raise ValueError(f"{argument} must be {limits}, not {_shown(exact)}")
+        return float(exact)
+
+    return checked
+
+
+def nanoseconds(seconds: float) -> int:
+    """Seconds in nanoseconds, to the nearest one. A time above 0 is at least 1 ns."""
+    whole = int(seconds)  # apart, because a float has no room for it and for nanoseconds
+    rounded_part = round((seconds - whole) * 1e9)
+    return whole * 10**9 + rounded_part or int(seconds > 0)
+
+
+# The longest cool-down, in seconds.
+COOL_DOWN_MAX = 86_400
+cool_down_seconds = number(0, COOL_DOWN_MAX)
+
+
 def timeout(value: object, argument: str, longest: float) -> float | None:
     """Seconds, an int or a float of at least 0. None for ever, and for more than `longest`."""
     if value is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from types import NoneType, UnionType
@@ -17,7 +18,7 @@ T = TypeVar("T")
 Checks = dict[str, _checks.Check]
 FieldChecks = tuple[tuple[str, _checks.Check, Any], ...]
 
-_NAMES = {str: "a str", int: "an int"}
+_NAMES = {str: "a str", int: "an int", datetime: "a datetime"}
 
 
 def checks_of(hints: Mapping[str, Any], known: Mapping[Any, _checks.Check]) -> Checks:
@@ -41,7 +42,8 @@ def _check_of(hint: Any, known: Mapping[Any, _checks.Check]) -> _checks.Check:
     if get_origin(hint) in (Union, UnionType):
         (kind,) = (part for part in get_args(hint) if part is not NoneType)
         base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-        return _checks.optional(_check_of(kind, known), _NAMES[base])
+        name = _NAMES.get(base, f"a {base.__name__}, its value")
+        return _checks.optional(_check_of(kind, known), name)
     if get_origin(hint) is Annotated and isinstance(get_args(hint)[1], msgspec.Meta):
         limits = get_args(hint)[1]
         return _checks.within(limits.ge, limits.le)

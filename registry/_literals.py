@@ -30,3 +30,17 @@ PolicyValue = Literal[
     "priority",
     "smart",
 ]
+ReasonValue = Literal[
+    "excluded",
+    "unhealthy",
+    "draining",
+    "unknown",
+    "no vision",
+    "no tools",
+    "no json mode",
+    "short context",
+    "cooling down",
+    "ejected",
+    "on trial",
+    "full",
+]

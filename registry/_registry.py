@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from os import PathLike
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from registry import _checks
 from registry._autospec import AutospecMeta
@@ -34,11 +34,19 @@ from registry.backend import (
     Model,
     check_models,
 )
+from registry.ejection import (
+    DEFAULT_EJECTION,
+    DEFAULT_LATENCY_TTL,
+    Ejection,
+    for_core,
+    ttl_for_core,
+)
 from registry.fleet import load_fleet
 from registry.metadata import EMPTY, with_item
-from registry.selection import Policy
+from registry.selection import Policy, Reason
 from registry.settings import EMPTY_SETTINGS
 from registry.stats import RegistryStats
+from registry.testing import ManualClock
 from registry.watching import Watch
 
 binding.bind(
@@ -46,9 +54,11 @@ binding.bind(
     Model,
     BackendView,
     (BackendStatus.HEALTHY, BackendStatus.UNHEALTHY, BackendStatus.UNKNOWN, BackendStatus.DRAINING),
+    tuple(Reason),
 )
 
-binding.immortalize(*BackendStatus, *BackendType, *DiscoverySource, *Policy, EMPTY, EMPTY_SETTINGS)
+binding.immortalize(*BackendStatus, *BackendType, *DiscoverySource, *Policy, *Reason)
+binding.immortalize(EMPTY, EMPTY_SETTINGS)
 
 # A model id of more characters is accepted with a warning.
 LONG_MODEL_ID = 1000
@@ -73,16 +83,58 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
 
     __slots__ = ()
 
-    def __init__(self) -> None:
-        """Creates an empty registry."""
+    def __init__(
+        self,
+        *,
+        ejection: Ejection | None = DEFAULT_EJECTION,
+        latency_ttl_s: float | None = DEFAULT_LATENCY_TTL,
+        clock: ManualClock | None = None,
+    ) -> None:
+        """Creates an empty registry.
+
+        `ejection` has the rules by which failures eject a backend; None: they never do.
+
+        `latency_ttl_s` is in seconds, an int or a float, above 0 and at most a year; None: for
+        ever. A backend whose last latency sample is older counts, in LOWEST_LATENCY and SMART, like
+        one without a sample.
+
+        `clock` is a `registry.testing.ManualClock`, by which a test or a simulation moves the time;
+        None: the system's clock.
+
+        Raises TypeError or ValueError, which names the argument. A subclass may pass other settings
+        to `super().__init__`, but only once, and before anything is registered: otherwise
+        RuntimeError.
+        """
+        if not (
+            ejection is DEFAULT_EJECTION and latency_ttl_s is DEFAULT_LATENCY_TTL and clock is None
+        ):
+            self._configure(for_core(ejection), ttl_for_core(latency_ttl_s), clock)
 
     @classmethod
-    def from_fleet(cls, path: str | PathLike[str]) -> Self:
+    def from_fleet(
+        cls,
+        path: str | PathLike[str],
+        *,
+        ejection: Ejection | None = DEFAULT_EJECTION,
+        latency_ttl_s: float | None = DEFAULT_LATENCY_TTL,
+        clock: ManualClock | None = None,
+    ) -> Self:
         """Creates a registry with the backends of a fleet file, in the order of the file.
 
-        Raises the errors of `load_fleet`. O(size of the file).
+        The keyword arguments are those of `Registry`. A subclass must take those that are given.
+        Raises the errors of `load_fleet`, and TypeError or ValueError for a bad setting. O(size of
+        the file).
         """
-        registry = cls()
+        settings: dict[str, Any] = {
+            name: value
+            for name, value, default in (
+                ("ejection", ejection, DEFAULT_EJECTION),
+                ("latency_ttl_s", latency_ttl_s, DEFAULT_LATENCY_TTL),
+                ("clock", clock, None),
+            )
+            if value is not default
+        }
+        registry = cls(**settings)
         for backend in load_fleet(path):
             registry.add_backend(backend)
         return registry
@@ -104,11 +156,11 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
         """Replaces the definition that is registered under `backend.id`, at one instant.
 
         If the url is equal (compared as in `has_backend_url`), the registration stays: its serial,
-        status, draining, counters, leases and place in the order are kept, and everything else in
-        the definition takes effect. A cap below the requests in flight takes none of them away. If
-        the url is another one, a new registration takes the place of the old one, with a serial of
-        its own, status UNKNOWN and counters at 0; leases stay with the old server. An equal
-        definition changes nothing.
+        status, draining, ejection, cool-down, counters, leases and place in the order are kept, and
+        everything else in the definition takes effect. A cap below the requests in flight takes
+        none of them away. If the url is another one, a new registration takes the place of the old
+        one, with a serial of its own, status UNKNOWN and counters at 0; leases stay with the old
+        server. An equal definition changes nothing.
 
         Raises `BackendNotFoundError`; `ValueError` if another backend holds its mDNS instance;
         `TypeError` if it is not a `Backend`. Expected O(models, old and new), amortized. Waits for
@@ -200,6 +252,31 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
             serial,
             False,
         )
+
+    # ---- cooling down
+
+    def cool_down(self, backend_id: str, seconds: float, /, *, serial: int | None = None) -> None:
+        """Keeps new requests away from a backend for so many seconds.
+
+        No policy chooses it meanwhile; its reason is `Reason.COOLING_DOWN`. Requests in flight
+        continue. A deadline only moves later: a shorter time than what is left changes nothing.
+        `seconds` is an int or a float from 0 to 86,400. With `serial`, it acts on that registration
+        only. Raises `BackendNotFoundError`; `TypeError`; `ValueError`. Expected O(1). Waits for
+        other writers. Thread safety: atomic.
+        """
+        exact_id = _checks.exact_text(backend_id, "backend_id")
+        time = _checks.cool_down_seconds(seconds, "seconds")
+        self._cool_down(exact_id, serial, _checks.nanoseconds(time))
+
+    def restore(self, backend_id: str, /, *, serial: int | None = None) -> None:
+        """Ends a backend's ejection, trial, cool-down and slow start at once.
+
+        A request that is out as a trial becomes an ordinary one. The number of ejections in a row
+        stays, so another ejection soon after lasts longer. With `serial`, it acts on that
+        registration only. Raises `BackendNotFoundError`. Expected O(1). Waits for other writers.
+        Thread safety: atomic.
+        """
+        self._restore(_checks.exact_text(backend_id, "backend_id"), serial)
 
     # ---- waiting
 

@@ -57,7 +57,7 @@ async def wait_in_task(
 
     loop = get_running_loop()
     future = loop.create_future()
-    waiter = IdleWaiter(_waker(loop, future))
+    waiter = IdleWaiter(waker(loop, future))
     timer = None if seconds is None else loop.call_later(seconds, _finish, future)
     try:
         if registry._wait(exact_id, serial, waiter):
@@ -70,8 +70,8 @@ async def wait_in_task(
     return is_woken
 
 
-def _waker(loop: AbstractEventLoop, future: Future[None]) -> Callable[[], None]:
-    """Any thread may call it, and more than once."""
+def waker(loop: AbstractEventLoop, future: Future[None]) -> Callable[[], None]:
+    """Returns what ends the future. Any thread may call it, and more than once."""
 
     def wake() -> None:
         try:

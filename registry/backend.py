@@ -23,9 +23,15 @@ import msgspec
 
 from registry import _checks, _field_checks, _json, _url
 from registry._core import binding
-from registry._literals import BackendStatusValue, BackendTypeValue, DiscoverySourceValue
+from registry._literals import (
+    BackendStatusValue,
+    BackendTypeValue,
+    DiscoverySourceValue,
+    ReasonValue,
+)
 from registry._single_import import refuse_second_import
 from registry.metadata import EMPTY, read_only
+from registry.selection import Reason
 from registry.settings import EMPTY_SETTINGS, read_only_settings
 
 refuse_second_import()
@@ -268,6 +274,18 @@ def _utc(value: object, argument: str) -> datetime:
 
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
+# The reasons that belong to a backend alone, for any request, and end by themselves.
+_UNAVAILABLE = (Reason.EJECTED, Reason.COOLING_DOWN, Reason.ON_TRIAL)
+
+
+def _unavailable(value: object, argument: str) -> Reason:
+    reason = _checks.enum_member(Reason, value, argument)
+    if reason not in _UNAVAILABLE:
+        choices = ", ".join(repr(each.value) for each in _UNAVAILABLE)
+        raise ValueError(f"{argument} must be one of {choices} or None, not {reason.value!r}")
+    return reason
+
+
 _CHECKS: dict[Any, _checks.Check] = {
     str: _checks.encodable,
     Text: _checks.text,
@@ -275,6 +293,7 @@ _CHECKS: dict[Any, _checks.Check] = {
     bool: _checks.boolean,
     UInt64: _checks.within(0, _checks.UINT64_MAX),
     Time: _utc,
+    Reason: _unavailable,
     tuple[Model, ...]: check_models,
     Mapping[str, str]: read_only,
     Mapping[str, Any]: read_only_settings,
@@ -288,17 +307,26 @@ _MODEL_CHECKS = _field_checks.field_checks(Model, _CHECKS)
 _HINTS = get_type_hints(Backend, include_extras=True)
 # The fields of a view that come from the definition.
 _DEFINITION = {one.name: _HINTS[one.name] for one in _public(Backend)}
-# The fields of a view that do not, in the order of their addition.
-_STATE: dict[str, Any] = {
-    "status": BackendStatus,
-    "last_health_check": Time,
-    "last_error": str | None,
-    "pending_requests": UInt32,
-    "total_requests": UInt64,
-    "avg_latency_ms": UInt32,
-    "serial": UInt64,
-    "draining": bool,
-}
+
+
+class _State:
+    """The fields of a view that do not, in the order of their addition."""
+
+    status: BackendStatus
+    last_health_check: Time
+    last_error: str | None
+    pending_requests: UInt32
+    total_requests: UInt64
+    avg_latency_ms: UInt32
+    serial: UInt64
+    draining: bool
+    failed_requests: UInt64
+    avg_ttft_ms: UInt32 | None
+    unavailable: Reason | None
+    unavailable_until: Time | None
+
+
+_STATE = get_type_hints(_State, include_extras=True)
 _STATE_CHECKS = _field_checks.checks_of(_STATE, _CHECKS)
 # The first fields of a view. Every JSON document of a view has them. All others were added later,
 # and may be missing from a document.
@@ -322,6 +350,10 @@ _DEFAULTS: dict[str, Any] = {
     "weight": 1,
     "serial": 0,
     "draining": False,
+    "failed_requests": 0,
+    "avg_ttft_ms": None,
+    "unavailable": None,
+    "unavailable_until": None,
     **{one.name: one.default for one in _public(Backend) if one.name not in _FIRST},
 }
 _VIEW = {name: {**_DEFINITION, **_STATE}[name] for name in (*_FIRST, *_DEFAULTS)}
@@ -344,9 +376,16 @@ class BackendView(binding.ViewBase):
     check. `pending_requests` is the number of requests in flight (uint32), `total_requests` is the
     number of finished requests (uint64), and `avg_latency_ms` is in milliseconds (uint32).
     `serial` is the number of the registration (uint64), unique within a registry and counted from
-    1; `draining` says whether the backend must not get new requests. The other fields are as in
-    `Backend`. The property `backend` is the definition itself, with its settings. Raises TypeError
-    or ValueError, which names the field.
+    1; `draining` says whether the backend must not get new requests. `failed_requests` is the
+    number of finished requests that failed (uint64), and `avg_ttft_ms` the average time to the
+    first token in milliseconds (uint32), None without a sample.
+
+    `unavailable` is `Reason.EJECTED`, `Reason.COOLING_DOWN` or `Reason.ON_TRIAL` while that keeps
+    requests away, otherwise None. `unavailable_until` is an aware datetime in UTC: when an ejection
+    or a cool-down ends. It is None on trial, and where `unavailable` is None.
+
+    The other fields are as in `Backend`. The property `backend` is the definition itself, with its
+    settings. Raises TypeError or ValueError, which names the field.
     """
 
     __slots__ = ()
@@ -370,6 +409,10 @@ class BackendView(binding.ViewBase):
         weight: int
         serial: int
         draining: bool
+        failed_requests: int
+        avg_ttft_ms: int | None
+        unavailable: Reason | None
+        unavailable_until: datetime | None
 
         def __new__(
             cls,
@@ -391,6 +434,10 @@ class BackendView(binding.ViewBase):
             weight: int = 1,
             serial: int = 0,
             draining: bool = False,
+            failed_requests: int = 0,
+            avg_ttft_ms: int | None = None,
+            unavailable: Reason | ReasonValue | None = None,
+            unavailable_until: datetime | None = None,
         ) -> Self: ...
 
     else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from registry._core.binding import Refusal
+    from registry.selection import Reason
 
 from registry._messages import printable
 from registry._single_import import refuse_second_import
@@ -57,33 +58,64 @@ class BackendNotFoundError(_BackendError, KeyError):
 class NoBackendAvailableError(RegistryError, LookupError):
     """No backend qualifies for a request.
 
-    `reasons` maps the id of each backend of the model to its reason at the instant of the refusal;
-    it is empty if no backend lists the model. `model_id` is the model of the request. The reasons
-    are created when they are first read: O(backends of the model).
+    `reasons` maps the id of each backend of the model to its reason at the instant of the refusal,
+    as a text for people; `kinds` has the same as members of `Reason`. Both are empty if no backend
+    lists the model. `retry_after` is a time in seconds, or None. `model_id` is the model of the
+    request. The reasons are created when they are first read: O(backends of the model).
     """
 
-    def __init__(self, model_id: str, reasons: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        model_id: str,
+        reasons: Mapping[str, str] | None = None,
+        kinds: Mapping[str, Reason] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         self.model_id = model_id
         self._reasons = dict(reasons or {})
-        self._refusal: Refusal | None = None  # set by the core; the source of `_reasons`
+        self._kinds = dict(kinds or {})
+        self._retry_after = retry_after
+        self._refusal: Refusal | None = None  # set by the core; the source of the other three
         super().__init__(model_id, self._reasons)
+
+    def _read(self) -> None:
+        """Creates the reasons, if the core has refused the request and nobody has read them."""
+        refusal = self._refusal
+        if refusal is not None:
+            # Threads that do this at the same time store equal items in the same dictionaries.
+            # `args` holds the dictionary of reasons.
+            self._reasons.update(refusal.first(len(refusal)))
+            self._kinds.update(refusal.kinds())
+            self._retry_after = refusal.retry_after
+            self._refusal = None
 
     @property
     def reasons(self) -> dict[str, str]:
         """The reason for each backend of the model, by id, as in `Candidate.reason`."""
-        refusal = self._refusal
-        if refusal is not None:
-            # Threads that read this at the same time store equal items in the same dictionary.
-            # `args` holds the same dictionary.
-            self._reasons.update(refusal.first(len(refusal)))
-            self._refusal = None
+        self._read()
         return self._reasons
+
+    @property
+    def kinds(self) -> dict[str, Reason]:
+        """The reason for each backend of the model, by id, as in `Candidate.kind`."""
+        self._read()
+        return self._kinds
+
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds from the refusal until the first backend may be chosen again. O(1).
+
+        It is the time until the first deadline passes, of the backends that are cooling down or
+        ejected. None if there are none: time alone brings nobody back.
+        """
+        refusal = self._refusal
+        return self._retry_after if refusal is None else refusal.retry_after
 
     # Overrides BaseException's attribute, so the reasons are created only if it is read.
     @property
     def args(self) -> tuple[Any, ...]:
         """The model id and the reasons."""
-        _ = self.reasons
+        self._read()
         return super().args
 
     @args.setter
@@ -111,11 +143,11 @@ class NoBackendAvailableError(RegistryError, LookupError):
         return f"no backend available for {self.model_id!r}: {why}"
 
     def __repr__(self) -> str:
-        _ = self.reasons
+        self._read()
         return super().__repr__()
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        _ = self.reasons
+        self._read()
         return super().__reduce__()
 
 

@@ -1,4 +1,4 @@
-"""The types of a choice: `Policy`, `Requirements` and `Candidate`."""
+"""The types of a choice: `Policy`, `Requirements`, `Reason` and `Candidate`."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Policy(StrEnum):
     LOWEST_LATENCY = "lowest_latency"
     """The smallest average latency * (in flight + 1) / weight.
 
-    A backend without a sample counts as having the best average among the candidates, and wins
-    ties. O(backends of the model).
+    A backend without a sample, or whose last sample is older than the registry's `latency_ttl_s`,
+    counts as having the best average among the candidates, and wins ties. O(backends of the model).
     """
     ROUND_ROBIN = "round_robin"
     """Each backend in turn, in proportion to weight. O(backends of the model).
@@ -59,7 +59,8 @@ class Policy(StrEnum):
     """The highest score. O(backends of the model).
 
     The score is that of the Nexus router: (100 - min(priority, 100)) * 50 + (100 - min(in flight,
-    100)) * 30 + (100 - min(average latency in ms // 10, 100)) * 20.
+    100)) * 30 + (100 - min(average latency in ms // 10, 100)) * 20. A backend without a sample, or
+    with an old one, counts as in LOWEST_LATENCY; as 0 if no candidate has a sample.
     """
 
 
@@ -84,13 +85,45 @@ class Requirements:
         object.__setattr__(self, "min_context", context)
 
 
+class Reason(StrEnum):
+    """Why a backend does not qualify for a request.
+
+    If several reasons apply to a backend, the first one in this order is given. One exception: an
+    operator's draining comes after UNKNOWN.
+    """
+
+    EXCLUDED = "excluded"
+    """The request excludes its id."""
+    UNHEALTHY = "unhealthy"
+    """By its status."""
+    DRAINING = "draining"
+    """By its status, or because of `Registry.drain`."""
+    UNKNOWN = "unknown"
+    """By its status; such a backend qualifies with `allow_unknown`."""
+    NO_VISION = "no vision"
+    """Its entry for the model lacks what the request requires."""
+    NO_TOOLS = "no tools"
+    NO_JSON_MODE = "no json mode"
+    SHORT_CONTEXT = "short context"
+    """Its context for the model is shorter than what the request requires."""
+    COOLING_DOWN = "cooling down"
+    """`Registry.cool_down` was called, or a request was released with `retry_after`."""
+    EJECTED = "ejected"
+    """Too many of its requests failed; see `Ejection`."""
+    ON_TRIAL = "on trial"
+    """It was ejected, and a request that decides whether it comes back is in flight."""
+    FULL = "full"
+    """`max_pending` requests are in flight."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One backend of a model as a choice sees it. Immutable; thread safety: atomic.
 
     `reason` is None if the backend qualifies. Otherwise it is the first of these that applies:
     "excluded", "unhealthy", "draining", "unknown", "no vision", "no tools", "no json mode",
-    "context 8192 < 32000", "full". `rank` is 1 for the next choice, and None for a backend that
+    "context 8192 < 32000", "cooling down", "ejected", "on trial", "full". `kind` is the same as a
+    member of `Reason`, for programs. `rank` is 1 for the next choice, and None for a backend that
     does not qualify. `pending_requests` is the number of requests in flight; `avg_latency_ms` is
     in milliseconds.
     """
@@ -102,3 +135,4 @@ class Candidate:
     avg_latency_ms: int
     weight: int
     priority: int
+    kind: Reason | None = None

@@ -6,11 +6,12 @@ from _thread import TIMEOUT_MAX, allocate_lock
 from dataclasses import dataclass
 from enum import StrEnum
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from registry import _checks
 from registry._core import binding
 from registry._single_import import refuse_second_import
+from registry._waiting import waker
 from registry.backend import BackendView
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class Watch(binding.WatchCore):
 
         loop = get_running_loop()
         future: Future[None] = loop.create_future()
-        waiter = binding.Waiter(lambda: loop.call_soon_threadsafe(_end, future))
+        waiter = binding.Waiter(waker(loop, future))
         if self._listen(waiter):
             try:
                 await future
@@ -190,8 +191,3 @@ class Watch(binding.WatchCore):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {'closed' if self.closed else 'open'}>"
-
-
-def _end(future: Future[Any]) -> None:
-    if not future.done():
-        future.set_result(None)

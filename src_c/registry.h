@@ -33,6 +33,7 @@ typedef struct reg_record reg_record;   /* the registration that a lease refers 
 typedef struct reg_idle_waiter reg_idle_waiter; /* a call that waits: see below */
 typedef struct reg_variant reg_variant;         /* one model definition, shared by equal ones */
 typedef struct reg_watch reg_watch;             /* a stream of changes */
+typedef struct reg_waiter reg_waiter;           /* a call that waits for a change: see below */
 
 /* Drops one reference to an object of the caller. */
 typedef void (*reg_release)(void *object);
@@ -43,9 +44,19 @@ typedef void (*reg_release)(void *object);
  * process lacks, and reg_new will fail. Idempotent; reg_new calls it too. */
 const char *reg_start(void);
 
-/* Creates an empty registry, which the caller frees with reg_free. NULL if out of memory or
- * reg_start fails. */
-reg_registry *reg_new(void);
+/* Creates an empty registry, which the caller frees with reg_free. NULL settings: the
+ * defaults. A registry keeps a reference to its clock. NULL if out of memory or reg_start fails.
+ */
+reg_registry *reg_new(const reg_settings *wanted);
+
+/* A clock that starts at 0 and is moved by hand. `now` is the wall clock's time at the start, in
+ * microseconds since 1970, UTC. NULL if out of memory. */
+reg_clock *reg_clock_new(int64_t now);
+/* Any thread may call these. Wait-free. */
+void reg_clock_advance(reg_clock *clock, uint64_t nanoseconds);
+uint64_t reg_clock_read(const reg_clock *clock);
+/* Drops the caller's reference. */
+void reg_clock_drop(reg_clock *clock);
 
 /* Frees the registry and drops all of its objects. No other thread may use the registry any more.
  * Leases and kept views stay valid. O(backends + models). */
@@ -69,10 +80,15 @@ typedef struct reg_view {
     uint64_t order;     /* its place in the order of registration */
     int64_t checked_at; /* microseconds since 1970, UTC */
     uint64_t total;
+    uint64_t failed;
+    int64_t unavailable_until; /* like checked_at; only for REG_COOLING_DOWN and REG_EJECTED */
     uint32_t pending;
-    uint32_t latency; /* the average, in milliseconds */
-    uint8_t health;   /* a reg_health */
-    bool is_draining; /* by the operator's decision */
+    uint32_t latency;    /* the average, in milliseconds */
+    uint32_t ttft;       /* the average time to first token, in milliseconds */
+    bool has_ttft;       /* there was a sample */
+    bool is_draining;    /* by the operator's decision */
+    uint8_t health;      /* a reg_health */
+    uint8_t unavailable; /* REG_COOLING_DOWN, REG_EJECTED, REG_ON_TRIAL, or REG_ELIGIBLE: none */
 } reg_view;
 
 typedef struct reg_views {
@@ -161,8 +177,9 @@ reg_status reg_increment_pending(reg_registry *reg, const reg_key *id, uint32_t 
 
 /* What the caller of a decrement must do next. */
 enum {
-    REG_WAS_ZERO = 1,  /* the count was 0 and stays 0 */
-    REG_HAS_WOKEN = 2, /* the count has become 0: wake every waiter of the list `woken` */
+    REG_WAS_ZERO = 1,    /* the count was 0 and stays 0 */
+    REG_HAS_WOKEN = 2,   /* the count has become 0: wake every waiter of the list `woken` */
+    REG_MUST_SETTLE = 4, /* after reg_lease_release: call reg_lease_settle */
 };
 
 typedef struct reg_aftermath {
@@ -273,7 +290,8 @@ typedef struct reg_obstacle {
 typedef struct reg_refusal {
     reg_obstacle *items; /* in the order of registration; NULL if no backend lists the model */
     size_t count;
-    reg_kept *kept; /* keeps the definitions of the items */
+    uint64_t retry_after; /* ns until time alone makes a backend eligible; REG_NEVER: it does not */
+    reg_kept *kept;       /* keeps the definitions of the items */
 } reg_refusal;
 
 /* One request in flight. A zeroed lease refers to no registration. */
@@ -281,8 +299,11 @@ typedef struct reg_lease {
     reg_record *record; /* NULL: none */
     void *definition;   /* that it was chosen by; borrowed until reg_lease_drop */
     reg_kept *kept;     /* keeps both of them */
-    uint64_t started;   /* a moment of clock.h */
-    _Atomic bool is_active;
+    uint64_t started;   /* the time of the registry's clock */
+    uint64_t version;   /* of the choice */
+    bool is_trial;
+    bool ends_trial;       /* its failure does, in reg_lease_settle */
+    _Atomic uint8_t phase; /* see lease.c */
 } reg_lease;
 
 /* Chooses a backend and adds one request to its count in flight, in one atomic step. Returns REG_OK
@@ -318,12 +339,29 @@ void reg_seed_random(uint64_t seed);
 
 /* ---- leases ---- */
 
-/* Ends the request: adds it to the total and takes it out of the count in flight. If several calls
+/* Ends the request: counts its outcome, and takes it out of the count in flight. If several calls
  * release one lease, exactly one ends the request and returns true; the others return false and
- * change nothing. Unless `failed` is set, the average is updated with `sample` (milliseconds), or
- * with the time since the choice if `sample` is NULL. The count in flight changes as by
- * reg_decrement_pending, at the same cost. */
-bool reg_lease_release(reg_lease *lease, const uint32_t *sample, bool failed, reg_aftermath *after);
+ * change nothing. A success updates the average with `sample` (milliseconds), or with the time
+ * since the choice if `sample` is NULL. The count in flight changes as by reg_decrement_pending, at
+ * the same cost. A failure takes a lock for a few steps.
+ *
+ * If the outcome may change the backend's availability (always with REG_BACK_OFF), `after` has
+ * REG_MUST_SETTLE. The request then stays in flight until the caller has called reg_lease_settle.
+ */
+bool reg_lease_release(reg_lease *lease, reg_outcome outcome, const uint32_t *sample,
+                       reg_aftermath *after);
+
+/* The rest of such a release: ejects the backend, restores it, or lets it cool down for
+ * `retry_after` ns (only with REG_BACK_OFF), and then ends the request. The caller wakes `watchers`
+ * like those of reg_take_waiters, and passes `garbage` to reg_destroy. Not inside a read. Waits for
+ * writers of the lease's registry, and O(1). */
+void reg_lease_settle(reg_lease *lease, reg_outcome outcome, uint64_t retry_after,
+                      reg_aftermath *after, reg_waiter **watchers, reg_garbage **garbage);
+
+/* Notes that the first token of the answer has arrived. The first call returns true and updates the
+ * average time to first token; later calls, and calls after the release, return false. Lock-free.
+ */
+bool reg_lease_first_token(reg_lease *lease);
 
 /* Whether the request is still in flight. Wait-free. */
 bool reg_lease_is_active(const reg_lease *lease);
@@ -418,6 +456,15 @@ reg_status reg_update_health(reg_registry *reg, const reg_key *id, uint64_t seri
 reg_status reg_set_draining(reg_registry *reg, const reg_key *id, uint64_t serial, bool draining,
                             reg_garbage **garbage);
 
+/* Lets a backend cool down for `span` ns from now on, unless it does so for longer. `serial`: as in
+ * reg_edit. REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. Expected O(1). */
+reg_status reg_cool_down(reg_registry *reg, const reg_key *id, uint64_t serial, uint64_t span,
+                         reg_garbage **garbage);
+
+/* Ends ejection, trial, cool-down and slow start. Arguments and statuses as above. */
+reg_status reg_restore(reg_registry *reg, const reg_key *id, uint64_t serial,
+                       reg_garbage **garbage);
+
 /* ---- watching ---- */
 
 /* One change of a registry. The objects of the views stay valid until the caller gives back `kept`,
@@ -435,12 +482,12 @@ typedef struct reg_change {
 /* A thread or a task that sleeps until a watch has a change. It is part of an object of the caller.
  * While it is listed, the core owns one reference to that object, and nobody else may touch the
  * other fields. */
-typedef struct reg_waiter {
+struct reg_waiter {
     struct reg_waiter *next, *previous;
     const void *awaited;
     void *object; /* for the caller */
     bool is_listed;
-} reg_waiter;
+};
 
 /* Opens a watch for every change after the version at which it finds `fleet`: all backends, in the
  * order of registration. `kept` counts each view. On REG_NO_MEMORY neither is set, but `watch` may

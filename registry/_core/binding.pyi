@@ -7,8 +7,10 @@ from typing_extensions import disjoint_base
 
 from registry._literals import BackendStatusValue, PolicyValue
 from registry.backend import Backend, BackendStatus, BackendView, DiscoverySource, Model
+from registry.ejection import CoreEjection
 from registry.metadata import Metadata
-from registry.selection import Candidate, Policy, Requirements
+from registry.selection import Candidate, Policy, Reason, Requirements
+from registry.testing import ManualClock
 from registry.watching import Change, ChangeKind
 
 _View = TypeVar("_View", bound=ViewBase)
@@ -20,13 +22,16 @@ def bind(
     model: type[Model],
     view: type[BackendView],
     status_members: tuple[BackendStatus, ...],
+    reason_members: tuple[Reason, ...],
     /,
 ) -> None:
     """Binds the core to the dataclasses. Called once, while the package is imported.
 
     `status_members` are the members of `BackendStatus` in the core's order: healthy, unhealthy,
-    unknown, draining. `view` gets a property for each public field of `backend`, which is a field
-    with a repr. A second call raises ImportError and changes nothing.
+    unknown, draining. `reason_members` are the members of `Reason`, which has the core's order.
+    `view` gets a property for each public field of `backend`, which is a field with a repr. Raises
+    ImportError if there are more or fewer reasons in the core. A second call raises ImportError and
+    changes nothing.
     """
 
 ADDED: int
@@ -92,9 +97,13 @@ def new_view(
     avg_latency_ms: int,
     serial: int,
     draining: bool,
+    failed_requests: int,
+    avg_ttft_ms: int | None,
+    unavailable: Reason | None,
+    unavailable_until: datetime | None,
     /,
 ) -> _View:
-    """Makes a view from arguments that `BackendView` has checked; the check time is aware."""
+    """Makes a view from arguments that `BackendView` has checked; the times are aware."""
 
 @disjoint_base
 class ViewBase:
@@ -122,6 +131,11 @@ class Refusal:
     """
 
     def __len__(self) -> int: ...
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds until the first backend may be chosen again, or None."""
+    def kinds(self, /) -> dict[str, Reason]:
+        """The reasons for all backends: a dict from id to `Reason`. O(backends)."""
     def first(self, count: int, /) -> dict[str, str]:
         """The reasons for the first `count` backends: a dict from id to text. O(count)."""
 
@@ -135,15 +149,19 @@ def seed_random(seed: int, /) -> None:
 class Lease:
     """One request in flight on one backend, from `Registry.acquire` until it is released.
 
-    A lease is a context manager for both `with` and `async with`. Leaving the block releases it; if
-    an exception leaves the block, the request counts as failed. If a lease is garbage collected
-    before it is released, it is released as failed, with a ResourceWarning.
+    A lease is a context manager for both `with` and `async with`. Leaving the block releases it. If
+    an `Exception` leaves the block, the request has failed. If another BaseException does, such as
+    `CancelledError`, `GeneratorExit` or `KeyboardInterrupt`, the request was abandoned: it says
+    nothing about the backend. So a time-out that is wrapped around the block counts as abandoned,
+    because it reaches the block as a cancellation; put it inside, or use the HTTP client's own. If
+    a lease is garbage collected before it is released, the request was abandoned, with a
+    ResourceWarning.
 
     A lease belongs to one registration. If the backend is removed and added again, releasing an
     old lease does not change the counters of the new registration.
 
     Thread safety: shared objects. Any thread may release a lease, and exactly one release takes
-    effect. It changes three counters one after the other; see `release`.
+    effect. It changes several counters one after the other; see `release`.
     """
 
     @property
@@ -155,19 +173,41 @@ class Lease:
     @property
     def active(self) -> bool:
         """True until the lease is released."""
-    def release(self, latency_ms: float | None = None, *, failed: bool = False) -> bool:
+    def first_token(self) -> bool:
+        """Call it when the first token arrives: updates the average time to the first token.
+
+        The first call adds the time since `acquire` and returns True. Later calls, and calls after
+        the release, return False and change nothing. Lock-free, O(1). Thread safety: atomic.
+        """
+    def release(
+        self,
+        latency_ms: float | None = None,
+        *,
+        failed: bool = False,
+        abandoned: bool = False,
+        retry_after: float | None = None,
+    ) -> bool:
         """Ends the request and returns True. A second call returns False and changes nothing.
 
-        Unless `failed`, it first updates the average latency with the sample `latency_ms`, in
-        milliseconds, 0 to 2**32-1. A float is rounded to the nearest int, halves to even. The
-        default is the time since `acquire`. Then it adds 1 to the total, and then subtracts 1 from
-        the requests in flight. If that leaves 0, it wakes whoever waits in `Registry.wait_idle` or
-        `Registry.idle`.
+        The request has succeeded unless one of the other arguments is given. Then it first updates
+        the average latency with the sample `latency_ms`, in milliseconds, 0 to 2**32-1. A float is
+        rounded to the nearest int, halves to even. The default is the time since `acquire`.
 
-        Never blocks, except that ending a wait takes a lock for a few steps; O(1), plus the
-        waiters. Thread safety: shared objects; each of the three counts is atomic. Raises TypeError
-        or ValueError for a bad argument. The request is then released all the same, without a
-        sample, so no count stays behind.
+        `failed`: the request has failed. This counts toward ejection, without a sample.
+        `abandoned`: the client went away, which says nothing about the backend; no sample.
+        `retry_after`: the server asks to be left alone for so many seconds, an int or a float from
+        0 to 86,400. The backend cools down for that long. It counts as failed, but not toward
+        ejection, with no sample; `failed` changes nothing then.
+
+        In every case it adds 1 to the total, and then subtracts 1 from the requests in flight. If
+        that leaves 0, it wakes whoever waits in `Registry.wait_idle` or `Registry.idle`. A release
+        that ejects, restores or cools down a backend does so before the request leaves the count.
+
+        A success takes no lock, except that ending a wait and restoring a backend do; other
+        outcomes may wait for writers. O(1), plus the waiters. Thread safety: shared objects; each
+        of the counts is atomic. Raises TypeError or ValueError for a bad argument, also for
+        `abandoned` with `failed` or with `retry_after`. The request is then released all the same,
+        as abandoned, so no count stays behind.
         """
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -197,8 +237,8 @@ def bind_changes(change: type[Change], kinds: tuple[ChangeKind, ...], /) -> None
 class Waiter:
     """Someone who waits until a watch has a change. `wake` is called once at most, by a writer.
 
-    A waiter serves for one wait. `wake` must not block, and may raise only if nobody waits any
-    more. It may be called twice, if a signal arrives during the first call.
+    A waiter serves for one wait. `wake` must not block. It is called again if a signal's handler
+    interrupts it.
     """
 
     def __new__(cls, wake: Callable[[], object], /) -> Self: ...
@@ -244,10 +284,21 @@ class IdleWaiter:
         """Ends the wait. Returns whether the number was 0 at an instant of the wait."""
 
 @disjoint_base
+class ClockCore:
+    """The base of `registry.testing.ManualClock`: a clock of the core that is moved by hand."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def _advance(self, nanoseconds: int, latest: int, /) -> None: ...
+    def _read(self, /) -> int: ...
+
+@disjoint_base
 class RegistryCore:
     """The base of `registry.Registry`: its methods in C."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def _configure(
+        self, ejection: CoreEjection | None, latency_ttl: int | None, clock: ManualClock | None, /
+    ) -> None: ...
     def get_backend(self, backend_id: str, /) -> BackendView | None:
         """The current view of the backend with this id, or None.
 
@@ -306,10 +357,11 @@ class RegistryCore:
 
         `status` is a `BackendStatus` or its value; HEALTHY always clears the error. The clock is
         read before the call waits for other writers. So of two concurrent updates, the one that
-        takes effect last may have the earlier time. With `serial`, it acts on that registration
-        only: a probe of an old server can't mark a new one. Raises `BackendNotFoundError`;
-        `ValueError`, which lists the choices, for an unknown status. Expected O(1). Waits for other
-        writers. Thread safety: atomic.
+        takes effect last may have the earlier time. A status neither ejects a backend nor restores
+        it; a change from UNHEALTHY to HEALTHY begins a slow start, see `Ejection`. With `serial`,
+        it acts on that registration only: a probe of an old server can't mark a new one. Raises
+        `BackendNotFoundError`; `ValueError`, which lists the choices, for an unknown status.
+        Expected O(1). Waits for other writers. Thread safety: atomic.
         """
     def increment_pending(self, backend_id: str, /) -> int:
         """Adds 1 to the requests in flight of a backend. Returns the new value.
@@ -375,9 +427,11 @@ class RegistryCore:
         """Chooses a backend for a model and counts one request in flight on it, in one atomic step.
 
         Returns the `Lease`. A backend qualifies if it serves the model, its status is HEALTHY (or
-        UNKNOWN, with `allow_unknown`), it has fewer than `max_pending` requests in flight, its id
-        is not in `exclude`, and its entry for the model meets `require`, a `Requirements`.
-        `policy`, a `Policy` or its value, chooses among those.
+        UNKNOWN, with `allow_unknown`), it is not draining, cooling down or ejected, it has fewer
+        than `max_pending` requests in flight, its id is not in `exclude`, and its entry for the
+        model meets `require`, a `Requirements`. `policy`, a `Policy` or its value, chooses among
+        those. A backend whose ejection is over gets one request at a time, as a trial; see
+        `Ejection`.
 
         Raises NoBackendAvailableError if no backend qualifies, with the reason for each, as of one
         instant; TypeError or ValueError for a bad argument.
@@ -442,6 +496,8 @@ class RegistryCore:
     ) -> bool: ...
     def _remove(self, backend_id: str, serial: int | None, /) -> BackendView: ...
     def _set_draining(self, backend_id: str, serial: int | None, draining: bool, /) -> None: ...
+    def _cool_down(self, backend_id: str, serial: int | None, nanoseconds: int, /) -> None: ...
+    def _restore(self, backend_id: str, serial: int | None, /) -> None: ...
     def _has_url(self, url: str, /) -> bool: ...
     def _wait(self, backend_id: str, serial: int | None, waiter: IdleWaiter | None, /) -> bool: ...
     def _stats(self, /) -> tuple[int, int, int, int, int, int, int]: ...

@@ -28,7 +28,7 @@ from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from registry._core.c_api cimport *
@@ -46,6 +46,7 @@ cdef extern from "Python.h":
     # A borrowed reference: use it only on a list that no other thread can reach.
     PyObject *PyList_GET_ITEM(list values, Py_ssize_t i)
     PyObject *PyTuple_GET_ITEM(tuple values, Py_ssize_t i)
+    bint PyType_IsSubtype(type a, type b)
     bint Py_IS_TYPE(PyObject *value, PyTypeObject *kind)
 
 cdef object UINT32_LIMIT = 2**32 - 1
@@ -91,5 +92,6 @@ include "requests.pxi"
 include "reasons.pxi"
 include "lease.pxi"
 include "selection.pxi"
+include "clock.pxi"
 include "registry_core.pxi"
 include "watch.pxi"

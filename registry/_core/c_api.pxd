@@ -38,6 +38,13 @@ cdef extern from "registry.h" nogil:
         REG_CHANGE_KIND_COUNT
 
     enum:
+        REG_ELIGIBLE
+        REG_SHORT_CONTEXT
+        REG_COOLING_DOWN
+        REG_EJECTED
+        REG_REASON_COUNT
+
+    enum:
         REG_VISION
         REG_TOOLS
         REG_JSON_MODE
@@ -68,9 +75,14 @@ cdef extern from "registry.h" nogil:
         uint64_t serial
         int64_t checked_at
         uint64_t total
+        uint64_t failed
+        int64_t unavailable_until
         uint32_t pending
         uint32_t latency
+        uint32_t ttft
+        c_bool has_ttft
         uint8_t health
+        uint8_t unavailable
         c_bool is_draining
 
     ctypedef struct reg_views:
@@ -83,8 +95,13 @@ cdef extern from "registry.h" nogil:
         reg_idle_waiter *next
         c_bool is_woken
 
+    ctypedef struct reg_waiter:
+        reg_waiter *next
+        void *object
+
     enum:
         REG_WAS_ZERO
+        REG_MUST_SETTLE
 
     ctypedef struct reg_aftermath:
         uint32_t flags
@@ -123,7 +140,32 @@ cdef extern from "registry.h" nogil:
     const uint64_t REG_ANY_FLEET
 
     const char *reg_start() noexcept
-    reg_registry *reg_new() noexcept
+
+    const uint64_t REG_NEVER
+
+    ctypedef struct reg_clock:
+        pass
+
+    reg_clock *reg_clock_new(int64_t now) noexcept
+    void reg_clock_advance(reg_clock *clock, uint64_t nanoseconds) noexcept
+    uint64_t reg_clock_read(const reg_clock *clock) noexcept
+    void reg_clock_drop(reg_clock *clock) noexcept
+
+    ctypedef struct reg_settings:
+        reg_clock *clock
+        uint64_t latency_ttl
+        c_bool ejects
+        uint32_t consecutive_failures
+        double failure_rate
+        uint32_t min_requests
+        uint64_t window
+        uint64_t base
+        uint64_t max
+        uint32_t trials
+        uint64_t slow_start
+        double panic
+
+    reg_registry *reg_new(const reg_settings *settings) noexcept
 
     reg_reader *reg_read_begin() noexcept
     void reg_read_end(reg_reader *reader) noexcept
@@ -173,11 +215,6 @@ cdef extern from "registry.h" nogil:
     ctypedef enum reg_policy:
         REG_POLICY_COUNT
 
-    enum:
-        REG_ELIGIBLE
-        REG_SHORT_CONTEXT
-        REG_REASON_COUNT
-
     ctypedef struct reg_request:
         reg_key model_id
         reg_policy policy
@@ -209,6 +246,7 @@ cdef extern from "registry.h" nogil:
     ctypedef struct reg_refusal:
         reg_obstacle *items
         size_t count
+        uint64_t retry_after
 
     ctypedef struct reg_record:
         pass
@@ -224,8 +262,19 @@ cdef extern from "registry.h" nogil:
     reg_status reg_explain(reg_registry *reg, reg_request *request,
                            reg_candidates *candidates) noexcept
     void reg_candidates_free(reg_candidates *candidates) noexcept
-    c_bool reg_lease_release(reg_lease *lease, const uint32_t *sample, c_bool failed,
+
+    ctypedef enum reg_outcome:
+        REG_SUCCEEDED
+        REG_FAILED
+        REG_ABANDONED
+        REG_BACK_OFF
+
+    c_bool reg_lease_release(reg_lease *lease, reg_outcome outcome, const uint32_t *sample,
                              reg_aftermath *after) noexcept
+    void reg_lease_settle(reg_lease *lease, reg_outcome outcome, uint64_t retry_after,
+                          reg_aftermath *after, reg_waiter **watchers,
+                          reg_garbage **garbage) noexcept
+    c_bool reg_lease_first_token(reg_lease *lease) noexcept
     c_bool reg_lease_is_active(const reg_lease *lease) noexcept
     const char *reg_policy_name(reg_policy policy) noexcept
     void reg_seed_random(uint64_t seed) noexcept
@@ -245,6 +294,10 @@ cdef extern from "registry.h" nogil:
                                  reg_garbage **garbage) noexcept
     reg_status reg_set_draining(reg_registry *reg, const reg_key *id, uint64_t serial,
                                 c_bool draining, reg_garbage **garbage) noexcept
+    reg_status reg_cool_down(reg_registry *reg, const reg_key *id, uint64_t serial,
+                             uint64_t nanoseconds, reg_garbage **garbage) noexcept
+    reg_status reg_restore(reg_registry *reg, const reg_key *id, uint64_t serial,
+                           reg_garbage **garbage) noexcept
 
     ctypedef struct reg_watch:
         pass
@@ -257,10 +310,6 @@ cdef extern from "registry.h" nogil:
         uint8_t kind
         c_bool has_before
         c_bool has_after
-
-    ctypedef struct reg_waiter:
-        reg_waiter *next
-        void *object
 
     reg_status reg_watch_open(reg_registry *reg, uint32_t limit, reg_watch **watch,
                               reg_views *fleet, reg_kept **kept) noexcept
@@ -307,4 +356,5 @@ cdef extern from "python.h":
     PyObject *method_for(object descriptor, PyTypeObject *type) except? NULL
     object acquire_for(object descriptor, PyTypeObject *type, tuple names, policy,
                        object (*choose)(object, object, object, object, object, object))
+    void shorten_release(object descriptor, object (*succeed)(object, object))
     int64_t now_microseconds()

@@ -29,19 +29,25 @@ cdef BackendSlots backend_slots
 cdef ModelSlots model_slots
 cdef type backend_class, model_class, view_class, status_class
 cdef tuple statuses
+# Indexed by reg_reason: the members of `Reason`, and their values; None for REG_ELIGIBLE.
+cdef tuple reasons, reason_texts
 
 
-def bind(type backend, type model, type view, tuple status_members, /):
+def bind(type backend, type model, type view, tuple status_members, tuple reason_members, /):
     """Binds the core to the dataclasses. Called once, while the package is imported.
 
     `status_members` are the members of `BackendStatus` in the core's order: healthy, unhealthy,
-    unknown, draining. `view` gets a property for each public field of `backend`, which is a field
-    with a repr. A second call raises ImportError and changes nothing.
+    unknown, draining. `reason_members` are the members of `Reason`, which has the core's order.
+    `view` gets a property for each public field of `backend`, which is a field with a repr. Raises
+    ImportError if there are more or fewer reasons in the core. A second call raises ImportError and
+    changes nothing.
     """
     global backend_slots, model_slots, backend_class, model_class, view_class, status_class
-    global statuses
+    global statuses, reasons, reason_texts
     if is_bound():
         raise _single_import.second_import_error()
+    if len(reason_members) != REG_REASON_COUNT - 1:
+        raise ImportError("Reason and the core's reg_reason have different members")
     cdef dict fields = backend.__dataclass_fields__
     cdef tuple names = tuple(fields)
     # The array and the properties are never freed: like the classes, they live as long as the
@@ -78,6 +84,8 @@ def bind(type backend, type model, type view, tuple status_members, /):
     )
     backend_class, model_class, view_class = backend, model, view
     statuses, status_class = status_members, type(status_members[0])
+    reasons = (None, *reason_members)
+    reason_texts = (None, *(member.value for member in reason_members))
 
 
 ADDED, REMOVED, REPLACED, UPDATED = REG_ADDED, REG_REMOVED, REG_REPLACED, REG_UPDATED

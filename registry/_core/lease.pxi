@@ -11,15 +11,19 @@ cdef class Lease:
     """Lease()\n--\n
     One request in flight on one backend, from `Registry.acquire` until it is released.
 
-    A lease is a context manager for both `with` and `async with`. Leaving the block releases it; if
-    an exception leaves the block, the request counts as failed. If a lease is garbage collected
-    before it is released, it is released as failed, with a ResourceWarning.
+    A lease is a context manager for both `with` and `async with`. Leaving the block releases it. If
+    an `Exception` leaves the block, the request has failed. If another BaseException does, such as
+    `CancelledError`, `GeneratorExit` or `KeyboardInterrupt`, the request was abandoned: it says
+    nothing about the backend. So a time-out that is wrapped around the block counts as abandoned,
+    because it reaches the block as a cancellation; put it inside, or use the HTTP client's own. If
+    a lease is garbage collected before it is released, the request was abandoned, with a
+    ResourceWarning.
 
     A lease belongs to one registration. If the backend is removed and added again, releasing an
     old lease does not change the counters of the new registration.
 
     Thread safety: shared objects. Any thread may release a lease, and exactly one release takes
-    effect. It changes three counters one after the other; see `release`.
+    effect. It changes several counters one after the other; see `release`.
     """
 
     cdef reg_lease lease
@@ -34,7 +38,7 @@ cdef class Lease:
         reg_lease_drop(&self.lease, release_object)
 
     def __del__(self):
-        if self.end(NULL, True):
+        if self.end(NULL, REG_ABANDONED, 0):
             warnings.warn(
                 f"lease of backend {self.backend.id!r} for model {self.model_id!r} was never "
                 "released: use it in a with block, or call release()",
@@ -66,58 +70,96 @@ cdef class Lease:
         """True until the lease is released."""
         return reg_lease_is_active(&self.lease)
 
-    def release(self, latency_ms=None, *, failed=False):
+    def first_token(self):
+        """Call it when the first token arrives: updates the average time to the first token.
+
+        The first call adds the time since `acquire` and returns True. Later calls, and calls after
+        the release, return False and change nothing. Lock-free, O(1). Thread safety: atomic.
+        """
+        return reg_lease_first_token(&self.lease)
+
+    def release(self, latency_ms=None, *, failed=False, abandoned=False, retry_after=None):
         """Ends the request and returns True. A second call returns False and changes nothing.
 
-        Unless `failed`, it first updates the average latency with the sample `latency_ms`, in
-        milliseconds, 0 to 2**32-1. A float is rounded to the nearest int, halves to even. The
-        default is the time since `acquire`. Then it adds 1 to the total, and then subtracts 1 from
-        the requests in flight. If that leaves 0, it wakes whoever waits in `Registry.wait_idle` or
-        `Registry.idle`.
+        The request has succeeded unless one of the other arguments is given. Then it first updates
+        the average latency with the sample `latency_ms`, in milliseconds, 0 to 2**32-1. A float is
+        rounded to the nearest int, halves to even. The default is the time since `acquire`.
 
-        Never blocks, except that ending a wait takes a lock for a few steps; O(1), plus the
-        waiters. Thread safety: shared objects; each of the three counts is atomic. Raises TypeError
-        or ValueError for a bad argument. The request is then released all the same, without a
-        sample, so no count stays behind.
+        `failed`: the request has failed. This counts toward ejection, without a sample.
+        `abandoned`: the client went away, which says nothing about the backend; no sample.
+        `retry_after`: the server asks to be left alone for so many seconds, an int or a float from
+        0 to 86,400. The backend cools down for that long. It counts as failed, but not toward
+        ejection, with no sample; `failed` changes nothing then.
+
+        In every case it adds 1 to the total, and then subtracts 1 from the requests in flight. If
+        that leaves 0, it wakes whoever waits in `Registry.wait_idle` or `Registry.idle`. A release
+        that ejects, restores or cools down a backend does so before the request leaves the count.
+
+        A success takes no lock, except that ending a wait and restoring a backend do; other
+        outcomes may wait for writers. O(1), plus the waiters. Thread safety: shared objects; each
+        of the counts is atomic. Raises TypeError or ValueError for a bad argument, also for
+        `abandoned` with `failed` or with `retry_after`. The request is then released all the same,
+        as abandoned, so no count stays behind.
         """
-        cdef uint32_t sample
-        if failed is False or failed is True:
-            if latency_ms is None:
-                return self.end(NULL, failed is True)
-            if is_plain_sample(<PyObject *>latency_ms, &sample):
-                return self.end(&sample, failed is True)
-        return self.check_and_end(latency_ms, failed)
+        # A success usually passes by this method: see `succeed`.
+        return self.check_and_end(latency_ms, failed, abandoned, retry_after)
 
-    cdef bint check_and_end(self, latency_ms, failed) except -1:
-        """`release` with a float or a bad argument."""
-        cdef uint32_t sample
+    cdef bint check_and_end(self, latency_ms, failed, abandoned, retry_after) except -1:
+        """`release` with any arguments."""
+        cdef uint32_t sample = 0
+        cdef uint64_t rest = 0
+        cdef reg_outcome outcome
         try:
-            _checks.boolean(failed, "failed")
-            sample = _checks.rounded(latency_ms, "latency_ms", 0, UINT32_LIMIT)
+            outcome = outcome_of(failed, abandoned, retry_after)
+            if latency_ms is not None and not is_plain_sample(<PyObject *>latency_ms, &sample):
+                sample = _checks.rounded(latency_ms, "latency_ms", 0, UINT32_LIMIT)
+            if outcome == REG_BACK_OFF:
+                rest = _checks.nanoseconds(
+                    _checks.cool_down_seconds(retry_after, "retry_after"))
         except BaseException:
-            self.end(NULL, True)
+            self.end(NULL, REG_ABANDONED, 0)
             raise
-        return self.end(&sample, failed is True)
+        return self.end(NULL if latency_ms is None else &sample, outcome, rest)
 
-    cdef bint end(self, const uint32_t *sample, bint failed) except -1:
+    cdef bint end(self, const uint32_t *sample, reg_outcome outcome, uint64_t rest) except -1:
+        """Ends the request. `rest` is the cool-down of REG_BACK_OFF in nanoseconds."""
         cdef reg_aftermath after = reg_aftermath(0, NULL)
-        if not reg_lease_release(&self.lease, sample, failed, &after):
+        if not reg_lease_release(&self.lease, outcome, sample, &after):
             return False
         if after.flags != 0:
-            conclude(&after, self.backend.id)
+            self.follow_up(&after, outcome, rest)
         return True
+
+    cdef int follow_up(self, reg_aftermath *after, reg_outcome outcome, uint64_t rest) except -1:
+        """Does what the release asks for.
+
+        If the outcome may change whether the backend is chosen, that is a write: the GIL is
+        released, because a write waits for other writers.
+        """
+        cdef reg_waiter *watchers = NULL
+        cdef reg_garbage *garbage = NULL
+        if after.flags & REG_MUST_SETTLE:
+            with nogil:
+                reg_lease_settle(&self.lease, outcome, rest, after, &watchers, &garbage)
+            drop(garbage)
+        try:
+            wake_all(watchers)
+        finally:  # also if a signal's handler has raised
+            if after.flags != 0:
+                conclude(after, self.backend.id)
+        return 0
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, traceback, /):
-        self.end(NULL, kind is not None)
+        self.end(NULL, outcome_of_block(kind), 0)
 
     async def __aenter__(self):
         return self
 
     async def __aexit__(self, kind, error, traceback, /):
-        self.end(NULL, kind is not None)
+        self.end(NULL, outcome_of_block(kind), 0)
 
     def __reduce__(self):
         raise TypeError(
@@ -129,3 +171,43 @@ cdef class Lease:
             return "<Lease: of no backend>"
         state = "active" if self.active else "released"
         return f"<Lease: {self.backend.id!r} for {self.model_id!r}, {state}>"
+
+
+cdef reg_outcome outcome_of(failed, abandoned, retry_after) except *:
+    """The outcome that the arguments of `release` say. Raises TypeError or ValueError."""
+    if failed is not True and failed is not False:
+        _checks.boolean(failed, "failed")
+    if abandoned is not True and abandoned is not False:
+        _checks.boolean(abandoned, "abandoned")
+    if abandoned is False:
+        if retry_after is not None:
+            return REG_BACK_OFF
+        return REG_FAILED if failed is True else REG_SUCCEEDED
+    if failed is True:
+        raise ValueError("abandoned must be False if failed is True: a request ends in one way")
+    if retry_after is not None:
+        raise ValueError(
+            "abandoned must be False with retry_after: an answer of the server was not abandoned")
+    return REG_ABANDONED
+
+
+cdef inline reg_outcome outcome_of_block(kind) noexcept:
+    """The outcome if an exception of the class `kind` leaves the block; None: no exception."""
+    if kind is None:
+        return REG_SUCCEEDED
+    if isinstance(kind, type) and PyType_IsSubtype(<type>kind, Exception):
+        return REG_FAILED
+    return REG_ABANDONED
+
+
+cdef object succeed(lease, latency_ms):
+    """`release` without keywords; `latency_ms` is an exact int, or None."""
+    cdef uint32_t sample
+    if latency_ms is None:
+        return (<Lease>lease).end(NULL, REG_SUCCEEDED, 0)
+    if is_plain_sample(<PyObject *>latency_ms, &sample):
+        return (<Lease>lease).end(&sample, REG_SUCCEEDED, 0)
+    return (<Lease>lease).check_and_end(latency_ms, False, False, None)
+
+
+shorten_release(Lease.__dict__["release"], succeed)

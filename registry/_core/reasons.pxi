@@ -1,15 +1,10 @@
 # Reasons: why a backend can't be chosen, for `explain` and for NoBackendAvailableError.
 
-# The texts, indexed by reg_reason. None: REG_ELIGIBLE has no text, and the text of
-# REG_SHORT_CONTEXT contains numbers.
-cdef tuple reasons = (None, "excluded", "unhealthy", "draining", "unknown", "no vision", "no tools",
-                      "no json mode", None, "full")
-
-
 cdef object reason_text(uint8_t reason, uint32_t context_length, uint32_t min_context):
+    """The reason as a text for people, or None if there is none."""
     if reason == REG_SHORT_CONTEXT:
         return f"context {context_length} < {min_context}"
-    return reasons[reason]
+    return reason_texts[reason]
 
 
 # ---- explanations
@@ -23,6 +18,7 @@ cdef object candidate_from(const reg_candidate *candidate, const reg_request *re
         candidate.latency,
         candidate.weight,
         candidate.priority,
+        reasons[candidate.reason],
     )
 
 
@@ -64,6 +60,11 @@ cdef class Refusal:
     def __len__(self):
         return self.refusal.count
 
+    @property
+    def retry_after(self):
+        """The seconds until the first backend may be chosen again, or None."""
+        return None if self.refusal.retry_after == REG_NEVER else self.refusal.retry_after / 1e9
+
     def first(self, size_t count, /):
         """The reasons for the first `count` backends: a dict from id to text. O(count)."""
         cdef const reg_obstacle *it
@@ -71,12 +72,22 @@ cdef class Refusal:
         found = {}
         for i in range(min(count, self.refusal.count)):
             it = &self.refusal.items[i]
-            backend_id = slot_get(<object>it.definition, backend_slots.id)
-            # A caller can force the fields of a frozen dataclass to hold anything.
-            if type(backend_id) is not str:
-                backend_id = repr(backend_id)
-            found[backend_id] = reason_text(it.reason, it.context_length, self.min_context)
+            found[obstacle_id(it)] = reason_text(it.reason, it.context_length, self.min_context)
         return found
+
+    def kinds(self, /):
+        """The reasons for all backends: a dict from id to `Reason`. O(backends)."""
+        cdef size_t i
+        found = {}
+        for i in range(self.refusal.count):
+            found[obstacle_id(&self.refusal.items[i])] = reasons[self.refusal.items[i].reason]
+        return found
+
+
+cdef object obstacle_id(const reg_obstacle *obstacle):
+    backend_id = slot_get(<object>obstacle.definition, backend_slots.id)
+    # A caller can force the fields of a frozen dataclass to hold anything.
+    return backend_id if type(backend_id) is str else repr(backend_id)
 
 
 cdef int raise_refusal(reg_refusal *refusal, const reg_request *request, model_id) except -1:

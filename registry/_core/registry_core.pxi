@@ -6,10 +6,11 @@ cdef class RegistryCore:
     """The base of `registry.Registry`: its methods in C."""
 
     cdef reg_registry *reg
+    cdef reg_registry *unused  # the one with default settings, if others were given
     cdef object __weakref__
 
     def __cinit__(self):
-        self.reg = reg_new()
+        self.reg = reg_new(NULL)
         if self.reg == NULL:
             raise MemoryError
         share_between_threads(self)
@@ -17,6 +18,25 @@ cdef class RegistryCore:
     def __dealloc__(self):
         if self.reg != NULL:
             reg_free(self.reg, release_object)
+        if self.unused != NULL:
+            reg_free(self.unused, release_object)
+
+    def _configure(self, tuple ejection, latency_ttl, clock, /):
+        """Gives a new registry other settings, as `fill_settings` takes them.
+
+        `__cinit__` can't: a subclass may have a constructor with other arguments, which passes
+        settings to `Registry.__init__`. The first core is kept, so that nobody can be inside a core
+        that is freed, even if threads use a registry that is still being made.
+        """
+        cdef reg_settings settings
+        fill_settings(&settings, ejection, latency_ttl, clock)
+        with cython.critical_section(self):
+            if self.unused != NULL or reg_backend_count(self.reg) != 0:
+                raise RuntimeError("the settings of a registry can't be changed: make another one")
+            fresh = reg_new(&settings)
+            if fresh == NULL:
+                raise MemoryError
+            self.unused, self.reg = self.reg, fresh
 
     # ---- reading
 
@@ -146,10 +166,11 @@ cdef class RegistryCore:
 
         `status` is a `BackendStatus` or its value; HEALTHY always clears the error. The clock is
         read before the call waits for other writers. So of two concurrent updates, the one that
-        takes effect last may have the earlier time. With `serial`, it acts on that registration
-        only: a probe of an old server can't mark a new one. Raises `BackendNotFoundError`;
-        `ValueError`, which lists the choices, for an unknown status. Expected O(1). Waits for other
-        writers. Thread safety: atomic.
+        takes effect last may have the earlier time. A status neither ejects a backend nor restores
+        it; a change from UNHEALTHY to HEALTHY begins a slow start, see `Ejection`. With `serial`,
+        it acts on that registration only: a probe of an old server can't mark a new one. Raises
+        `BackendNotFoundError`; `ValueError`, which lists the choices, for an unknown status.
+        Expected O(1). Waits for other writers. Thread safety: atomic.
         """
         if type(status) is not status_class:
             status = _checks.enum_member(status_class, status, "status")
@@ -271,9 +292,11 @@ cdef class RegistryCore:
         """Chooses a backend for a model and counts one request in flight on it, in one atomic step.
 
         Returns the `Lease`. A backend qualifies if it serves the model, its status is HEALTHY (or
-        UNKNOWN, with `allow_unknown`), it has fewer than `max_pending` requests in flight, its id
-        is not in `exclude`, and its entry for the model meets `require`, a `Requirements`.
-        `policy`, a `Policy` or its value, chooses among those.
+        UNKNOWN, with `allow_unknown`), it is not draining, cooling down or ejected, it has fewer
+        than `max_pending` requests in flight, its id is not in `exclude`, and its entry for the
+        model meets `require`, a `Requirements`. `policy`, a `Policy` or its value, chooses among
+        those. A backend whose ejection is over gets one request at a time, as a trial; see
+        `Ejection`.
 
         Raises NoBackendAvailableError if no backend qualifies, with the reason for each, as of one
         instant; TypeError or ValueError for a bad argument.
@@ -357,6 +380,14 @@ cdef class RegistryCore:
     def _set_draining(self, str backend_id not None, serial, bint draining, /):
         """Sets or clears `draining`. `serial` as in `_remove`. Raises BackendNotFoundError."""
         set_draining(self.reg, backend_id, serial_of(serial), draining)
+
+    def _cool_down(self, str backend_id not None, serial, uint64_t nanoseconds, /):
+        """Begins a cool-down. `serial` as in `_remove`. Raises BackendNotFoundError."""
+        cool_down(self.reg, backend_id, serial_of(serial), nanoseconds)
+
+    def _restore(self, str backend_id not None, serial, /):
+        """Restores a backend. `serial` as in `_remove`. Raises BackendNotFoundError."""
+        restore(self.reg, backend_id, serial_of(serial))
 
     def _wait(self, str backend_id not None, serial, IdleWaiter waiter, /):
         """Whether nothing is in flight on a backend; if something is, `waiter` begins to wait.

@@ -1,5 +1,14 @@
 # Views: `ViewBase`, the C base class of `BackendView`, and functions that create views.
 
+# No time of a view: it is far before the year 1.
+cdef int64_t NO_TIME = INT64_MIN
+
+
+cdef object time_of(int64_t microseconds):
+    """The time of so many microseconds since 1970, as an aware datetime."""
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
 cdef class ViewBase:
     """The base of `BackendView`: a definition, and the state of one backend at one instant.
 
@@ -15,10 +24,15 @@ cdef class ViewBase:
     cdef reg_kept *kept  # the reservation; NULL in a view that was made in Python
     cdef int64_t checked_at
     cdef uint64_t total
+    cdef uint64_t failed
     cdef uint64_t number  # of the registration
+    cdef int64_t until  # of `reason`; NO_TIME if there is none
     cdef uint32_t pending
     cdef uint32_t latency
+    cdef uint32_t ttft
     cdef uint8_t health
+    cdef uint8_t reason  # a reg_reason; REG_ELIGIBLE if there is none
+    cdef bint has_ttft
     cdef bint is_draining
 
     def __cinit__(self, *_arguments, **_fields):
@@ -45,7 +59,7 @@ cdef class ViewBase:
 
     @property
     def last_health_check(self):
-        return EPOCH + timedelta(microseconds=self.checked_at)
+        return time_of(self.checked_at)
 
     @property
     def last_error(self):
@@ -71,6 +85,22 @@ cdef class ViewBase:
     def draining(self):
         return self.is_draining
 
+    @property
+    def failed_requests(self):
+        return self.failed
+
+    @property
+    def avg_ttft_ms(self):
+        return self.ttft if self.has_ttft else None
+
+    @property
+    def unavailable(self):
+        return reasons[self.reason]
+
+    @property
+    def unavailable_until(self):
+        return None if self.until == NO_TIME else time_of(self.until)
+
 
 cdef field_of_view(view, void *slot):
     """The getter of the properties that `bind` adds. Returns the definition's value in `slot`."""
@@ -83,8 +113,9 @@ cdef inline ViewBase empty_view(PyTypeObject *cls):
 
 
 def new_view(type cls, definition, status, last_health_check, last_error, pending_requests,
-             total_requests, avg_latency_ms, serial, draining, /):
-    """Makes a view from arguments that `BackendView` has checked; the check time is aware."""
+             total_requests, avg_latency_ms, serial, draining, failed_requests, avg_ttft_ms,
+             unavailable, unavailable_until, /):
+    """Makes a view from arguments that `BackendView` has checked; the times are aware."""
     check_exact_type(definition, backend_class, "definition")
     if not issubclass(cls, ViewBase):
         raise TypeError(f"cls must be a subclass of ViewBase, not {cls.__name__}")
@@ -93,8 +124,13 @@ def new_view(type cls, definition, status, last_health_check, last_error, pendin
     cdef uint8_t health = statuses.index(status)
     cdef int64_t checked_at = (last_health_check - EPOCH) // MICROSECOND
     cdef uint32_t pending = pending_requests, latency = avg_latency_ms
-    cdef uint64_t total = total_requests, number = serial
-    cdef bint is_draining = draining
+    cdef uint64_t total = total_requests, number = serial, failed = failed_requests
+    cdef bint is_draining = draining, has_ttft = avg_ttft_ms is not None
+    cdef uint32_t ttft = avg_ttft_ms if has_ttft else 0
+    cdef uint8_t reason = reasons.index(unavailable)
+    cdef int64_t until = NO_TIME
+    if unavailable_until is not None:
+        until = (unavailable_until - EPOCH) // MICROSECOND
     cdef ViewBase view
     if cls is view_class:
         view = empty_view(<PyTypeObject *>cls)
@@ -103,12 +139,18 @@ def new_view(type cls, definition, status, last_health_check, last_error, pendin
     view.health, view.checked_at = health, checked_at
     view.pending, view.total, view.latency = pending, total, latency
     view.number, view.is_draining = number, is_draining
+    view.failed, view.ttft, view.has_ttft = failed, ttft, has_ttft
+    view.reason, view.until = reason, until
     Py_INCREF(definition)
     view.definition = <PyObject *>definition
     if last_error is not None:
         Py_INCREF(last_error)
         view.error = <PyObject *>last_error
     return view
+
+
+cdef inline bint has_deadline(uint8_t reason) noexcept:
+    return reason == REG_EJECTED or reason == REG_COOLING_DOWN
 
 
 cdef inline void fill_view(ViewBase view, const reg_view *found, reg_kept *kept) noexcept:
@@ -123,3 +165,8 @@ cdef inline void fill_view(ViewBase view, const reg_view *found, reg_kept *kept)
     view.health = found.health
     view.number = found.serial
     view.is_draining = found.is_draining
+    view.failed = found.failed
+    view.ttft = found.ttft
+    view.has_ttft = found.has_ttft
+    view.reason = found.unavailable
+    view.until = found.unavailable_until if has_deadline(found.unavailable) else NO_TIME

@@ -46,14 +46,24 @@ cdef bint begin_wait(
     return is_idle
 
 
-cdef object wake_idle(IdleWaiter waiter):
-    """Wakes a waiter. Returns the last exception by which a signal's handler interrupted that."""
+cdef object call_waker(waker):
+    """Wakes a waiter. Returns the last exception of a signal's handler that interrupted that.
+
+    A handler may raise in the middle of the call, so the call is repeated. If it raises two
+    ordinary exceptions, they are its own, and nobody can be woken.
+    """
     interruption = None
+    failures = 0
     while True:
         try:
-            waiter.wake()
-        except Exception:
-            logger.exception("a call that waits for a backend could not be woken")
+            waker()
+        except Exception as error:
+            failures += 1
+            if failures == 2:
+                logger.exception("a call that waits could not be woken")
+                return interruption if not isinstance(interruption, Exception) else None
+            interruption = error
+            continue
         except BaseException as error:
             interruption = error
             continue
@@ -67,7 +77,7 @@ cdef int wake_all_idle(reg_idle_waiter *woken) except -1:
     while woken != NULL:
         waiter = <IdleWaiter>woken.object
         woken = woken.next
-        interruption = wake_idle(waiter) or interruption
+        interruption = call_waker(waiter.wake) or interruption
         Py_DECREF(waiter)
     if interruption is not None:
         raise interruption

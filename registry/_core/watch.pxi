@@ -40,8 +40,8 @@ def bind_changes(type change, tuple kinds, /):
 cdef class Waiter:
     """Someone who waits until a watch has a change. `wake` is called once at most, by a writer.
 
-    A waiter serves for one wait. `wake` must not block, and may raise only if nobody waits any
-    more. It may be called twice, if a signal arrives during the first call.
+    A waiter serves for one wait. `wake` must not block. It is called again if a signal's handler
+    interrupts it.
     """
 
     cdef reg_waiter node
@@ -49,24 +49,6 @@ cdef class Waiter:
 
     def __cinit__(self, wake, /):
         self.wake = wake
-
-
-cdef object wake(Waiter waiter):
-    """Wakes one waiter. Returns the exception that a signal handler has raised meanwhile, or None.
-
-    A signal may end the call half-way, so it is repeated. It also fails if the waiter's event loop
-    is closed: then it fails twice, and nobody waits.
-    """
-    try:
-        waiter.wake()
-        return None
-    except BaseException as error:
-        raised = error
-    try:
-        waiter.wake()
-    except Exception:
-        return None if isinstance(raised, Exception) else raised
-    return raised
 
 
 cdef int wake_all(reg_waiter *waiters) except -1:
@@ -79,8 +61,7 @@ cdef int wake_all(reg_waiter *waiters) except -1:
         waiter = <Waiter>waiters.object
         waiters = waiters.next
         Py_DECREF(waiter)
-        error = wake(waiter)
-        raised = raised if error is None else error
+        raised = call_waker(waiter.wake) or raised
     if raised is not None:
         raise raised
     return 0

@@ -212,6 +212,33 @@ cdef int set_draining(reg_registry *reg, str backend_id, uint64_t serial,
     return 0
 
 
+cdef int cool_down(reg_registry *reg, str backend_id, uint64_t serial,
+                   uint64_t nanoseconds) except -1:
+    """`RegistryCore._cool_down`."""
+    cdef reg_key key
+    cdef reg_garbage *garbage = NULL
+    cdef reg_status status = REG_NOT_FOUND
+    if has_key(backend_id, &key):
+        with nogil:
+            status = reg_cool_down(reg, &key, serial, nanoseconds, &garbage)
+        finish(reg, status, garbage)
+    check(status, backend_id)
+    return 0
+
+
+cdef int restore(reg_registry *reg, str backend_id, uint64_t serial) except -1:
+    """`RegistryCore._restore`."""
+    cdef reg_key key
+    cdef reg_garbage *garbage = NULL
+    cdef reg_status status = REG_NOT_FOUND
+    if has_key(backend_id, &key):
+        with nogil:
+            status = reg_restore(reg, &key, serial, &garbage)
+        finish(reg, status, garbage)
+    check(status, backend_id)
+    return 0
+
+
 cdef tuple read_stats(reg_registry *reg):
     """`RegistryCore._stats`."""
     cdef reg_stats stats

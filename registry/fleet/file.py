@@ -112,11 +112,11 @@ def parse_fleet(
     Messages name `file`. The backends get `source` as their `discovery_source`. Unless
     `may_be_empty`, a file without backends is a mistake: it had some before.
     """
-    document = _parse(file, content)
+    document = parse_toml(file, content)
     try:
         fleet: Any = msgspec.convert(document, _FleetFile)
     except msgspec.ValidationError as error:
-        raise _misfit(file, error) from None
+        raise misfit(file, error) from None
     backends = [
         _backend(file, f"backends[{index}]", table, source)
         for index, table in enumerate(fleet.backends)
@@ -136,7 +136,8 @@ def parse_fleet(
     return backends
 
 
-def _parse(file: str, content: bytes) -> dict[str, Any]:
+def parse_toml(file: str, content: bytes) -> dict[str, Any]:
+    """The document in the content of a TOML file. Raises `FleetFileError`."""
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -147,12 +148,14 @@ def _parse(file: str, content: bytes) -> dict[str, Any]:
         raise FleetFileError(file, "", f"expected TOML: {error}") from None
 
 
-def _misfit(file: str, error: msgspec.ValidationError) -> FleetFileError:
+def misfit(file: str, error: msgspec.ValidationError) -> FleetFileError:
+    """The error for a document that is not of the expected form."""
     problem, place = _json.problem_and_place(error)
     place = place.removeprefix("$").removeprefix(".")
     missing = _MISSING.fullmatch(problem)
     if missing:
-        return FleetFileError(file, f"{place}.{missing['field']}", "missing: this key is required")
+        key = f"{place}.{missing['field']}".removeprefix(".")
+        return FleetFileError(file, key, "missing: this key is required")
     return FleetFileError(file, place, problem[:1].lower() + problem[1:])
 
 

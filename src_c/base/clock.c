@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-_Atomic double clock_milliseconds_per_count;
+clock_scale clock_calibrated;
 
 /* Both clocks, read at about the same time. */
 typedef struct clock_sample {
@@ -47,13 +47,22 @@ static bool kernel_uses_tsc(void) {
 
 static void check_clocksource(void) { is_trusted = kernel_uses_tsc(); }
 
+/* From now on, clock_now reads the TSC. `rate` is in nanoseconds for each count. */
+static void use_counter(double rate) {
+    if (load_own(&clock_calibrated.rate) != 0) return;
+    uint64_t before = clock_counter(), now = nanoseconds_of(CLOCK_MONOTONIC);
+    if (clock_counter() - before >= INTERRUPTED) return;
+    clock_calibrated.nanoseconds = now;
+    clock_calibrated.count = before;
+    publish(&clock_calibrated.rate, (uint64_t)(rate * 0x1p32));
+}
+
 static void add_sample(clock_sample now) {
     uint64_t interval = now.nanoseconds - last.nanoseconds;
     if (last.nanoseconds != 0 && interval < MIN_INTERVAL) return;
     if (last.nanoseconds != 0 && interval <= MAX_INTERVAL) {
-        double rate = (double)interval / 1e6 / (double)(now.count - last.count);
-        if (fabs(rate - last_rate) < AGREEMENT * rate && kernel_uses_tsc())
-            publish(&clock_milliseconds_per_count, rate);
+        double rate = (double)interval / (double)(now.count - last.count);
+        if (fabs(rate - last_rate) < AGREEMENT * rate && kernel_uses_tsc()) use_counter(rate);
         last_rate = rate;
     }
     last = now;
@@ -76,18 +85,12 @@ static void sample_both_clocks(void) {
     publish(&is_calibrating, false);
 }
 
-uint64_t clock_moment_calibrating(void) {
+int64_t clock_wall_microseconds(void) { return (int64_t)(nanoseconds_of(CLOCK_REALTIME) / 1000); }
+
+uint64_t clock_now_calibrating(void) {
     pthread_once(&clocksource_once, check_clocksource);
     if (is_trusted) sample_both_clocks();
     return clock_nanoseconds();
 }
 
 void clock_after_fork_in_child(void) { publish(&is_calibrating, false); }
-
-uint32_t clock_milliseconds_since(uint64_t moment) {
-    bool is_counted = moment & CLOCK_OF_COUNTER;
-    uint64_t now = is_counted ? clock_counter() | CLOCK_OF_COUNTER : clock_nanoseconds();
-    double scale = is_counted ? load_published(&clock_milliseconds_per_count) : 1e-6;
-    double elapsed = now < moment ? 0 : (double)(now - moment) * scale;
-    return elapsed < UINT32_MAX ? (uint32_t)elapsed : UINT32_MAX;
-}

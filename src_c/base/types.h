@@ -82,8 +82,41 @@ typedef enum reg_reason {
     REG_NO_TOOLS,
     REG_NO_JSON_MODE,
     REG_SHORT_CONTEXT,
+    REG_COOLING_DOWN,
+    REG_EJECTED,
+    REG_ON_TRIAL, /* its time is over, and the one request that may try it is out */
     REG_FULL,
     REG_REASON_COUNT
 } reg_reason;
+
+/* How a request has ended. */
+typedef enum reg_outcome {
+    REG_SUCCEEDED,
+    REG_FAILED,
+    REG_ABANDONED, /* says nothing about the backend */
+    REG_BACK_OFF,  /* the server has said when to come back */
+} reg_outcome;
+
+/* A clock that is moved by hand. */
+typedef struct reg_clock reg_clock;
+
+/* Times are in nanoseconds. */
+#define REG_NEVER UINT64_MAX
+
+/* What a registry is created with. */
+typedef struct reg_settings {
+    reg_clock *clock;     /* NULL: the system's */
+    uint64_t latency_ttl; /* how long a sample of the latency counts; REG_NEVER: for ever */
+    bool ejects;          /* if false, all below is unused */
+    uint32_t consecutive_failures; /* so many failures in a row eject; 0: never */
+    uint32_t min_requests;         /* this many outcomes in a window eject, */
+    double failure_rate;           /* if at least this share of them failed; negative: never */
+    uint64_t window;
+    uint64_t base;       /* the time of a first ejection; it doubles with each one in a row, */
+    uint64_t max;        /* up to this */
+    uint64_t slow_start; /* the time in which the weight grows to its whole; 0: at once */
+    uint32_t trials;     /* successes that restore */
+    double panic;        /* at most this share is left: ejections are ignored; negative: never */
+} reg_settings;
 
 #endif

@@ -33,23 +33,73 @@ static bool is_excluded(const reg_request *request, const reg_key *id) {
 
 /* ---- the list ---- */
 
+/* Whether a member of the model's list may be starting slowly. */
+static bool starts_slowly(const choice *c) {
+    _Atomic uint64_t *until = &c->model->members.slow_until;
+    uint64_t end = load_published(until);
+    if (c->time < end) return true;
+    if (end != 0) cas_strong_seq_cst(until, &end, 0); /* the next choice need not look again */
+    return false;
+}
+
+/* Reads the clock, for a choice that depends on it. */
+static __attribute__((noinline)) void read_time(choice *c) {
+    uint64_t ttl = c->settings->values.latency_ttl;
+    c->time = settings_now(c->settings);
+    if (ttl < c->time) c->last_old = sample_tick(c->time - ttl);
+    if (starts_slowly(c)) c->is_careful = true;
+}
+
 bool choice_begin(choice *c, reg_registry *reg, const reg_request *request) {
     *c = (choice){.request = request,
                   .traits = traits_of(request->policy),
+                  .settings = reg->settings,
                   .version = load_committed(&reg->committed),
-                  .best_average = 1,
                   .round_age = NO_ROUND};
     c->model = model_index_get(&reg->models, &request->model_id);
     if (c->model == NULL) return false;
     c->reading = member_list_read(&c->model->members, c->version);
     if (c->reading.length == 0) return false;
     c->is_careful = load_published(&reg->choices_changed) > c->version;
+    /* If the last flags are cleared by a write that this choice does not see, it is careful. */
+    if (c->traits->reads_latency || reg_unlikely(load_published(&reg->flagged) != 0) ||
+        reg_unlikely(c->is_careful))
+        read_time(c);
     c->is_plain = request->exclude_count == 0 && !request->allow_unknown &&
                   request->capabilities == 0 && request->min_context == 0;
     return true;
 }
 
+/* ---- time ---- */
+
+uint32_t weight_at(const choice *c, const state *s) {
+    uint32_t whole = (uint32_t)s->weight * WEIGHT_UNIT;
+    if (reg_likely(!s->is_slow)) return whole;
+    uint64_t from = state_availability(s)->slow_from, span = c->settings->values.slow_start,
+             elapsed = c->time < from ? 0 : c->time - from;
+    if (elapsed >= span) return whole;
+    return (uint32_t)((double)whole * (0.1 + 0.9 * (double)elapsed / (double)span));
+}
+
+bool sample_is_recent(const choice *c, const counter_line *line) {
+    outcomes *o = load_published(&((counter_line *)line)->outcomes);
+    if (o == NULL || c->last_old == 0) return false;
+    uint64_t taken = load_seq_cst(&o->sampled), ttl = c->settings->values.latency_ttl;
+    return c->time <= ttl || taken >= c->time - ttl;
+}
+
 /* ---- obstacles ---- */
+
+/* What keeps a member from being chosen for a time. */
+static reg_reason reason_of_availability(const choice *c, record *r, uint64_t pending) {
+    const state *s = record_state_at(r, c->version);
+    if (!state_is_flagged(s)) return REG_ELIGIBLE;
+    const availability *its = state_availability(s);
+    if (s->is_cooling && c->time < its->cooling_until) return REG_COOLING_DOWN;
+    if (!s->is_ejected || c->ignores_ejection) return REG_ELIGIBLE;
+    if (c->time < its->ejected_until) return REG_EJECTED;
+    return counter_has_trial(pending) ? REG_ON_TRIAL : REG_ELIGIBLE;
+}
 
 static reg_reason reason_of_health(uint8_t health) {
     return health == REG_UNKNOWN    ? REG_IS_UNKNOWN
@@ -63,7 +113,7 @@ static reg_reason reason_of_missing(uint8_t capabilities) {
                                       : REG_NO_JSON_MODE;
 }
 
-reg_reason candidate_obstacle(const choice *c, const member *place) {
+reg_reason candidate_obstacle(const choice *c, const member *place, uint64_t pending) {
     const reg_request *request = c->request;
     if (request->exclude_count != 0 && is_excluded(request, &place->record->item.key))
         return REG_EXCLUDED;
@@ -74,5 +124,7 @@ reg_reason candidate_obstacle(const choice *c, const member *place) {
     if (standing & STANDING_DRAINING) return REG_IS_DRAINING;
     uint8_t missing = request->capabilities & (uint8_t)~place->traits.capabilities;
     if (missing != 0) return reason_of_missing(missing);
-    return place->traits.context_length < request->min_context ? REG_SHORT_CONTEXT : REG_ELIGIBLE;
+    if (place->traits.context_length < request->min_context) return REG_SHORT_CONTEXT;
+    return standing & STANDING_FLAGS ? reason_of_availability(c, place->record, pending)
+                                     : REG_ELIGIBLE;
 }

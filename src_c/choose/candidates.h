@@ -24,13 +24,24 @@ typedef struct choice {
     _Atomic uint64_t *round; /* the word of the round that this choice belongs to */
     bool is_kind_round;      /* the round belongs to this kind of request */
 
+    /* The registry's time, for all passes of the attempt. 0: not read, because no registration has
+     * flags and the policy reads no averages. */
+    uint64_t time;
+    uint32_t last_old; /* a sample of a later tick is not too old; of this one, look again */
+
     uint32_t best_average; /* ms; see policy.h */
-    bool is_plain;         /* every healthy backend that is not full is eligible */
-    bool is_careful;       /* a write has begun that may change limits: see candidate_at */
-    bool is_searched;      /* for a policy that draws two: this pass has read the whole list */
+    bool ignores_ejection; /* see panic.h */
+    bool has_counted_left; /* the choice depends on the standing of all members: panic.h */
+    bool is_trial;         /* the chosen candidate is ejected, and its time over */
+    const settings *settings;
+    uint64_t tally;   /* of an attempt that found nobody, for the refusal; or TALLY_UNKNOWN */
+    bool is_plain;    /* every healthy backend that is not full is eligible */
+    bool is_careful;  /* see candidate_at */
+    bool is_searched; /* for a policy that draws two: this pass has read the whole list */
 } choice;
 
-#define NO_ROUND UINT32_MAX /* for `round_age`: no member is older */
+#define TALLY_UNKNOWN UINT64_MAX /* for `tally`: the attempt was not rechecked */
+#define NO_ROUND UINT32_MAX      /* for `round_age`: no member is older */
 
 /* Sorts the excluded ids, because `candidate_obstacle` looks them up by bisection. */
 void request_prepare(reg_request *request);
@@ -50,9 +61,27 @@ static inline uint32_t position_of(const choice *c, const candidate *x) {
     return (uint32_t)(x->place - c->reading.array->members);
 }
 
+/* The weight of a backend that may be starting slowly: it grows from a tenth to the whole. */
+uint32_t weight_at(const choice *c, const state *s);
+
+/* Whether a sample of the last tick of old ones is not too old. */
+bool sample_is_recent(const choice *c, const counter_line *line);
+
+static always_inline bool average_surely_counts(const choice *c, const counter_line *line) {
+    return load_published(&((counter_line *)line)->sampled_at) > c->last_old;
+}
+
+/* Whether the average has a sample that is not too old. */
+static inline bool average_counts(const choice *c, const counter_line *line) {
+    if (average_surely_counts(c, line)) return true;
+    return load_published(&((counter_line *)line)->sampled_at) == c->last_old &&
+           sample_is_recent(c, line);
+}
+
 /* Reads the counts and the limits of a member of the list. The limits on the counter line may be
  * those of a write that is not committed (record.h). The attempt fails then, except if it is
- * careful and has read the limits of its version. */
+ * careful and has read the limits of its version. A choice is careful if a write has begun that may
+ * change limits, or if a member may be starting slowly. */
 static always_inline candidate candidate_at(const choice *c, const member *place, bool with_latency,
                                             bool is_careful) {
     record *r = place->record;
@@ -66,7 +95,7 @@ static always_inline candidate candidate_at(const choice *c, const member *place
     if (is_careful) {
         const state *s = record_state_at(r, c->version);
         x.limits = &s->limits;
-        x.weight = s->weight;
+        x.weight = weight_at(c, s);
     }
     return x;
 }
@@ -75,13 +104,20 @@ static inline bool candidate_is_full(const candidate *x) {
     return counter_in_flight(x->pending) >= load_published(&limits_of(x)->max_pending);
 }
 
-/* The reason why the request can't use this member, apart from its load; or REG_ELIGIBLE. */
-reg_reason candidate_obstacle(const choice *c, const member *place);
+/* The reason why the request can't use this member, apart from its load; or REG_ELIGIBLE. `pending`
+ * is the member's word, which says whether a trial is out. */
+reg_reason candidate_obstacle(const choice *c, const member *place, uint64_t pending);
+
+/* Whether a request that takes this eligible candidate is a trial. */
+static inline bool candidate_is_trial(const choice *c, const candidate *x) {
+    return !record_is_plainly_healthy(x->record, c->version) && !c->ignores_ejection &&
+           record_standing_at(x->record, c->version) & STANDING_EJECTED;
+}
 
 /* Whether there is no such obstacle, with a fast path for plain requests. */
 static inline bool candidate_is_eligible(const choice *c, const candidate *x, bool is_plain) {
     if (reg_likely(is_plain && record_is_plainly_healthy(x->record, c->version))) return true;
-    return candidate_obstacle(c, x->place) == REG_ELIGIBLE;
+    return candidate_obstacle(c, x->place, x->pending) == REG_ELIGIBLE;
 }
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "choose/panic.h"
 #include "choose/rounds.h"
 #include "registry/locks.h"
 
@@ -43,12 +44,12 @@ static int by_rank(const void *left, const void *right) {
 static explained explain_one_locked(const choice *c, const member *place) {
     if (c->traits->takes_turns) REG_ASSERT_TURNS();
     candidate x = candidate_at(c, place, true, true);
+    x.is_sampled = average_counts(c, line_of(x.record));
     record *r = x.record;
-    x.pending = counter_value(&line_of(r)->counters.pending);
+    x.pending = counter_report(&line_of(r)->counters.pending);
     x.age = age_of(c, r);
-    reg_reason reason = candidate_obstacle(c, place);
+    reg_reason reason = candidate_obstacle(c, place, x.pending);
     if (reason == REG_ELIGIBLE && candidate_is_full(&x)) reason = REG_FULL;
-    if (c->traits->has_score) x.credit = smart_score(&x);
     if (c->traits->takes_turns)
         x.credit = turns_credit(&c->model->turns, order_of(line_of(r)), turn_holder(r, x.weight)) +
                    x.weight;
@@ -61,7 +62,7 @@ static explained explain_one_locked(const choice *c, const member *place) {
                    .latency = latency_of(x.latency),
                    .context_length = place->traits.context_length,
                    .priority = priority_of(&x),
-                   .weight = (uint16_t)x.weight,
+                   .weight = record_state_at(r, c->version)->weight,
                    .reason = (uint8_t)reason},
     };
 }
@@ -69,17 +70,18 @@ static explained explain_one_locked(const choice *c, const member *place) {
 /* Finds the best average of all candidates, full ones included. */
 static void find_best_average(choice *c, const explained *items, size_t count) {
     uint32_t best = UINT32_MAX;
-    bool found = false;
     for (size_t i = 0; i < count; i++) {
         bool is_candidate =
             items[i].report.reason == REG_ELIGIBLE || items[i].report.reason == REG_FULL;
-        if (!is_candidate || !latency_is_sampled(items[i].seen.latency) ||
-            items[i].report.latency > best)
-            continue;
-        best = items[i].report.latency;
-        found = true;
+        if (is_candidate && items[i].seen.is_sampled && items[i].report.latency < best)
+            best = items[i].report.latency;
     }
-    if (found) c->best_average = best;
+    c->best_average = best != UINT32_MAX ? best : 0;
+}
+
+static int64_t score_of(const choice *c, const candidate *x) {
+    uint32_t average = x->is_sampled ? latency_of(x->latency) : c->best_average;
+    return smart_score(x, average);
 }
 
 static size_t explain_all(reg_registry *reg, choice *c, explained *items) {
@@ -89,6 +91,8 @@ static size_t explain_all(reg_registry *reg, choice *c, explained *items) {
     EACH_LISTED(c, 0, c->reading.length, m) items[count++] = explain_one_locked(c, m);
     if (takes_turns) unlock_turns(reg);
     find_best_average(c, items, count);
+    for (size_t i = 0; c->traits->has_score && i < count; i++)
+        items[i].seen.credit = score_of(c, &items[i].seen);
     return count;
 }
 
@@ -97,6 +101,9 @@ reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *
     *candidates = (reg_candidates){0};
     request_prepare(request);
     if (!choice_begin(&c, reg, request)) return REG_OK;
+    if (c.time == 0) c.time = registry_now(reg);
+    c.ignores_ejection =
+        reg->settings->values.ejects && reg->settings->values.panic >= 0 && is_panic(&c);
     if (c.traits->ties_by_age) round_join(&c, reg);
     c.now = load_hint(&reg->tick) + 1; /* ties are listed by age for the other policies too */
     explained *items = memory_alloc_raw(c.reading.length * sizeof *items);

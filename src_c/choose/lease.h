@@ -5,13 +5,13 @@
 #ifndef REG_LEASE_H
 #define REG_LEASE_H
 
-#include "registry/layout.h"
+#include "registry/availability.h"
 
 /* Fills the lease of a choice that this read has made at `version`. Cannot fail: the caller called
- * reservation_prepare before it counted the request. */
+ * reservation_prepare before it counted the request, and has created the record's outcomes. */
 void lease_fill(reg_lease *lease, reg_registry *reg, epoch_slot *slot, record *chosen,
-                uint64_t version);
+                uint64_t version, bool is_trial);
 /* Starts the clock: the lease is active. */
-void lease_begin(reg_lease *lease);
+void lease_begin(reg_lease *lease, const reg_registry *reg);
 
 #endif

@@ -13,24 +13,6 @@
 
 /* ---- every policy that compares its candidates one by one ---- */
 
-/* Finds the best average of all candidates, full ones included. It also adds up the tally, because
- * the choice depends on the averages that are read here. Not inlined, because that would leave
- * fewer registers to the pass that follows. */
-static __attribute__((noinline)) void find_best_average(choice *c, picks *p) {
-    uint32_t best = UINT32_MAX;
-    bool found = false;
-    EACH_LISTED(c, 0, c->reading.length, m) {
-        candidate x = candidate_at(c, m, true, false);
-        p->tally += tally_of(&x);
-        if (!latency_is_sampled(x.latency) || latency_of(x.latency) > best ||
-            !candidate_is_eligible(c, &x, c->is_plain))
-            continue;
-        best = latency_of(x.latency);
-        found = true;
-    }
-    if (found) c->best_average = best;
-}
-
 /* Whether other requests will choose `x` in this round. `x` is not eligible for this request, but
  * would be the best candidate if it were. */
 static bool is_left_unserved(const choice *c, candidate x) {
@@ -47,7 +29,9 @@ static always_inline bool goes_before(const choice *c, reg_policy policy, const 
     return order < 0 || (age_of(c, x->record) > best->age && !is_unserved(c, best));
 }
 
-static always_inline void pass_by(const choice *shared, reg_policy policy, bool is_plain,
+/* Returns false if the policy compares averages, and a candidate has none that counts: then
+ * pass_over_mixed has to find the best average, too. */
+static always_inline bool pass_by(const choice *shared, reg_policy policy, bool is_plain,
                                   bool is_careful, picks *p) {
     const policy_traits *traits = traits_of(policy);
     const choice local = *shared, *c = &local; /* a local copy can stay in registers */
@@ -56,8 +40,12 @@ static always_inline void pass_by(const choice *shared, reg_policy policy, bool 
     bool found = false;
     EACH_IN_ROUND(c, m) {
         candidate x = candidate_at(c, m, traits->reads_latency, is_careful);
-        if (traits->has_score) x.credit = smart_score(&x);
-        if (!traits->needs_best_average) tally += tally_of(&x);
+        if (traits->reads_latency) {
+            if (reg_unlikely(!average_surely_counts(c, line_of(x.record)))) return false;
+            x.is_sampled = true;
+        }
+        if (traits->has_score) x.credit = smart_score(&x, latency_of(x.latency));
+        tally += tally_of(&x);
         /* Compare first and check the rest later: most candidates are not better than the best. */
         if (!traits->draws_one && reg_likely(found && !goes_before(c, policy, &x, &best))) continue;
         if (!candidate_is_eligible(c, &x, is_plain) || candidate_is_full(&x)) {
@@ -79,6 +67,77 @@ done:
     p->tally = tally;
     p->count = found;
     if (found) p->best = best;
+    return true;
+}
+
+/* ---- policies that compare averages, if only some candidates have one ---- */
+
+/* The best candidate of a kind. */
+typedef struct leader {
+    candidate best;
+    bool is_found;
+} leader;
+
+/* How far the pass had come when it met the candidate. */
+static uint32_t distance_from_start(const choice *c, const candidate *x) {
+    uint32_t position = position_of(c, x);
+    return position >= c->start ? position - c->start : position + c->reading.length - c->start;
+}
+
+/* Picks the better one of the best candidates with a sample and without one. That depends on the
+ * best average of all candidates, which is known only after the pass. */
+static void pick_leader(const choice *c, const leader *sampled, leader *unsampled, picks *p) {
+    candidate *a = &unsampled->best;
+    const candidate *b = &sampled->best;
+    p->count = sampled->is_found || unsampled->is_found;
+    if (!unsampled->is_found) {
+        p->best = *b;
+        return;
+    }
+    if (c->traits->has_score) a->credit = smart_score(a, c->best_average);
+    p->best = *a;
+    if (!sampled->is_found) return;
+    int order = preference(c->request->policy, b, a, c->best_average);
+    bool is_first =
+        b->age != a->age ? b->age > a->age : distance_from_start(c, b) < distance_from_start(c, a);
+    if (order < 0 || (order == 0 && is_first)) p->best = *b;
+}
+
+static always_inline void pass_over_mixed_by(choice *shared, reg_policy policy, bool is_careful,
+                                             picks *p) {
+    const choice local = *shared, *c = &local; /* as above */
+    leader sampled = {.is_found = false}, unsampled = {.is_found = false};
+    uint64_t best_average = UINT64_MAX; /* of the candidates, full ones included */
+    uint64_t tally = 0;
+    EACH_IN_ROUND(c, m) {
+        candidate x = candidate_at(c, m, true, is_careful);
+        x.is_sampled = average_counts(c, line_of(x.record));
+        tally += tally_of(&x);
+        uint32_t average = x.is_sampled ? latency_of(x.latency) : 0;
+        if (traits_of(policy)->has_score) x.credit = smart_score(&x, average);
+        leader *l = x.is_sampled ? &sampled : &unsampled;
+        bool is_better = !l->is_found || goes_before(c, policy, &x, &l->best),
+             is_faster = x.is_sampled && average < best_average;
+        if (reg_likely(!is_better && !is_faster)) continue;
+        if (!candidate_is_eligible(c, &x, c->is_plain)) continue;
+        if (is_faster) best_average = average;
+        if (!is_better || candidate_is_full(&x)) continue;
+        l->best = x;
+        l->best.age = age_of(c, x.record);
+        l->is_found = true;
+    }
+    p->tally = tally;
+    shared->best_average = best_average != UINT64_MAX ? (uint32_t)best_average : 0;
+    pick_leader(shared, &sampled, &unsampled, p);
+}
+
+static __attribute__((noinline)) void pass_over_mixed(choice *c, picks *p) {
+    if (c->is_careful)
+        pass_over_mixed_by(c, c->request->policy, true, p);
+    else if (c->request->policy == REG_SMART)
+        pass_over_mixed_by(c, REG_SMART, false, p);
+    else
+        pass_over_mixed_by(c, REG_LOWEST_LATENCY, false, p);
 }
 
 /* ---- policies that only compare loads, if all weights are equal ---- */
@@ -174,9 +233,13 @@ static always_inline bool pass_in_turn_locked(const choice *c, reg_policy policy
 
 /* ---- all policies ---- */
 
-/* For a choice that finds a write at work, which is rare: any policy, in code that all share. */
-static __attribute__((noinline)) void pass_carefully(const choice *c, picks *p) {
-    pass_by(c, c->request->policy, false, true, p);
+/* For a choice that finds a write at work, or a slow start, which is rare: any policy, in code that
+ * all share. */
+static __attribute__((noinline)) void pass_carefully(choice *c, picks *p) {
+    if (c->traits->reads_latency)
+        pass_over_mixed(c, p);
+    else
+        (void)pass_by(c, c->request->policy, false, true, p);
 }
 
 /* Inlined for each policy, so the compiler drops the code that the policy does not need. */
@@ -188,15 +251,13 @@ static always_inline verdict pick_by(choice *c, reg_policy policy, picks *p) {
                                         : pass_in_turn_locked(c, policy, false, p);
         return has_memory ? CHOSEN : NO_MEMORY;
     }
-    if (traits->needs_best_average) find_best_average(c, p);
     if (reg_unlikely(c->is_careful))
         pass_carefully(c, p);
     else if (traits->only_loads && !load_published(&c->reading.array->is_uneven))
         pass_over_equals(c, p);
-    else if (c->is_plain)
-        pass_by(c, policy, true, false, p);
-    else
-        pass_by(c, policy, false, false, p);
+    else if (!(c->is_plain ? pass_by(c, policy, true, false, p)
+                           : pass_by(c, policy, false, false, p)))
+        pass_over_mixed(c, p);
     return CHOSEN;
 }
 

@@ -29,10 +29,11 @@ typedef struct candidate {
     const member *place;  /* in the model's list */
     uint64_t pending;     /* a word of counters.h, as `latency` is */
     uint64_t latency;     /* 0 unless the policy reads latencies */
+    bool is_sampled;      /* the average counts: it has a sample that is not too old */
     int64_t credit;       /* the credit in turns.h, or the score; 0 if the policy has neither */
     const limits *limits; /* if the choice is careful; otherwise NULL: see limits_of */
-    uint32_t weight;
-    uint32_t age; /* ticks since it was last chosen; set only if the ages are compared */
+    uint32_t weight;      /* in fractions of WEIGHT_UNIT */
+    uint32_t age;         /* ticks since it was last chosen; set only if the ages are compared */
 } candidate;
 
 __extension__ typedef unsigned __int128 uint128;
@@ -47,8 +48,8 @@ static inline uint64_t next_load(const candidate *c) {
     return (uint64_t)counter_in_flight(c->pending) + 1;
 }
 
-/* Prefers the smaller load per weight. Multiplies instead of dividing; the products are at most
- * 2**32 * 1,000. */
+/* Prefers the smaller load per weight. Multiplies instead of dividing; the products are below
+ * 2**32 * 2**16. */
 static inline int compare_loads(const candidate *a, const candidate *b) {
     if (reg_likely(a->weight == b->weight))
         return compare(counter_in_flight(a->pending), counter_in_flight(b->pending));
@@ -58,7 +59,7 @@ static inline int compare_loads(const candidate *a, const candidate *b) {
 /* Prefers the smaller product of load and average latency, per weight. A backend without a sample
  * counts as `best_average` (ms, the best of all candidates), and wins ties. */
 static inline int compare_times(const candidate *a, const candidate *b, uint32_t best_average) {
-    bool a_sampled = latency_is_sampled(a->latency), b_sampled = latency_is_sampled(b->latency);
+    bool a_sampled = a->is_sampled, b_sampled = b->is_sampled;
     if (!a_sampled && !b_sampled) return compare_loads(a, b);
     uint64_t a_average = a_sampled ? latency_of(a->latency) : best_average;
     uint64_t b_average = b_sampled ? latency_of(b->latency) : best_average;
@@ -87,23 +88,23 @@ static inline int compare_priorities(const candidate *a, const candidate *b) {
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* The score of the Nexus router. */
-static inline int64_t smart_score(const candidate *c) {
-    return (100 - least(priority_of(c), 100)) * 50 +
-           (100 - least(counter_in_flight(c->pending), 100)) * 30 +
-           (100 - least(latency_of(c->latency) / 10, 100)) * 20;
+/* The score of the Nexus router, (100 - min(priority, 100)) * 50 and so on, in fewer steps.
+ * `average` is in milliseconds. */
+static inline int64_t smart_score(const candidate *c, uint32_t average) {
+    return 100 * (50 + 30 + 20) - least(priority_of(c), 100) * 50 -
+           least(counter_in_flight(c->pending), 100) * 30 - least(average / 10, 100) * 20;
 }
 
 /* ---- the table ---- */
 
 typedef struct policy_traits {
-    const char *name;        /* the value of the member of Python's `Policy` */
-    bool reads_latency;      /* a changed average makes an attempt fail, as a decrement does */
-    bool needs_best_average; /* the comparison uses the best average of all candidates */
-    bool has_score;          /* the credit is smart_score() */
-    bool draws_two;          /* compares two candidates drawn at random: draw.h */
-    bool draws_one;          /* draws one candidate at random by weight, and compares nothing */
-    bool takes_turns; /* the credit is that of turns.h, and the registry's turns lock is held */
+    const char *name;   /* the value of the member of Python's `Policy` */
+    bool reads_latency; /* a changed average makes an attempt fail, as a decrement does; and
+                                who has none counts as the best average of all candidates */
+    bool has_score;     /* the credit is the score of SMART */
+    bool draws_two;     /* compares two candidates drawn at random: draw.h */
+    bool draws_one;     /* draws one candidate at random by weight, and compares nothing */
+    bool takes_turns;   /* the credit is that of turns.h, and the registry's turns lock is held */
     bool ties_by_age; /* among equal candidates, prefers the one whose last choice is longest ago */
     bool has_rounds;  /* finds the oldest by rounds instead of comparing all ages: rounds.h */
     bool only_loads;  /* only uses compare_loads(), over all candidates, so a pass may end early */
@@ -115,7 +116,7 @@ typedef struct policy_traits {
         .has_rounds = true, .only_loads = true)                                                    \
     ROW(REG_POWER_OF_TWO, compare_loads(a, b), .name = "power_of_two", .draws_two = true)          \
     ROW(REG_LOWEST_LATENCY, compare_times(a, b, best_average), .name = "lowest_latency",           \
-        .reads_latency = true, .needs_best_average = true, .ties_by_age = true)                    \
+        .reads_latency = true, .ties_by_age = true)                                                \
     ROW(REG_ROUND_ROBIN, compare_signed(b->credit, a->credit), .name = "round_robin",              \
         .takes_turns = true, .ties_by_age = true)                                                  \
     ROW(REG_RANDOM, compare(b->weight, a->weight), .name = "random", .draws_one = true)            \

@@ -34,9 +34,10 @@ static inline bool depends_on_picks_only(const choice *c, const picks *p) {
 }
 
 /* Step 5, the first half, with the version `now` of step 4. Turns depend on the weights of all
- * candidates. */
+ * candidates, and panics on the standing of all. */
 static inline bool are_listed(const choice *c, const picks *p, uint64_t now) {
-    bool only_picks = depends_on_picks_only(c, p) && !c->traits->takes_turns;
+    bool only_picks =
+        depends_on_picks_only(c, p) && !c->traits->takes_turns && !c->has_counted_left;
     return only_picks ? picks_are_listed(c, p, now) : all_are_listed(c, now);
 }
 

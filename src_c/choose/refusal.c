@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "choose/recheck.h"
 
 /* The pass has not read the states of the members, so they are prefetched this many members
  * ahead. */
@@ -15,15 +16,37 @@ static void fetch_ahead(const choice *c, const member *m, const member *end) {
     if (member_is_in(m, c->reading.tick)) __builtin_prefetch(load_hint(&m->record->state));
 }
 
+/* The time from which on the member may be eligible by time alone, or REG_NEVER. */
+static uint64_t deadline_of(const choice *c, const member *m, reg_reason reason) {
+    if (reason != REG_COOLING_DOWN && reason != REG_EJECTED) return REG_NEVER;
+    const state *s = record_state_at(m->record, c->version);
+    const availability *its = state_availability(s);
+    uint64_t cooling = s->is_cooling ? its->cooling_until : 0,
+             ejected = s->is_ejected && !c->ignores_ejection ? its->ejected_until : 0;
+    return cooling > ejected ? cooling : ejected;
+}
+
 /* The obstacle of a member at the version of the attempt. If it has no other obstacle, it was full
  * at the instant of the refusal: see select.c. */
-static reg_obstacle obstacle_at(const choice *c, const member *m) {
-    bool is_plainly_full = c->is_plain && record_is_plainly_healthy(m->record, c->version);
-    reg_reason reason = reg_likely(is_plainly_full) ? REG_ELIGIBLE : candidate_obstacle(c, m);
+static reg_reason reason_at(const choice *c, const member *m) {
+    if (reg_likely(c->is_plain && record_is_plainly_healthy(m->record, c->version)))
+        return REG_FULL;
+    reg_reason reason =
+        candidate_obstacle(c, m, load_seq_cst(&line_of(m->record)->counters.pending));
+    return reason == REG_ELIGIBLE ? REG_FULL : reason;
+}
+
+static reg_obstacle obstacle_at(const choice *c, const member *m, reg_reason reason) {
     return (reg_obstacle){.definition = record_state_at(m->record, c->version)->definition,
                           .order = order_of(line_of(m->record)),
                           .context_length = m->traits.context_length,
-                          .reason = (uint8_t)(reason == REG_ELIGIBLE ? REG_FULL : reason)};
+                          .reason = (uint8_t)reason};
+}
+
+/* Whether the words that `reason_at` has read again may differ from those of the attempt. Ejected
+ * members whose time is over are full or on trial, and only the word tells. */
+static bool is_disturbed(const choice *c) {
+    return reg_unlikely(c->time != 0) && c->tally != TALLY_UNKNOWN && tally_of_all(c) != c->tally;
 }
 
 static int by_order(const void *left, const void *right) {
@@ -31,15 +54,24 @@ static int by_order(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
-reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *c, reg_refusal *refusal) {
-    *refusal = (reg_refusal){0};
+reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *c, bool may_retry,
+                  reg_refusal *refusal) {
+    *refusal = (reg_refusal){.retry_after = REG_NEVER};
     if (c->reading.length == 0) return REG_NONE_AVAILABLE;
     reg_obstacle *items = memory_alloc_raw(c->reading.length * sizeof *items);
     if (items == NULL) return REG_NO_MEMORY;
     size_t count = 0;
+    uint64_t first = REG_NEVER;
     EACH_LISTED(c, 0, c->reading.length, m) {
         fetch_ahead(c, m, m_end);
-        items[count++] = obstacle_at(c, m);
+        reg_reason reason = reason_at(c, m);
+        uint64_t deadline = deadline_of(c, m, reason);
+        if (deadline < first) first = deadline;
+        items[count++] = obstacle_at(c, m, reason);
+    }
+    if (may_retry && is_disturbed(c)) {
+        memory_free(items);
+        return REG_CHANGED;
     }
     if (c->reading.late_from < c->reading.length) qsort(items, count, sizeof *items, by_order);
     reg_kept *kept = reg_read_keep(reg, reader, 1);
@@ -47,7 +79,8 @@ reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *c, reg_re
         memory_free(items);
         return REG_NO_MEMORY;
     }
-    *refusal = (reg_refusal){items, count, kept};
+    uint64_t retry_after = first == REG_NEVER ? REG_NEVER : first - c->time;
+    *refusal = (reg_refusal){items, count, retry_after, kept};
     return REG_NONE_AVAILABLE;
 }
 

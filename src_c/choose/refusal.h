@@ -6,7 +6,9 @@
 #include "choose/candidates.h"
 
 /* Fills `refusal` for a choice that found no candidate. Call it in the same epoch as the last
- * attempt. REG_NONE_AVAILABLE, or REG_NO_MEMORY. */
-reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *c, reg_refusal *refusal);
+ * attempt. REG_NONE_AVAILABLE, or REG_NO_MEMORY. Or REG_CHANGED, if `may_retry`: a count that a
+ * reason depends on has changed since the attempt. */
+reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *c, bool may_retry,
+                  reg_refusal *refusal);
 
 #endif

@@ -1,7 +1,8 @@
 /* Chooses a backend and adds a request to its count in flight, in one atomic step: the choice is
  * correct at the instant at which the count takes effect. rounds.h decides ties.
  *
- * An attempt ----------
+ * An attempt
+ * ----------
  *   1. V        load the committed version V, and the model's list at V
  *   2. pass     read the counts of every candidate, one by one; pick the best one, with its word w
  *   3. claim    set the claim bit of w (counters.h), unless another choice has set it already
@@ -13,9 +14,9 @@
  * attempt begins.
  *
  * The proof that a choice takes effect at T, for LEAST_PENDING
- * ------------------------------------------------------------- Counts, claims and the committed
- * version are sequentially consistent: all operations on them have a single order, called time
- * here.
+ * -------------------------------------------------------------
+ * Counts, claims and the committed version are sequentially consistent: all operations on them have
+ * a single order, called time here.
  *   a. At T the candidates are those of V, with their standings and limits. There are three cases.
  *      If CHOICES_CHANGED, loaded after T, is at most V, no write after V has begun to change a
  *      list, a standing or a definition: such a write would have stored its version there before it
@@ -36,13 +37,21 @@
  *   d. Preferences are monotonic (policy.h). So by a., b. and c. the chosen candidate is the best
  *      at T, and it is below its cap. By c. every thread sees the count of step 6 from T on.
  *
- * The other operations and policies --------------------------------- `reg_select` claims nothing
- * and counts nothing. After step 5 it reads the word once more. If the word is unchanged, step c.
- * holds for `reg_select` too.
+ * The other operations and policies
+ * ---------------------------------
+ * `reg_select` claims nothing and counts nothing. After step 5 it reads the word once more. If the
+ * word is unchanged, step c. holds for `reg_select` too.
  *
  * A refusal also takes effect at T. If a candidate was full in step 2, step 5 has found no
  * decrement of it, so it is full at T. So the reasons are those at T: an obstacle as of V, or
- * otherwise that the candidate is full. No count is read again to find them.
+ * otherwise that the candidate is full. Only for a candidate that waits for the end of a trial, the
+ * words are read again to tell a trial from a full one, and the choice begins anew unless they show
+ * that there was no decrement since step 2 (refusal.c).
+ *
+ * Availability. An ejection, a restoration and a cool-down change the standing, so a. holds for
+ * them. The clock is read once in an attempt, before T. A trial (registry/availability.c) is a bit
+ * of the word that step 6 compares and sets, so at most one is out. No step makes a candidate
+ * better by taking a trial, and giving one back raises the version of the word, like a decrement.
  *
  * The proof also holds for PRIORITY, which skips full candidates; for SMART and LOWEST_LATENCY,
  * where step 5 also compares the versions of the averages; and for POWER_OF_TWO, whose only
@@ -58,7 +67,9 @@
  *     A pass that ended early has added up only some of them, so the sums usually differ and the
  *     attempt fails. If the sums happen to be equal, the chosen candidate was unbeatable at V.
  *
- * Progress -------- An attempt fails only because an operation of another thread took effect on one
+ * Progress
+ * --------
+ * An attempt fails only because an operation of another thread took effect on one
  * of the candidates, or because a write began to change one; then the next attempt is careful and
  * does not wait for that write. So choices are lock-free. To prevent starvation, the attempt after
  * MANY_ATTEMPTS (fewer in a long list) holds the writer lock, which keeps the version constant, and
@@ -69,9 +80,10 @@
  * each candidate was full when the pass read it, though not all at one instant.
  *
  * The turns of ROUND_ROBIN are exact, because they are taken under the registry's turns lock. A
- * thread that holds this lock never waits for a reader. / */
+ * thread that holds this lock never waits for a reader. */
 #include "base/random.h"
 #include "choose/lease.h"
+#include "choose/panic.h"
 #include "choose/pass.h"
 #include "choose/recheck.h"
 #include "choose/refusal.h"
@@ -104,6 +116,8 @@ static bool is_same_word(const picks *p, bool is_acquire) {
            load_seq_cst(&line_of(p->best.record)->counters.pending) == p->best.pending;
 }
 
+static uint64_t trial_bit(const choice *c) { return c->is_trial ? COUNTER_TRIAL : 0; }
+
 /* Steps 3 to 6. */
 static verdict exact_attempt(reg_registry *reg, const choice *c, picks *p, bool is_acquire) {
     if (p->count != 0 && !claim(p, is_acquire)) return TRY_AGAIN;
@@ -112,25 +126,43 @@ static verdict exact_attempt(reg_registry *reg, const choice *c, picks *p, bool 
     if (must_check && !are_listed(c, p, now)) return TRY_AGAIN;
     if (!are_unchanged(c, p) || !is_same_word(p, is_acquire)) return TRY_AGAIN;
     if (p->count == 0) return NONE_LEFT;
-    return !is_acquire || counter_take(&line_of(p->best.record)->counters.pending, p->best.pending)
+    return !is_acquire || counter_take(&line_of(p->best.record)->counters.pending, p->best.pending,
+                                       trial_bit(c))
                ? CHOSEN
                : TRY_AGAIN;
 }
 
-/* Adds one request in flight, unless the record is full. Retries if the word changes. */
-static bool take_below_cap(record *r) {
+/* Adds one request in flight, unless the record is full or, for a trial, another trial is out.
+ * Retries if the word changes. */
+static bool take_below_cap(const choice *c, record *r) {
     uint64_t word = load_seq_cst(&line_of(r)->counters.pending);
-    while (counter_in_flight(word) < load_published(&line_of(r)->limits.max_pending))
-        if (cas_seq_cst(&line_of(r)->counters.pending, &word, counter_changes(word) + 1))
+    while (counter_in_flight(word) < load_published(&line_of(r)->limits.max_pending) &&
+           !(c->is_trial && counter_has_trial(word)))
+        if (cas_seq_cst(&line_of(r)->counters.pending, &word,
+                        (counter_changes(word) | trial_bit(c)) + 1))
             return true;
     return false;
 }
 
 /* Step 6 of the attempt under the writer lock: see Progress. */
-static verdict last_attempt_locked(const picks *p, bool is_acquire) {
+static verdict last_attempt_locked(const choice *c, const picks *p, bool is_acquire) {
     REG_ASSERT_WRITER();
     if (p->count == 0) return NONE_LEFT;
-    return !is_acquire || take_below_cap(p->best.record) ? CHOSEN : TRY_AGAIN;
+    return !is_acquire || take_below_cap(c, p->best.record) ? CHOSEN : TRY_AGAIN;
+}
+
+/* Looks at the ejections of the registry, after a pass: the choice may have to ignore them, which
+ * takes another pass, or it may have picked a trial. */
+static __attribute__((noinline)) verdict consider_ejections(reg_registry *reg, choice *c,
+                                                            picks *p) {
+    verdict v = CHOSEN;
+    if (load_published(&reg->flagged) != 0 && may_be_panic(c, p)) {
+        if (c->reading.length > QUICK_LENGTH && !c->request->may_block) return WOULD_BLOCK;
+        c->ignores_ejection = is_panic(c);
+        if (c->ignores_ejection) v = pick(c, p);
+    }
+    c->is_trial = p->count != 0 && candidate_is_trial(c, &p->best);
+    return v;
 }
 
 /* Needs the turns lock if the policy takes turns, and the writer lock if this is the last
@@ -145,8 +177,13 @@ static verdict attempt_locked(reg_registry *reg, choice *c, const reg_request *r
     if (c->traits->ties_by_age) round_join(c, reg);
     picks p;
     verdict v = pick(c, &p);
+    if (v == CHOSEN && reg_unlikely(c->time != 0)) v = consider_ejections(reg, c, &p);
     if (v != CHOSEN) return v;
-    v = is_last ? last_attempt_locked(&p, is_acquire) : exact_attempt(reg, c, &p, is_acquire);
+    if (p.count == 0)
+        c->tally = is_last ? TALLY_UNKNOWN : p.tally;
+    else if (is_acquire && record_outcomes(p.best.record, reg->settings) == NULL)
+        return NO_MEMORY;
+    v = is_last ? last_attempt_locked(c, &p, is_acquire) : exact_attempt(reg, c, &p, is_acquire);
     if (v != CHOSEN) return v;
     if (c->traits->takes_turns) turns_settle(&c->model->turns, order_of(line_of(p.best.record)));
     round_settle(c, reg, &p.best, p.leaves_unserved);
@@ -193,6 +230,18 @@ static reg_status choose(reg_registry *reg, reg_request *request, bool is_acquir
     }
 }
 
+/* Chooses, or says why not. A refusal that other threads disturb is none: choose again. */
+static reg_status choose_or_refuse(reg_registry *reg, reg_reader *reader, reg_request *request,
+                                   bool is_acquire, choice *c, record **chosen,
+                                   reg_refusal *refusal) {
+    for (uint32_t i = 0;; i++) {
+        reg_status status = choose(reg, request, is_acquire, c, chosen);
+        if (status != REG_NONE_AVAILABLE) return status;
+        status = refuse(reg, reader, c, i < MANY_ATTEMPTS, refusal);
+        if (status != REG_CHANGED) return status;
+    }
+}
+
 /* ---- the operations ---- */
 
 reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease,
@@ -202,11 +251,11 @@ reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease
     choice c;
     record *chosen = NULL;
     reg_status status = REG_NO_MEMORY;
-    if (reservation_prepare(slot)) status = choose(reg, request, true, &c, &chosen);
-    if (status == REG_OK) lease_fill(lease, reg, slot, chosen, c.version);
-    if (status == REG_NONE_AVAILABLE) status = refuse(reg, reader_from_slot(slot), &c, refusal);
+    if (reservation_prepare(slot))
+        status = choose_or_refuse(reg, reader_from_slot(slot), request, true, &c, &chosen, refusal);
+    if (status == REG_OK) lease_fill(lease, reg, slot, chosen, c.version, c.is_trial);
     epoch_leave(slot);
-    if (status == REG_OK) lease_begin(lease);
+    if (status == REG_OK) lease_begin(lease, reg);
     return status;
 }
 
@@ -214,9 +263,9 @@ reg_status reg_select(reg_registry *reg, reg_reader *reader, reg_request *reques
                       void **definition, reg_refusal *refusal) {
     choice c;
     record *chosen = NULL;
-    reg_status status = choose(reg, request, false, &c, &chosen);
+    reg_status status = choose_or_refuse(reg, reader, request, false, &c, &chosen, refusal);
     if (status == REG_OK) *definition = record_state_at(chosen, c.version)->definition;
-    return status == REG_NONE_AVAILABLE ? refuse(reg, reader, &c, refusal) : status;
+    return status;
 }
 
 void reg_seed_random(uint64_t seed) { random_state = seed != 0 ? seed : 1; }

@@ -138,7 +138,8 @@ static reg_status remove_locked(reg_registry *reg, const reg_edit *wanted, reg_v
     reg_status status = prepare_locked(reg, wanted, 1, &c);
     if (status != REG_OK) return status;
     commit_changes_locked(reg, &c, 1);
-    *last = view_at(c.old, committed_locked(reg));
+    uint64_t now = 0;
+    *last = view_at(reg, c.old, committed_locked(reg), &now);
     settle_locked(reg, &c, 1);
     return REG_OK;
 }

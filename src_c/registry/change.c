@@ -1,9 +1,17 @@
 #include "registry/change.h"
 
+#include <string.h>
+
 #include "base/memory.h"
+#include "registry/availability.h"
 
 static bool brings_record(const change *c) {
     return c->kind == REG_ADDED || c->kind == REG_REPLACED;
+}
+
+/* Whether an update keeps an availability. */
+static bool is_flagged(const change *c) {
+    return c->kind == REG_UPDATED && state_is_flagged(c->old_state);
 }
 
 static bool ends_record(const change *c) {
@@ -91,7 +99,7 @@ bool change_prepare_locked(reg_registry *reg, change *c) {
     }
     if (c->entry != NULL) {
         c->joined = memberships_new(c->entry->variants, (uint32_t)c->entry->variant_count);
-        c->state = memory_alloc(sizeof *c->state);
+        c->state = state_alloc(is_flagged(c));
         if (c->joined == NULL || c->state == NULL) return false;
     }
     if (ends_record(c) && !prepare_end_locked(reg, c)) return false;
@@ -133,9 +141,11 @@ static void define_locked(reg_registry *reg, state *s, const reg_entry *entry) {
 static void fill_state_locked(reg_registry *reg, const change *c) {
     REG_ASSERT_WRITER_OF(reg);
     state *s = c->state;
+    memset(s, 0, sizeof *s);
     s->shown.generations = reg->generations;
     s->shown.link = c->old == NULL ? NULL : &c->old_state->shown;
     s->record = c->fresh;
+    s->id = c->entry->id_object;
     s->checked_at = c->entry->now;
     s->health = REG_UNKNOWN;
     s->serial = ++reg->last_serial;
@@ -151,13 +161,12 @@ static void fill_record_locked(reg_registry *reg, const change *c) {
     r->item.key = c->entry->id;
     r->memberships = c->joined;
     r->instance = c->instance;
-    line->id = c->entry->id_object;
+    r->memberships->born = generation_now(reg->generations);
     line->order_low = (uint32_t)order;
     line->order_high = (uint16_t)(order >> 32);
-    store_private(&line->weight, c->entry->weight);
+    store_private(&line->weight, (uint16_t)(c->entry->weight * WEIGHT_UNIT));
     store_private(&line->limits.max_pending, c->entry->max_pending);
     store_private(&line->limits.priority, c->entry->priority);
-    line->born = generation_now(reg->generations);
     store_private(&line->standing, record_standing_word(c->state));
     store_private(&r->state, c->state);
     store_private(&r->life, life_alive_since(c->state->version));
@@ -199,6 +208,7 @@ static void join_lists_locked(reg_registry *reg, const change *c) {
         }
     }
     mark_models_locked(c->left, false);
+    c->joined->born = c->left->born;
     c->fresh->memberships = c->joined;
 }
 
@@ -207,7 +217,8 @@ static bool is_reweighed(const change *c) { return c->state->weight != c->old_st
 static void reweigh_locked(const change *c) {
     REG_ASSERT_WRITER();
     for (uint32_t i = 0; i < c->joined->count; i++)
-        member_list_reweigh_locked(&c->joined->variants[i]->model->members, c->state->weight);
+        member_list_reweigh_locked(&c->joined->variants[i]->model->members,
+                                   c->state->weight * WEIGHT_UNIT);
 }
 
 static void join_update_locked(reg_registry *reg, const change *c) {
@@ -218,6 +229,7 @@ static void join_update_locked(reg_registry *reg, const change *c) {
     define_locked(reg, c->state, c->entry);
     c->old_state->owns_error = false;
     if (is_reweighed(c)) reweigh_locked(c);
+    if (c->state->is_slow) note_slow_start_locked(reg, c->fresh, c->state);
     record_set_state_locked(c->fresh, c->state);
 }
 
@@ -288,9 +300,10 @@ void change_settle_locked(reg_registry *reg, change *c) {
     tidy_lists_locked(reg, c->left);
     drop_variants_locked(reg, c->left);
     if (ends_record(c)) {
+        if (state_is_flagged(c->old_state)) note_unflagged_locked(reg);
         alias_tidy_locked(&reg->urls, c->old->url, &reg->limbo);
         member_list_tidy_locked(&reg->roster, committed_locked(reg), &reg->limbo);
-        record_retire(c->old, &reg->limbo);
+        record_retire(c->old, c->left->born, &reg->limbo);
     } else {
         state_retire(c->old_state, &reg->limbo);
         memory_free(c->left);

@@ -43,9 +43,23 @@ reg_status reg_increment_total(reg_registry *reg, const reg_key *id, uint64_t *v
     if (slot == NULL) return REG_NO_MEMORY;
     uint64_t version;
     record *r = find_registered(reg, id, &version);
-    if (r != NULL) *value = add_seq_cst(&line_of(r)->counters.total, 1) + 1;
+    if (r != NULL) {
+        /* If outcomes are counted, this is none of them. */
+        counter_line *line = line_of(r);
+        outcomes *o = load_published(&line->outcomes);
+        *value = o == NULL ? add_seq_cst(&line->counters.total, 1) + 1
+                           : outcomes_add_neutral(o, &line->counters.total, false);
+    }
     epoch_leave(slot);
     return r == NULL ? REG_NOT_FOUND : REG_OK;
+}
+
+/* Adds a sample to a record's average. False if out of memory. */
+static bool add_sample(reg_registry *reg, record *r, uint32_t sample, uint32_t *average) {
+    outcomes *o = record_outcomes(r, reg->settings);
+    if (o == NULL) return false;
+    *average = line_add_sample(line_of(r), o, sample, registry_now(reg));
+    return true;
 }
 
 reg_status reg_update_latency(reg_registry *reg, const reg_key *id, uint32_t sample,
@@ -54,21 +68,25 @@ reg_status reg_update_latency(reg_registry *reg, const reg_key *id, uint32_t sam
     if (slot == NULL) return REG_NO_MEMORY;
     uint64_t version;
     record *r = find_registered(reg, id, &version);
-    if (r != NULL) *average = latency_update(&line_of(r)->counters.latency, sample);
+    reg_status status = r == NULL                             ? REG_NOT_FOUND
+                        : add_sample(reg, r, sample, average) ? REG_OK
+                                                              : REG_NO_MEMORY;
     epoch_leave(slot);
-    return r == NULL ? REG_NOT_FOUND : REG_OK;
+    return status;
 }
 
 /* ---- in bulk ---- */
 
-typedef reg_status (*count_one)(record *r, reg_batch *batch, size_t i);
+typedef reg_status (*count_one)(reg_registry *reg, record *r, reg_batch *batch, size_t i);
 
-static reg_status increment_one(record *r, reg_batch *batch, size_t i) {
+static reg_status increment_one(reg_registry *reg, record *r, reg_batch *batch, size_t i) {
+    (void)reg;
     bool counts = counter_increment(&line_of(r)->counters.pending, &batch->values[i]);
     return counts ? REG_OK : REG_OVERFLOW;
 }
 
-static reg_status decrement_one(record *r, reg_batch *batch, size_t i) {
+static reg_status decrement_one(reg_registry *reg, record *r, reg_batch *batch, size_t i) {
+    (void)reg;
     reg_aftermath after = {.woken = batch->woken};
     decrement_pending(r, &batch->values[i], &after);
     batch->at_zero[i] = after.flags & REG_WAS_ZERO;
@@ -76,8 +94,8 @@ static reg_status decrement_one(record *r, reg_batch *batch, size_t i) {
     return REG_OK;
 }
 
-static reg_status update_latency_one(record *r, reg_batch *batch, size_t i) {
-    batch->values[i] = latency_update(&line_of(r)->counters.latency, batch->samples[i]);
+static reg_status update_latency_one(reg_registry *reg, record *r, reg_batch *batch, size_t i) {
+    add_sample(reg, r, batch->samples[i], &batch->values[i]); /* prepare_all made sure of memory */
     return REG_OK;
 }
 
@@ -94,6 +112,13 @@ static reg_status find_all(reg_registry *reg, reg_batch *batch, record **records
     return REG_OK;
 }
 
+/* Samples need the outcomes of each record. */
+static reg_status prepare_all(reg_registry *reg, const reg_batch *batch, record **records) {
+    for (size_t i = 0; i < batch->count; i++)
+        if (record_outcomes(records[i], reg->settings) == NULL) return REG_NO_MEMORY;
+    return REG_OK;
+}
+
 static reg_status count_all(reg_registry *reg, reg_batch *batch, count_one count) {
     batch->applied = 0;
     batch->woken = NULL;
@@ -104,8 +129,9 @@ static reg_status count_all(reg_registry *reg, reg_batch *batch, count_one count
         return REG_NO_MEMORY;
     }
     reg_status status = find_all(reg, batch, records);
+    if (status == REG_OK && count == update_latency_one) status = prepare_all(reg, batch, records);
     while (status == REG_OK && batch->applied < batch->count) {
-        status = count(records[batch->applied], batch, batch->applied);
+        status = count(reg, records[batch->applied], batch, batch->applied);
         if (status == REG_OK) batch->applied++;
     }
     epoch_leave(slot);

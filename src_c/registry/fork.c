@@ -4,14 +4,16 @@
  *
  * Every thread takes locks in this order, so the handlers cannot deadlock: the lock of the list of
  * registries; for each registry its turns lock, then its writer lock, then the lock of its waiters;
- * the locks of the orphans, of the reservations, of the record pool and of idle waiters (idle.h). A
- * lock READING of a watch comes before the writer lock and is not taken here: see watch.c. */
+ * the locks of the orphans, of the reservations, of the record pool, of idle waiters (idle.h) and
+ * of outcomes (outcomes.h). A lock READING of a watch comes before the writer lock and is not taken
+ * here: see watch.c. */
 #include "registry/fork.h"
 
 #include "base/clock.h"
 #include "base/random.h"
 #include "reclaim/reclaim.h"
 #include "registry/idle.h"
+#include "registry/locks.h"
 #include "registry/watch.h"
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -29,9 +31,11 @@ static void before_fork(void) {
     reclaim_before_fork();
     record_pool_lock();
     idle_lock();
+    outcomes_lock_all();
 }
 
 static void after_fork(void) {
+    outcomes_unlock_all();
     idle_unlock();
     record_pool_unlock();
     reclaim_after_fork();
@@ -71,10 +75,19 @@ void fork_add_registry(reg_registry *reg) {
 
 void fork_remove_registry(reg_registry *reg) {
     pthread_mutex_lock(&list_lock);
+    reg->settings->registry = NULL;
     if (reg->next != NULL) reg->next->previous = reg->previous;
     if (reg->previous != NULL)
         reg->previous->next = reg->next;
     else
         all_registries = reg->next;
     pthread_mutex_unlock(&list_lock);
+}
+
+reg_registry *lock_writer_of(settings *s) {
+    pthread_mutex_lock(&list_lock);
+    reg_registry *reg = s->registry;
+    if (reg != NULL) lock_writer(reg);
+    pthread_mutex_unlock(&list_lock);
+    return reg;
 }

@@ -13,4 +13,8 @@ void fork_add_registry(reg_registry *reg);
 /* Removes a registry that is about to be freed. */
 void fork_remove_registry(reg_registry *reg);
 
+/* The registry with these settings, with its writer lock held, or NULL if it is gone. For leases,
+ * which may outlive their registry: while the lock is held, reg_free waits. */
+reg_registry *lock_writer_of(settings *s);
+
 #endif

@@ -22,6 +22,10 @@ struct reg_registry {
     _Atomic uint64_t committed; /* version.h */
     /* The version of the last write that changed what choices depend on. See select.c. */
     _Atomic uint64_t choices_changed;
+    /* At least as many as there are registrations with flags of an availability. Written under the
+     * writer lock, raised before and lowered after the commit. */
+    _Atomic uint64_t flagged;
+    settings *settings; /* immutable */
     member_list roster;
     model_index models;
     string_map urls;      /* normalized url -> alias */
@@ -74,25 +78,54 @@ static inline record *find_registered(reg_registry *reg, const reg_key *id, uint
     return item == NULL ? NULL : record_alive_at(reg_container(item, record, item), *version);
 }
 
+static inline uint64_t registry_now(const reg_registry *reg) { return settings_now(reg->settings); }
+
+/* What keeps a backend from being chosen for a time, as views show it. `word` is its word
+ * `pending`. */
+static inline void show_availability(reg_view *view, const state *s, uint64_t word, uint64_t now) {
+    const availability *its = state_availability(s);
+    if (s->is_cooling && now < its->cooling_until) {
+        view->unavailable = REG_COOLING_DOWN;
+        view->unavailable_until = its->cooling_until_wall;
+    } else if (s->is_ejected && now < its->ejected_until) {
+        view->unavailable = REG_EJECTED;
+        view->unavailable_until = its->ejected_until_wall;
+    } else if (s->is_ejected && counter_has_trial(word)) {
+        view->unavailable = REG_ON_TRIAL;
+    }
+}
+
 /* Returns the view of a record at a version, with its counters as they are now. Inside an epoch.
  * The count in flight is read first: a request that has left that count is already in the other
- * counters (choose/lease.c). */
-static inline reg_view view_at(record *r, uint64_t version) {
+ * counters (choose/lease.c). `now` is 0 before the first call, which may read the clock; so the
+ * views of one query show the same time. */
+static inline reg_view view_at(reg_registry *reg, record *r, uint64_t version, uint64_t *now) {
     REG_ASSERT_READING();
     state *s = record_state_at(r, version);
-    uint32_t pending = counter_value(&line_of(r)->counters.pending);
-    return (reg_view){
+    counter_line *line = line_of(r);
+    uint64_t word = counter_report(&line->counters.pending);
+    outcomes *o = load_published(&line->outcomes);
+    uint64_t ttft = o == NULL ? 0 : load_seq_cst(&o->ttft),
+             failed = o == NULL ? 0 : load_seq_cst(&o->failed); /* before the total: outcomes.h */
+    reg_view view = {
         .definition = s->definition,
         .error = s->error,
         .serial = s->serial,
-        .order = order_of(line_of(r)),
+        .order = order_of(line),
         .checked_at = s->checked_at,
-        .pending = pending,
-        .total = load_seq_cst(&line_of(r)->counters.total),
-        .latency = latency_average(&line_of(r)->counters.latency),
+        .pending = counter_in_flight(word),
+        .total = load_seq_cst(&line->counters.total),
+        .failed = failed,
+        .latency = latency_average(&line->counters.latency),
+        .ttft = latency_of(ttft),
+        .has_ttft = latency_is_sampled(ttft),
         .health = s->health,
         .is_draining = s->is_draining,
     };
+    if (reg_likely(!state_is_flagged(s))) return view;
+    if (*now == 0) *now = registry_now(reg);
+    show_availability(&view, s, word, *now);
+    return view;
 }
 
 #endif

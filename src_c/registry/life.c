@@ -1,4 +1,4 @@
-/* The life of a registry: creates it, frees it, and destroys garbage. */
+/* The life of a registry and of its clock: creates and frees them, and destroys garbage. */
 #include "base/memory.h"
 #include "reclaim/orphans.h"
 #include "reclaim/reclaim.h"
@@ -32,17 +32,54 @@ const char *reg_start(void) {
     return fork_start() ? NULL : "out of memory (pthread_atfork)";
 }
 
-reg_registry *reg_new(void) {
+/* ---- clocks ---- */
+
+reg_clock *reg_clock_new(int64_t now) { return manual_clock_new(now); }
+
+void reg_clock_advance(reg_clock *clock, uint64_t nanoseconds) {
+    add_seq_cst(&clock->now, nanoseconds);
+}
+
+uint64_t reg_clock_read(const reg_clock *clock) { return time_now(clock) - MANUAL_START; }
+
+void reg_clock_drop(reg_clock *clock) { manual_clock_unref(clock); }
+
+/* ---- registries ---- */
+
+static const uint64_t SECOND = 1000000000;
+
+static reg_settings default_settings(void) {
+    return (reg_settings){.latency_ttl = 60 * SECOND,
+                          .ejects = true,
+                          .consecutive_failures = 5,
+                          .min_requests = 20,
+                          .failure_rate = 0.5,
+                          .window = 10 * SECOND,
+                          .base = 30 * SECOND,
+                          .max = 300 * SECOND,
+                          .slow_start = 30 * SECOND,
+                          .trials = 1};
+}
+
+/* The settings and the structures of a registry. False if out of memory. */
+static bool init_parts(reg_registry *reg, const reg_settings *wanted) {
+    reg_settings values = wanted == NULL ? default_settings() : *wanted;
+    reg->settings = settings_new(&values, reg);
+    if (reg->settings == NULL) return false;
+    if (init_maps(reg)) {
+        reg->generations = generations_new();
+        if (reg->generations != NULL) return true;
+        free_maps(reg);
+    }
+    settings_unref(reg->settings);
+    return false;
+}
+
+reg_registry *reg_new(const reg_settings *wanted) {
     if (reg_start() != NULL) return NULL;
     reg_registry *reg = memory_alloc_lines(sizeof *reg);
     if (reg == NULL) return NULL;
-    if (!init_maps(reg)) {
-        memory_free(reg);
-        return NULL;
-    }
-    reg->generations = generations_new();
-    if (reg->generations == NULL) {
-        free_maps(reg);
+    if (!init_parts(reg, wanted)) {
         memory_free(reg);
         return NULL;
     }
@@ -68,7 +105,7 @@ static void retire_everything_locked(reg_registry *reg) {
         if (--r->url->refs == 0) alias_tidy_locked(&reg->urls, r->url, &reg->limbo);
         if (r->instance != NULL && --r->instance->refs == 0)
             alias_tidy_locked(&reg->instances, r->instance, &reg->limbo);
-        record_retire(r, &reg->limbo);
+        record_retire(r, r->memberships->born, &reg->limbo);
     }
     member_list_retire_locked(&reg->roster, &reg->limbo);
     generations_end(reg->generations, &reg->limbo);
@@ -84,6 +121,7 @@ void reg_free(reg_registry *reg, reg_release release) {
     waiters_end(&reg->waiters);
     pthread_mutex_destroy(&reg->turns);
     pthread_mutex_destroy(&reg->writer);
+    settings_unref(reg->settings);
     memory_free(reg);
 }
 

@@ -26,7 +26,8 @@ reg_status reg_get(reg_registry *reg, const reg_key *id, reg_view *view) {
     uint64_t version;
     record *r = find_registered(reg, id, &version);
     if (r == NULL) return REG_NOT_FOUND;
-    *view = view_at(r, version);
+    uint64_t now = 0;
+    *view = view_at(reg, r, version, &now);
     return REG_OK;
 }
 
@@ -53,8 +54,8 @@ static bool merge_late(reg_view *views, size_t late, size_t count) {
     return true;
 }
 
-static reg_status read_list(member_list *list, uint64_t version, bool healthy_only,
-                            reg_views *views) {
+static reg_status read_list(reg_registry *reg, member_list *list, uint64_t version,
+                            bool healthy_only, reg_views *views) {
     REG_ASSERT_READING();
     *views = (reg_views){.version = version};
     member_reading reading = member_list_read(list, version);
@@ -62,10 +63,11 @@ static reg_status read_list(member_list *list, uint64_t version, bool healthy_on
     reg_view *items = memory_alloc_raw(reading.length * sizeof *items);
     if (items == NULL) return REG_NO_MEMORY;
     size_t count = 0, late = SIZE_MAX;
+    uint64_t now = 0;
     for (uint32_t i = 0; i < reading.length; i++) {
         if (i == reading.late_from) late = count;
         if (!member_is_in(&reading.array->members[i], reading.tick)) continue;
-        items[count] = view_at(reading.array->members[i].record, version);
+        items[count] = view_at(reg, reading.array->members[i].record, version, &now);
         if (!healthy_only || (items[count].health == REG_HEALTHY && !items[count].is_draining))
             count++;
     }
@@ -78,18 +80,18 @@ static reg_status read_list(member_list *list, uint64_t version, bool healthy_on
 }
 
 reg_status read_fleet_at(reg_registry *reg, uint64_t version, reg_views *views) {
-    return read_list(&reg->roster, version, false, views);
+    return read_list(reg, &reg->roster, version, false, views);
 }
 
 reg_status reg_get_all(reg_registry *reg, bool healthy_only, reg_views *views) {
-    return read_list(&reg->roster, load_committed(&reg->committed), healthy_only, views);
+    return read_list(reg, &reg->roster, load_committed(&reg->committed), healthy_only, views);
 }
 
 reg_status reg_get_for_model(reg_registry *reg, const reg_key *model_id, reg_views *views) {
     REG_ASSERT_READING();
     uint64_t version = load_committed(&reg->committed);
     model *m = model_index_get(&reg->models, model_id);
-    if (m != NULL) return read_list(&m->members, version, false, views);
+    if (m != NULL) return read_list(reg, &m->members, version, false, views);
     *views = (reg_views){0};
     return REG_OK;
 }

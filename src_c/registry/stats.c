@@ -13,8 +13,10 @@ static size_t aliases_bytes_locked(const string_map *map) {
 static size_t records_bytes_locked(const string_map *map) {
     REG_ASSERT_WRITER();
     size_t bytes = string_map_bytes_locked(map);
-    EACH_ITEM(map, item)
-        bytes += record_bytes() + memberships_bytes(reg_container(item, record, item)->memberships);
+    EACH_ITEM(map, item) {
+        record *r = reg_container(item, record, item);
+        bytes += record_bytes_locked(r) + memberships_bytes(r->memberships);
+    }
     return bytes;
 }
 
@@ -29,7 +31,7 @@ reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage) {
     stats.waiting_bytes = reg->limbo.waiting.bytes;
     epoch_amount kept = generations_kept(reg->generations);
     stats.kept = kept.nodes;
-    stats.bytes = sizeof *reg + stats.waiting_bytes + kept.bytes +
+    stats.bytes = sizeof *reg + sizeof *reg->settings + stats.waiting_bytes + kept.bytes +
                   generations_bytes(reg->generations) + member_list_bytes_locked(&reg->roster) +
                   watches_bytes_locked(reg) + records_bytes_locked(&reg->records) +
                   aliases_bytes_locked(&reg->urls) + aliases_bytes_locked(&reg->instances) +

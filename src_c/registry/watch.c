@@ -218,8 +218,9 @@ static void push_to_all_locked(reg_registry *reg, epoch_slot *slot, reg_change_k
                          .kind = (uint8_t)kind,
                          .has_before = before != NULL,
                          .has_after = after != NULL};
-    if (before != NULL) change.before = view_at(before, change.version - 1);
-    if (after != NULL) change.after = view_at(after, change.version);
+    uint64_t now = 0;
+    if (before != NULL) change.before = view_at(reg, before, change.version - 1, &now);
+    if (after != NULL) change.after = view_at(reg, after, change.version, &now);
     for (reg_watch *w = reg->watches; w != NULL; w = w->next) push_locked(w, slot, &change);
 }
 

@@ -36,14 +36,21 @@ static inline reg_garbage *collect_now_locked(reg_registry *reg) {
     return garbage_from_list(epoch_collect_now(&reg->limbo));
 }
 
+/* Whether the limbo has room for a write. Otherwise it tries to make room. `garbage` receives the
+ * nodes that could be reclaimed. */
+static inline bool make_room_locked(reg_registry *reg, reg_garbage **garbage) {
+    REG_ASSERT_WRITER_OF(reg);
+    *garbage = NULL;
+    if (reg_likely(!epoch_is_crowded(&reg->limbo))) return true;
+    *garbage = collect_now_locked(reg);
+    return !epoch_is_crowded(&reg->limbo);
+}
+
 /* Takes the lock for a write. Returns false if too much memory waits for reclamation; then the lock
  * is not held. In both cases `garbage` receives the nodes that could be reclaimed. */
 static inline bool begin_write(reg_registry *reg, reg_garbage **garbage) {
-    *garbage = NULL;
     lock_writer(reg);
-    if (reg_likely(!epoch_is_crowded(&reg->limbo))) return true;
-    *garbage = collect_now_locked(reg);
-    if (!epoch_is_crowded(&reg->limbo)) return true;
+    if (make_room_locked(reg, garbage)) return true;
     unlock_writer_and_sweep(reg, garbage);
     return false;
 }
@@ -84,6 +91,16 @@ static inline void note_choices_changed_locked(reg_registry *reg) {
     publish(&reg->choices_changed, next_version_locked(reg));
 }
 
+/* See `flagged` in layout.h: before the commit that sets the first flag of a registration, and
+ * after the commit that clears the last one. */
+static inline void note_flagged_locked(reg_registry *reg) {
+    publish(&reg->flagged, load_own(&reg->flagged) + 1);
+}
+
+static inline void note_unflagged_locked(reg_registry *reg) {
+    publish(&reg->flagged, load_own(&reg->flagged) - 1);
+}
+
 /* ---- records ---- */
 
 static inline record *find_record_locked(reg_registry *reg, const reg_key *id) {
@@ -113,8 +130,10 @@ static inline void replace_state_locked(reg_registry *reg, record *r, state *fre
     state *old = load_own(&r->state);
     fresh->version = next_version_locked(reg);
     if (state_changes_choices(old, fresh)) note_choices_changed_locked(reg);
+    if (state_is_flagged(fresh) && !state_is_flagged(old)) note_flagged_locked(reg);
     record_set_state_locked(r, fresh);
     commit_write_locked(reg);
+    if (state_is_flagged(old) && !state_is_flagged(fresh)) note_unflagged_locked(reg);
     state_retire(old, &reg->limbo);
 }
 

@@ -3,10 +3,12 @@
  * slows down neither look-ups nor the counters of other backends.
  *
  *   counters    24 bytes   in flight, total, average latency        written by every thread
+ *   sampled_at   4 bytes   when the average got its last sample     written by every thread
  *   chosen_at    4 bytes   the tick of the last choice; a hint      written by every thread
+ *   outcomes     8 bytes   see outcomes.h                           set once, by any thread
  *   standing     8 bytes   see record_standing_at                   written under the writer lock
  *   weight, max_pending, priority   see limits in record.h          written under the writer lock
- *   order, id, born                                                  immutable
+ *   order        6 bytes                                            immutable
  *
  * Only `line_of` (record.h) computes the address of a record's line, so one place decides where
  * lines are. Today a line follows its record in memory. Four layouts were measured with a choice by
@@ -16,14 +18,18 @@
  * the L1 cache. Every second line belongs to a record, so counter lines use only half of the
  * cache's sets and leave the other half to the array of members.
  *
- * The line is full. `id` and `born`, which only reclamation reads, can make room for words that
- * choices read. Words that choices do not read belong on a third line, in a pool of its own: if
- * records were three lines apart, the same choice would take 1.15 times as long.
+ * The line is full. Words that choices do not read belong into `outcomes`, which only backends with
+ * requests have: if records were three lines apart, the same choice would take 1.15 times as
+ * long.
  */
 #ifndef REG_COUNTER_BANK_H
 #define REG_COUNTER_BANK_H
 
-#include "store/counters.h"
+#include "store/outcomes.h"
+
+/* Weights are compared in fractions of 1, because a backend that starts slowly has only a part of
+ * its weight. The greatest weight is 1,000, and fits into 16 bits. */
+enum { WEIGHT_UNIT = 64 };
 
 /* What a definition says about the load that a backend takes, apart from its weight. */
 typedef struct limits {
@@ -39,9 +45,9 @@ typedef struct counter_line {
     /* Two parts, because `weight` between them and the counters changes and this does not. */
     uint32_t order_low;
     uint16_t order_high;
-    _Atomic uint16_t weight;
-    void *id;      /* the caller's object that owns the bytes of the key */
-    uint32_t born; /* the generation in which it was registered: see record.h */
+    _Atomic uint16_t weight;             /* of the definition, times WEIGHT_UNIT */
+    _Atomic(struct outcomes *) outcomes; /* NULL before the first request */
+    _Atomic uint32_t sampled_at;         /* sample_tick(); 0: no sample yet */
     limits limits;
     _Atomic uint32_t chosen_at; /* 0: never chosen */
 } counter_line;
@@ -50,6 +56,30 @@ typedef struct counter_line {
  * another server, the order of that one. */
 static inline uint64_t order_of(const counter_line *line) {
     return (uint64_t)line->order_high << 32 | line->order_low;
+}
+
+/* The time of a sample, in units of about a second, so that 32 bits last for 146 years. */
+static inline uint32_t sample_tick(uint64_t time) {
+    uint64_t tick = (time >> 30) + 1;
+    return tick < UINT32_MAX ? (uint32_t)tick : UINT32_MAX;
+}
+
+/* Adds a sample (milliseconds) that is taken now. Returns the new average. An average that is too
+ * old to count begins anew, or one slow start would keep a backend away for many times that long.
+ * The average and its time
+ * are two words. Between the two stores, a choice may find the new average with the old time; then
+ * it ignores an average that was too old before. */
+static inline uint32_t line_add_sample(counter_line *line, outcomes *o, uint32_t sample,
+                                       uint64_t now) {
+    uint64_t last = load_published(&o->sampled), ttl = o->settings->values.latency_ttl;
+    bool is_too_old = last < now && now - last > ttl;
+    /* Of several samples that find it too old, one begins anew. */
+    bool begins_anew = is_too_old && cas_strong_seq_cst(&o->sampled, &last, now);
+    uint32_t average = latency_update(&line->counters.latency, sample, begins_anew),
+             tick = sample_tick(now);
+    if (last < now) publish(&o->sampled, now);
+    if (load_published(&line->sampled_at) != tick) publish(&line->sampled_at, tick);
+    return average;
 }
 
 _Static_assert(sizeof(counter_line) == REG_CACHE_LINE, "one line for each registration");

@@ -1,7 +1,7 @@
 /* The counters of one backend: requests in flight, total requests, average latency. Any thread may
  * update them, without a lock.
  *
- *   pending   version (30) | watched (1) | claim (1) | in flight (32)
+ *   pending   version (29) | trial (1) | watched (1) | claim (1) | in flight (32)
  *   latency   version (31) | sampled (1) | average in ms (32)
  *
  * Each operation is one successful read-modify-write of one word, or one load. It takes effect at
@@ -24,13 +24,19 @@
  *   c. A claimed word never comes back: a decrement raises the version, and so does clearing a
  *      claim. So equal versions mean that there was no decrement between two reads, and equal
  *      words, apart from the claim, mean that the count did not change at all.
- * Versions wrap after 2**30 decrements. Only a choice relies on step c., and a choice takes much
+ * Versions wrap after 2**29 decrements. Only a choice relies on step c., and a choice takes much
  * less time than that.
  *
  * The bit 'watched' is for registry/idle.h: somebody waits for the number to reach 0. It is set
  * only while the number is above 0 (`counter_watch`), and cleared by the decrement that reaches 0.
  * No other operation changes it. Step c. still holds, because clearing the bit raises the version.
  * Setting it changes the word, so at worst a choice begins a new attempt.
+ *
+ * The bit 'trial' is for registry/availability.h: a trial request is out. `counter_take` sets it in
+ * the same step that adds this request, so there is at most one. It is cleared after the request's
+ * decrement (`counter_end_trial`). A write that ends the trial holds the bit while it commits
+ * (`counter_hold_trial`), and then clears it (`counter_void_trial`). All three raise the version,
+ * so step c. holds.
  */
 #ifndef REG_COUNTERS_H
 #define REG_COUNTERS_H
@@ -39,7 +45,8 @@
 
 #define COUNTER_CLAIM ((uint64_t)1 << 32)
 #define COUNTER_WATCHED ((uint64_t)1 << 33)
-#define COUNTER_VERSION ((uint64_t)1 << 34)
+#define COUNTER_TRIAL ((uint64_t)1 << 34)
+#define COUNTER_VERSION ((uint64_t)1 << 35)
 #define LATENCY_SAMPLED ((uint64_t)1 << 32)
 #define LATENCY_VERSION ((uint64_t)1 << 33)
 
@@ -52,24 +59,30 @@ typedef struct counters {
 /* ---- in flight ---- */
 
 static inline uint32_t counter_in_flight(uint64_t word) { return (uint32_t)word; }
-static inline uint64_t counter_decrements(uint64_t word) { return word >> 34; }
+static inline uint64_t counter_decrements(uint64_t word) { return word >> 35; }
 static inline uint64_t counter_changes(uint64_t word) { return word & ~COUNTER_CLAIM; }
 static inline bool counter_is_claimed(uint64_t word) { return word & COUNTER_CLAIM; }
 static inline bool counter_is_watched(uint64_t word) { return word & COUNTER_WATCHED; }
+static inline bool counter_has_trial(uint64_t word) { return word & COUNTER_TRIAL; }
 
 /* Whether the number is above 0 and nobody waits for it to reach 0. One comparison. */
 static inline bool counter_is_plain(uint64_t word) {
     return (word & (COUNTER_WATCHED | UINT32_MAX)) - 1 < UINT32_MAX;
 }
 
-/* The number in flight, to be reported to a caller; so it clears a claim. Lock-free: it repeats
- * only if another thread has changed the word. */
-static inline uint32_t counter_value(_Atomic uint64_t *pending) {
+/* The word, to be reported to a caller; so it clears a claim. Lock-free: it repeats only if another
+ * thread has changed the word. */
+static inline uint64_t counter_report(_Atomic uint64_t *pending) {
     uint64_t seen = load_seq_cst(pending);
     while (reg_unlikely(counter_is_claimed(seen)) &&
            !cas_seq_cst(pending, &seen, counter_changes(seen) + COUNTER_VERSION)) {
     }
-    return counter_in_flight(seen);
+    return seen;
+}
+
+/* The number in flight, likewise. */
+static inline uint32_t counter_value(_Atomic uint64_t *pending) {
+    return counter_in_flight(counter_report(pending));
 }
 
 /* Returns false at the maximum; then nothing has changed. */
@@ -142,9 +155,34 @@ static inline bool counter_claim(_Atomic uint64_t *pending, uint64_t *seen) {
            expected == *seen; /* or another thread has set the same claim */
 }
 
-/* Adds one request in flight, if the word is still `claimed`. Returns whether it was. */
-static inline bool counter_take(_Atomic uint64_t *pending, uint64_t claimed) {
-    return cas_strong_seq_cst(pending, &claimed, counter_changes(claimed) + 1);
+/* Adds one request in flight, if the word is still `claimed`. Returns whether it was. `trial` is
+ * COUNTER_TRIAL if the request is a trial, otherwise 0. */
+static inline bool counter_take(_Atomic uint64_t *pending, uint64_t claimed, uint64_t trial) {
+    return cas_strong_seq_cst(pending, &claimed, (counter_changes(claimed) | trial) + 1);
+}
+
+/* ---- trials ---- */
+
+/* Clears the bit 'trial' if the word is still `seen`. Otherwise `seen` becomes the word. */
+static inline bool counter_end_trial(_Atomic uint64_t *pending, uint64_t *seen) {
+    return cas_seq_cst(pending, seen, (counter_changes(*seen) & ~COUNTER_TRIAL) + COUNTER_VERSION);
+}
+
+/* Sets the bit 'trial' for a write, so no request becomes a trial until counter_void_trial. The
+ * version grows even if the bit was set: a release that has read the word must not clear it. */
+static inline void counter_hold_trial(_Atomic uint64_t *pending) {
+    uint64_t seen = load_seq_cst(pending);
+    while (
+        !cas_seq_cst(pending, &seen, (counter_changes(seen) | COUNTER_TRIAL) + COUNTER_VERSION)) {
+    }
+}
+
+/* Clears the bit 'trial' and every claim. The version grows in any case, so a request that was
+ * about to become a trial does not. */
+static inline void counter_void_trial(_Atomic uint64_t *pending) {
+    uint64_t seen = load_seq_cst(pending);
+    while (!counter_end_trial(pending, &seen)) {
+    }
 }
 
 /* ---- latency ---- */
@@ -152,13 +190,14 @@ static inline bool counter_take(_Atomic uint64_t *pending, uint64_t claimed) {
 static inline bool latency_is_sampled(uint64_t word) { return word & LATENCY_SAMPLED; }
 static inline uint32_t latency_of(uint64_t word) { return (uint32_t)word; }
 
-/* Exponential moving average with weight 1/5, in integers. The first sample becomes the average.
- * Returns the new average in ms. */
-static inline uint32_t latency_update(_Atomic uint64_t *latency, uint32_t sample) {
+/* Exponential moving average with weight 1/5, in integers. The first sample becomes the average,
+ * and so does one that `begins_anew`. Returns the new average in ms. */
+static inline uint32_t latency_update(_Atomic uint64_t *latency, uint32_t sample,
+                                      bool begins_anew) {
     uint64_t seen = load_seq_cst(latency), average, version;
     do {
         uint64_t old = latency_of(seen);
-        average = latency_is_sampled(seen) ? (sample + 4 * old) / 5 : sample;
+        average = latency_is_sampled(seen) && !begins_anew ? (sample + 4 * old) / 5 : sample;
         version = (seen & ~(LATENCY_VERSION - 1)) + LATENCY_VERSION;
     } while (!cas_seq_cst(latency, &seen, version | LATENCY_SAMPLED | average));
     return (uint32_t)average;

@@ -76,7 +76,7 @@ typedef struct member_array {
     uint32_t capacity;
     _Atomic uint32_t length;
     _Atomic uint32_t late_from;  /* members from here on joined out of order; UINT32_MAX: none */
-    _Atomic uint32_t top_weight; /* no member's weight is above it */
+    _Atomic uint32_t top_weight; /* no member's weight on its line is above it */
     _Atomic bool is_uneven;      /* members, removed ones included, may differ in weight */
     uint16_t phase;              /* random: when this array is renewed; under the lock */
     member members[];
@@ -93,7 +93,9 @@ typedef struct member_list {
     uint32_t planned;    /* reserved for the current write, but not added yet */
     uint32_t reweighted; /* weights of members that changed since the last renewal */
     uint32_t seed;       /* of its arrays' phases, different in every list */
-    member_moved moved;  /* called for every member whose position changes */
+    /* A member may start slowly until then; 0: none does. See choice_begin. */
+    _Atomic uint64_t slow_until;
+    member_moved moved; /* called for every member whose position changes */
 } member_list;
 
 /* A list as a reader at one version sees it. */
@@ -125,8 +127,8 @@ bool member_list_reserve_locked(member_list *list, uint32_t extra, uint64_t comm
                                 epoch_limbo *limbo);
 /* Gives up what the current write has reserved, because it fails. */
 void member_list_cancel_locked(member_list *list);
-/* Notes that a member will have this weight from the current write on. Call it before the weight on
- * its counter line changes. */
+/* Notes that a member will have this weight, in fractions of WEIGHT_UNIT, from the current write
+ * on. Call it before the weight on its counter line changes. */
 void member_list_reweigh_locked(member_list *list, uint32_t weight);
 /* Appends a member after a reserve; returns its position. Cannot fail. `traits` contain the
  * slot. */

@@ -14,6 +14,7 @@
 typedef struct memberships {
     uint32_t count;
     uint32_t roster_position;
+    uint32_t born; /* the generation in which the record was added */
     uint32_t *positions;
     variant *variants[];
 } memberships;

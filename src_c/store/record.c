@@ -8,7 +8,19 @@
 SLAB_POOL(record_pool, record_place, 128);
 
 record *record_alloc(void) { return slab_alloc(&record_pool); }
-void record_free(record *r) { slab_free(&record_pool, r); }
+void record_free(record *r) {
+    outcomes_free(load_own(&line_of(r)->outcomes));
+    slab_free(&record_pool, r);
+}
+
+outcomes *record_outcomes_create(record *r, settings *s) {
+    counter_line *line = line_of(r);
+    outcomes *fresh = outcomes_new(s, &line->counters.total), *seen = NULL;
+    if (fresh == NULL) return NULL;
+    if (cas_strong_seq_cst(&line->outcomes, &seen, fresh)) return fresh;
+    outcomes_free(fresh); /* another thread was faster */
+    return seen;
+}
 
 void record_pool_lock(void) { slab_pool_lock(&record_pool); }
 void record_pool_unlock(void) { slab_pool_unlock(&record_pool); }
@@ -16,6 +28,10 @@ void record_pool_unlock(void) { slab_pool_unlock(&record_pool); }
 record *record_before(record *r, uint64_t version) {
     r = record_state_at(r, version)->record;
     return life_at(&r->life, version) ? r : NULL;
+}
+
+state *state_alloc(bool is_flagged) {
+    return memory_alloc_raw(sizeof(state) + (is_flagged ? sizeof(availability) : 0));
 }
 
 static state *state_of(const epoch_node *node) { return reg_container(node, state, shown.node); }
@@ -30,8 +46,8 @@ static void destroy_state(epoch_node *node, epoch_release release) {
 /* The size of a state with the objects that it owns. */
 static size_t bytes_of_state(const epoch_node *node) {
     const state *s = state_of(node);
-    return sizeof *s + (s->owns_definition ? s->definition_bytes : 0) +
-           (s->owns_error ? s->error_bytes : 0);
+    return sizeof *s + (state_is_flagged(s) ? sizeof(availability) : 0) +
+           (s->owns_definition ? s->definition_bytes : 0) + (s->owns_error ? s->error_bytes : 0);
 }
 
 /* Views may show the objects that a state owns. Returns the generation in which the older of them
@@ -53,17 +69,18 @@ void state_retire(state *s, epoch_limbo *limbo) {
 
 static void destroy_removed(epoch_node *node, epoch_release release) {
     record *r = state_of(node)->record;
-    release(line_of(r)->id);
+    release(state_of(node)->id);
     record_free(r);
     destroy_state(node, release);
 }
 
+/* Without the outcomes: a reader may still create them, and the size must not change. */
 static size_t bytes_of_removed(const epoch_node *node) {
     return sizeof(record_place) + bytes_of_state(node);
 }
 
 static uint32_t birth_of_removed(const epoch_node *node) {
-    return line_of(state_of(node)->record)->born;
+    return state_of(node)->definition_born; /* that of the record: see record_retire */
 }
 
 static const epoch_kind removed_kind = {
@@ -83,9 +100,15 @@ static size_t bytes_of_record(const epoch_node *node) {
 
 static const epoch_kind record_kind = {.bytes = bytes_of_record, .unwrap = unwrap_record};
 
-void record_retire(record *r, epoch_limbo *limbo) {
+void record_retire(record *r, uint32_t born, epoch_limbo *limbo) {
+    load_own(&r->state)->definition_born = born;
     memory_free(r->memberships);
     epoch_retire(limbo, &r->node, &record_kind);
 }
 
-size_t record_bytes(void) { return sizeof(record_place) + sizeof(state); }
+size_t record_bytes_locked(record *r) {
+    REG_ASSERT_WRITER();
+    size_t flagged = state_is_flagged(load_own(&r->state)) ? sizeof(availability) : 0;
+    size_t counted = load_published(&line_of(r)->outcomes) != NULL ? sizeof(outcomes) : 0;
+    return sizeof(record_place) + sizeof(state) + flagged + counted;
+}

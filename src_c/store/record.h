@@ -39,6 +39,17 @@ struct memberships;
 
 /* The parts of a registration that change together. A state is immutable, so a reader never sees a
  * status with the error of another one. */
+/* What a state has behind it (state_availability) if one of its flags for it is set. Times are
+ * those of the registry's clock; `_wall` is the same time on the wall clock, in microseconds since
+ * 1970, UTC, for views. */
+typedef struct availability {
+    uint64_t ejected_until; /* if it is ejected */
+    int64_t ejected_until_wall;
+    uint64_t cooling_until; /* if it is cooling down */
+    int64_t cooling_until_wall;
+    uint64_t slow_from; /* if it starts slowly */
+} availability;
+
 typedef struct state {
     retained shown; /* `link`: the previous state; version.h says when it may be followed */
     uint64_t version;
@@ -48,10 +59,14 @@ typedef struct state {
     int64_t checked_at : 56; /* microseconds since 1970, UTC */
     uint64_t health : 2;
     uint64_t is_draining : 1;
-    uint64_t : 5;
+    uint64_t is_ejected : 1;
+    uint64_t is_cooling : 1; /* its time may be over */
+    uint64_t is_slow : 1;    /* likewise */
+    uint64_t : 2;
     uint64_t serial : 48; /* of the registration */
     uint64_t weight : 16;
     limits limits;
+    void *id; /* the caller's object that owns the bytes of the record's key */
     /* For the writer, until the state is collected. If several states share an object, the newest
      * one owns it. */
     uint32_t definition_born; /* its generation: see reservation.h */
@@ -60,17 +75,31 @@ typedef struct state {
     uint32_t error_bytes : 31, owns_error : 1;
 } state;
 
-_Static_assert(sizeof(state) == 112,
+_Static_assert(sizeof(state) == 120,
                "a state is as small as possible, because each backend has one");
 
 static inline state *state_previous(const state *s) {
     return s->shown.link == NULL ? NULL : reg_container(s->shown.link, state, shown);
 }
 
+/* Whether the state has an availability, because one of the flags is set. */
+static inline bool state_is_flagged(const state *s) {
+    return s->is_ejected | s->is_cooling | s->is_slow;
+}
+
+static inline availability *state_availability(const state *s) {
+    return (availability *)((state *)s + 1);
+}
+
+/* A state that is not zeroed, with room for an availability if `is_flagged`. NULL if out of memory.
+ */
+state *state_alloc(bool is_flagged);
+
 /* Begins a state of the same record that differs from `old` in a part, which the caller then sets.
  * The owner of each object that both share is the caller's business too. */
 static inline void state_succeed(state *fresh, state *old) {
     *fresh = *old;
+    if (reg_unlikely(state_is_flagged(old))) *state_availability(fresh) = *state_availability(old);
     fresh->shown = (retained){.link = &old->shown, .generations = old->shown.generations};
 }
 
@@ -126,10 +155,19 @@ static inline record *record_alive_at(record *r, uint64_t version) {
 
 #define RECORD_VERSION (((uint64_t)1 << 56) - 1)
 
-enum { STANDING_HEALTH = 3, STANDING_DRAINING = 4 };
+enum {
+    STANDING_HEALTH = 3,
+    STANDING_DRAINING = 4,
+    STANDING_EJECTED = 8,
+    STANDING_COOLING = 16,
+    STANDING_SLOW = 32,
+    STANDING_FLAGS = STANDING_EJECTED | STANDING_COOLING | STANDING_SLOW,
+};
 
 static inline uint8_t state_standing(const state *s) {
-    return (uint8_t)(s->health | (s->is_draining ? STANDING_DRAINING : 0));
+    return (uint8_t)(s->health | (s->is_draining ? STANDING_DRAINING : 0) |
+                     (s->is_ejected ? STANDING_EJECTED : 0) |
+                     (s->is_cooling ? STANDING_COOLING : 0) | (s->is_slow ? STANDING_SLOW : 0));
 }
 
 /* Whether the record is healthy and not draining at `version`, and nothing that choices depend on
@@ -160,7 +198,8 @@ static inline uint64_t record_standing_word(const state *s) {
 
 /* Whether `fresh` changes anything that choices depend on. */
 static inline bool state_changes_choices(const state *old, const state *fresh) {
-    return state_standing(fresh) != state_standing(old) || fresh->definition != old->definition;
+    return state_standing(fresh) != state_standing(old) || fresh->definition != old->definition ||
+           state_is_flagged(fresh); /* a deadline may have changed */
 }
 
 /* Makes `s` the newest state, as part of the current write. If it changes anything that choices
@@ -174,7 +213,7 @@ static inline void record_set_state_locked(record *r, state *s) {
     publish(&line->standing, record_standing_word(s));
     publish(&line->limits.max_pending, load_own(&s->limits.max_pending));
     publish(&line->limits.priority, load_own(&s->limits.priority));
-    publish(&line->weight, s->weight);
+    publish(&line->weight, (uint16_t)(s->weight * WEIGHT_UNIT));
 }
 
 /* A zeroed record from the process's pool (slab_pool.h), or NULL if out of memory. */
@@ -188,8 +227,17 @@ void record_pool_unlock(void);
 
 /* Retires a state or a record, after the commit of the write that replaced or removed it. */
 void state_retire(state *s, epoch_limbo *limbo);
-void record_retire(record *r, epoch_limbo *limbo);
-/* The size of a record with its line and its state, but without its memberships. */
-size_t record_bytes(void);
+/* `born` is the generation in which the record was added. */
+void record_retire(record *r, uint32_t born, epoch_limbo *limbo);
+/* The size of a record with its line, its state and its outcomes, but without its memberships. */
+size_t record_bytes_locked(record *r);
+
+/* The block of outcomes, which is created if there is none. NULL if out of memory. */
+outcomes *record_outcomes_create(record *r, settings *s);
+
+static inline outcomes *record_outcomes(record *r, settings *s) {
+    outcomes *o = load_published(&line_of(r)->outcomes);
+    return reg_likely(o != NULL) ? o : record_outcomes_create(r, s);
+}
 
 #endif

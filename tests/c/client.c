@@ -212,13 +212,13 @@ int client_select(reg_registry *reg, reg_request request) {
 
 bool client_return(reg_lease *lease, const uint32_t *sample) {
     reg_aftermath after = {0};
-    bool released = reg_lease_release(lease, sample, false, &after);
+    bool released = reg_lease_release(lease, REG_SUCCEEDED, sample, &after);
     reg_lease_drop(lease, object_release);
     return released && after.flags == 0;
 }
 
 reg_registry *client_fleet(int count, void (*shape)(offer *o, int number)) {
-    reg_registry *reg = reg_new();
+    reg_registry *reg = reg_new(NULL);
     for (int i = 0; i < count; i++) {
         char id[16];
         snprintf(id, sizeof id, "b%d", i);

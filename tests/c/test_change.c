@@ -367,7 +367,7 @@ static long instances_move_in_a_circle(void) {
     const char *ids[] = {"b0", "b1", "b2"}, *names[] = {"x", "y", "z"};
     for (int order = 0; order < 6; order++)
         for (int kinds = 0; kinds < 8; kinds++) {
-            reg_registry *reg = reg_new();
+            reg_registry *reg = reg_new(NULL);
             step steps[3];
             for (int i = 0; i < 3; i++)
                 CHECK(client_add(reg, &(offer){.id = ids[i], .instance = names[i]}, i) == REG_OK);
@@ -389,7 +389,7 @@ static long instances_move_in_a_circle(void) {
 /* The holder of an instance leaves, and another backend takes the instance over; and a url that
  * several removed backends share ends once. */
 static long what_a_removed_backend_had_is_free(void) {
-    reg_registry *reg = reg_new();
+    reg_registry *reg = reg_new(NULL);
     offer a = {.id = "a", .url = "http://u", .instance = "x", .models = {"m"}};
     offer b = {.id = "b", .url = "http://u", .models = {"m"}};
     offer c = {.id = "c", .url = "http://v", .instance = "x", .models = {"m"}};
@@ -418,7 +418,7 @@ static bool are_models(reg_registry *reg, const char *expected) {
 }
 
 static long models_in_the_order_in_which_they_were_served(void) {
-    reg_registry *reg = reg_new();
+    reg_registry *reg = reg_new(NULL);
     CHECK(are_models(reg, ""));
     CHECK(client_add(reg, &(offer){.id = "a", .models = {"n", "m"}}, 1) == REG_OK);
     CHECK(client_add(reg, &(offer){.id = "b", .models = {"o", "m"}}, 2) == REG_OK);
@@ -588,7 +588,7 @@ static bool count_down(void) { return allowed-- > 0; }
 
 /* Random writes; before each of them, each of its allocations fails once. */
 static long random_writes(int rounds, bool fails) {
-    reg_registry *reg = reg_new();
+    reg_registry *reg = reg_new(NULL);
     unsigned seed = 17 + test_round;
     plain fleet[IDS] = {0}, fresh[IDS];
     step steps[IDS];
@@ -852,7 +852,7 @@ static long an_instance_that_came_and_went(void) {
 static reg_registry *replaced_twice(step *steps) {
     steps[0] = (step){REG_REPLACED, {.id = "b0", .instance = "x", .models = {"m"}}, .number = 10};
     steps[1] = (step){REG_REPLACED, {.id = "b0", .instance = "x", .models = {"m"}}, .number = 20};
-    reg_registry *reg = reg_new();
+    reg_registry *reg = reg_new(NULL);
     CHECK(client_add(reg, &(offer){.id = "b0", .instance = "x", .models = {"m"}}, 0) == REG_OK);
     CHECK(client_health(reg, "b0", REG_UNHEALTHY, -1) == REG_OK);
     return reg;
@@ -969,7 +969,7 @@ static void begin_write_in_duel(void) {
 static void set_up_duel(const duel *d) {
     step steps[2];
     const char *const ids[] = {"b0", "b1"};
-    the_registry = reg_new();
+    the_registry = reg_new(NULL);
     for (int i = 0; i < 2; i++) {
         offer o = d->old[i];
         o.id = ids[i];
@@ -1105,7 +1105,7 @@ static long two_fleets_are_swapped_at_one_instant(void) {
     pthread_t threads[3];
     step steps[MANY];
     name_fleets();
-    shared = reg_new();
+    shared = reg_new(NULL);
     is_over = false;
     looks = 0;
     for (int i = 0; i < FLEET; i++) {

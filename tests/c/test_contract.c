@@ -44,7 +44,7 @@ static bool aborts(void (*broken)(reg_registry *reg), const char *function, cons
 static void write_without_the_lock(reg_registry *reg) { (void)next_version_locked(reg); }
 
 static void write_with_another_lock(reg_registry *reg) {
-    lock_writer(reg_new());
+    lock_writer(reg_new(NULL));
     (void)find_record_locked(reg, &(reg_key){0});
 }
 
@@ -55,13 +55,13 @@ static void write_after_the_lock(reg_registry *reg) {
 }
 
 static void take_two_locks(reg_registry *reg) {
-    reg_registry *other = reg_new();
+    reg_registry *other = reg_new(NULL);
     lock_writer(reg);
     lock_writer(other);
 }
 
 static void give_back_another_lock(reg_registry *reg) {
-    reg_registry *other = reg_new();
+    reg_registry *other = reg_new(NULL);
     lock_writer(reg);
     unlock_writer(other);
 }
@@ -103,7 +103,7 @@ static void take_the_writer_lock_first(reg_registry *reg) {
 }
 
 static void give_back_other_turns(reg_registry *reg) {
-    reg_registry *other = reg_new();
+    reg_registry *other = reg_new(NULL);
     lock_turns(reg);
     unlock_turns(other);
 }

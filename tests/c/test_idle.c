@@ -117,7 +117,7 @@ static long a_wait_outlives_its_registration(void) {
     CHECK(client_return(&leases[0], NULL));
     reg_free(reg, object_release);
     reg_aftermath after = {0};
-    CHECK(reg_lease_release(&leases[1], NULL, true, &after) && after.woken == &w);
+    CHECK(reg_lease_release(&leases[1], REG_FAILED, NULL, &after) && after.woken == &w);
     reg_lease_drop(&leases[1], object_release);
     CHECK(!reg_wait_end(&w, object_release) && w.is_woken && objects_alive == 0);
     return 2;

@@ -152,7 +152,7 @@ static long a_redefinition_renumbers(void) {
     enum { COUNT = 60 };
     const char *orders[][4] = {
         {"m", "n", "o", "p"}, {"p", "o", "n", "m"}, {"n", "p", "m", "o"}, {"o", "m", "p", "n"}};
-    reg_registry *reg = reg_new();
+    reg_registry *reg = reg_new(NULL);
     char id[16];
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < COUNT; i++) {

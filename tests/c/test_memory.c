@@ -9,7 +9,7 @@ static long allowed; /* how many more allocations succeed */
 static bool count_down(void) { return allowed-- > 0; }
 
 static reg_registry *new_fleet(void) {
-    reg_registry *reg = reg_new();
+    reg_registry *reg = reg_new(NULL);
     char id[8];
     for (int i = 0; i < 6; i++) {
         snprintf(id, sizeof id, "b%d", i);
@@ -136,7 +136,7 @@ static long a_new_registry_without_memory(void) {
     for (;; n++) {
         allowed = n;
         memory_set_gate(count_down);
-        reg_registry *reg = reg_new();
+        reg_registry *reg = reg_new(NULL);
         memory_set_gate(NULL);
         if (reg == NULL) continue;
         client_free(reg);

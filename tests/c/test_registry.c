@@ -9,7 +9,7 @@
 #include "reclaim/epoch.h"
 
 static long statuses(void) {
-    reg_registry *reg = reg_new();
+    reg_registry *reg = reg_new(NULL);
     offer a = {"a", "http://a", "i", {"m", "n"}, .context_length = 1},
           b = {"b", "http://a", "i", {"m"}, .context_length = 1};
     reg_key id = key_of("a"), none = key_of("none"), url = key_of("http://a"),
@@ -50,7 +50,7 @@ static long statuses(void) {
 }
 
 static long a_stale_redefinition_is_refused(void) {
-    reg_registry *reg = reg_new();
+    reg_registry *reg = reg_new(NULL);
     offer a = {.id = "a", .models = {"m"}};
     reg_view view, now;
     reg_key id = key_of("a");
@@ -80,7 +80,7 @@ static long a_stale_redefinition_is_refused(void) {
  * stays must be neither lost nor doubled. */
 static long leaving_and_coming_back(void) {
     enum { COUNT = 6, ROUNDS = 5000 };
-    reg_registry *reg = reg_new();
+    reg_registry *reg = reg_new(NULL);
     char id[COUNT][4];
     bool in[COUNT] = {false};
     int numbers[COUNT];
@@ -106,7 +106,7 @@ static long leaving_and_coming_back(void) {
 }
 
 static long a_bulk_form_counts_or_does_nothing(void) {
-    reg_registry *reg = reg_new();
+    reg_registry *reg = reg_new(NULL);
     offer a = {.id = "a"};
     CHECK(client_add(reg, &a, 1) == REG_OK);
     reg_key ids[] = {key_of("a"), key_of("a"), key_of("none")};
@@ -193,7 +193,7 @@ static long a_view_keeps_nothing_but_its_time(void) {
 
 static long a_large_fleet(void) {
     enum { COUNT = 200000 };
-    reg_registry *reg = reg_new();
+    reg_registry *reg = reg_new(NULL);
     char id[16], url[24];
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < COUNT; i++) {
@@ -217,7 +217,7 @@ static long a_large_fleet(void) {
 }
 
 static long a_forked_child_works(void) {
-    reg_registry *reg = reg_new();
+    reg_registry *reg = reg_new(NULL);
     CHECK(client_add(reg, &(offer){.id = "a", .models = {"m"}}, 1) == REG_OK);
     pid_t child = fork();
     if (child == 0) {
@@ -245,7 +245,7 @@ static void *read_for_long(void *unused) {
 /* The reading thread does not exist in the child, so it must not delay the reclamation of objects
  * that the child retires. */
 static long a_forked_child_of_a_reading_thread(void) {
-    reg_registry *reg = reg_new();
+    reg_registry *reg = reg_new(NULL);
     pthread_t thread;
     client_query(reg, NULL, NULL, 0); /* this thread takes its slot before the other one does */
     pthread_barrier_init(&reading, NULL, 2);

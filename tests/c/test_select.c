@@ -16,14 +16,14 @@ static long a_lease_counts_and_returns(void) {
     CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) == 0);
     reg_reader *reader = reg_read_begin();
     CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 1 && view.total == 0);
-    CHECK(reg_lease_release(&lease, &(uint32_t){250}, false, &after) && after.flags == 0);
-    CHECK(!reg_lease_release(&lease, &(uint32_t){9999}, false, &after));
+    CHECK(reg_lease_release(&lease, REG_SUCCEEDED, &(uint32_t){250}, &after) && after.flags == 0);
+    CHECK(!reg_lease_release(&lease, REG_SUCCEEDED, &(uint32_t){9999}, &after));
     CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 0 && view.total == 1 &&
           view.latency == 250);
     reg_read_end(reader);
     reg_lease_drop(&lease, object_release);
     CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) == 0);
-    CHECK(reg_lease_release(&lease, NULL, true, &after) && after.flags == 0);
+    CHECK(reg_lease_release(&lease, REG_FAILED, NULL, &after) && after.flags == 0);
     reg_lease_drop(&lease, object_release);
     reader = reg_read_begin();
     CHECK(reg_get(reg, &id, &view) == REG_OK && view.pending == 0 && view.total == 2 &&
@@ -147,7 +147,7 @@ static long a_registry_is_freed_while_it_is_read(void) {
     CHECK(objects_alive != 0);
     pthread_barrier_wait(&barrier);
     CHECK(pthread_join(thread, NULL) == 0 && pthread_barrier_destroy(&barrier) == 0);
-    client_free(reg_new()); /* frees the nodes that the reader could still see */
+    client_free(reg_new(NULL)); /* frees the nodes that the reader could still see */
     return 1;
 }
 
@@ -172,7 +172,7 @@ static long weighted_turns_are_smooth(void) {
 
 static long late_members_get_their_turns(void) {
     enum { COUNT = 300, CYCLES = 3 };
-    reg_registry *reg = reg_new();
+    reg_registry *reg = reg_new(NULL);
     static int counts[COUNT];
     char id[16];
     for (int i = 0; i < COUNT; i++) {

@@ -21,7 +21,7 @@ static void use_without_a_key(void) {
     for (int attempt = 0; attempt < 2; attempt++) {
         const char *error = reg_start();
         CHECK(error != NULL && strstr(error, "keys") != NULL);
-        CHECK(reg_new() == NULL && reg_read_begin() == NULL && epoch_enter() == NULL);
+        CHECK(reg_new(NULL) == NULL && reg_read_begin() == NULL && epoch_enter() == NULL);
     }
     for (int i = 0; i < taken; i++) CHECK(pthread_getspecific(keys[i]) == &mine);
 }

@@ -124,7 +124,7 @@ static void read_anything(unsigned *seed) {
 }
 
 static long anything_goes(void) {
-    reg = reg_new();
+    reg = reg_new(NULL);
     return torture(write_anything, 4, read_anything, 4);
 }
 
@@ -158,7 +158,7 @@ static void somebody_is_healthy(unsigned *seed) {
 }
 
 static long one_of_two_is_healthy(void) {
-    reg = reg_new();
+    reg = reg_new(NULL);
     CHECK(client_add(reg, &(offer){.id = "a"}, 1) == REG_OK);
     add_fillers(NULL);
     CHECK(client_add(reg, &(offer){.id = "b"}, 1) == REG_OK);
@@ -182,7 +182,7 @@ static void the_model_is_served(unsigned *seed) {
 }
 
 static long a_model_moves(void) {
-    reg = reg_new();
+    reg = reg_new(NULL);
     CHECK(client_add(reg, &(offer){.id = "a"}, 1) == REG_OK);
     add_fillers("m");
     CHECK(client_add(reg, &(offer){.id = "b", .models = {"m"}}, 1) == REG_OK);
@@ -215,7 +215,7 @@ static void all_ways_agree(unsigned *seed) {
 }
 
 static long all_ways_of_asking_agree(void) {
-    reg = reg_new();
+    reg = reg_new(NULL);
     return torture(come_and_go, 1, all_ways_agree, 4);
 }
 
@@ -236,7 +236,7 @@ static void look(unsigned *seed) {
 }
 
 static long no_count_is_lost(void) {
-    reg = reg_new();
+    reg = reg_new(NULL);
     CHECK(client_add(reg, &(offer){.id = "a"}, 1) == REG_OK &&
           client_add(reg, &(offer){.id = "b"}, 1) == REG_OK);
     pthread_t threads[8];

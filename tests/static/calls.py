@@ -25,18 +25,21 @@ from registry import (
     ChangeKind,
     DiscoverySource,
     DiscoverySourceValue,
+    Ejection,
     FleetFollower,
     Lease,
     Model,
     NoBackendAvailableError,
     Policy,
     PolicyValue,
+    Reason,
     Registry,
     Requirements,
     Watch,
     follow_fleet,
     load_fleet,
 )
+from registry.testing import ManualClock
 
 
 class Tenant(Registry):
@@ -229,6 +232,8 @@ def refused(registry: Registry) -> dict[str, str]:
         registry.acquire("m").release()
     except NoBackendAvailableError as error:
         assert_type(error.unknown_model, bool)
+        assert_type(error.kinds, dict[str, Reason])
+        assert_type(error.retry_after, float | None)
         return {backend_id: reason.upper() for backend_id, reason in error.reasons.items()}
     return {}
 
@@ -237,7 +242,38 @@ def made() -> None:
     """Constructors of a subclass return the subclass."""
     assert_type(Tenant.from_fleet("fleet.toml"), Tenant)
     assert_type(Tenant().get_backend("b"), BackendView | None)
-    Registry("fleet.toml")  # type: ignore[call-arg]
+    Registry("fleet.toml")  # type: ignore[call-arg, arg-type]
+    clock = ManualClock()
+    clock.advance(0.5)
+    assert_type(clock.now, float)
+    rules = Ejection(consecutive_failures=None, base_s=5)
+    assert_type(rules.failure_rate, float | None)
+    Registry(ejection=rules, latency_ttl_s=None, clock=clock)
+    Tenant.from_fleet("fleet.toml", ejection=None, latency_ttl_s=5, clock=clock)
+    Registry(rules)  # type: ignore[call-arg]
+    Registry(ejection=5)  # type: ignore[arg-type]
+    Registry(clock=5)  # type: ignore[arg-type]
+    Ejection(base_s="5")  # type: ignore[arg-type]
+    clock.advance("5")  # type: ignore[arg-type]
+
+
+def cooled_down(registry: Registry, lease: Lease, view: BackendView) -> None:
+    """Outcomes, cool-downs, and what tells of them."""
+    registry.cool_down("a", 5, serial=view.serial)
+    registry.restore("a", serial=view.serial)
+    assert_type(lease.first_token(), bool)
+    assert_type(lease.release(abandoned=True), bool)
+    lease.release(5, retry_after=2.5)
+    assert_type(view.failed_requests, int)
+    assert_type(view.avg_ttft_ms, int | None)
+    assert_type(view.unavailable, Reason | None)
+    assert_type(view.unavailable_until, datetime | None)
+    for candidate in registry.explain("m"):
+        assert_type(candidate.kind, Reason | None)
+    registry.cool_down("a")  # type: ignore[call-arg]
+    registry.cool_down("a", "5")  # type: ignore[arg-type]
+    lease.release(retry_after="5")  # type: ignore[arg-type]
+    lease.release(5, True)  # type: ignore[call-arg]
 
 
 def watched(registry: Registry) -> None:

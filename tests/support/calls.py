@@ -23,6 +23,8 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "model_count": (),
     "models": (),
     "update_status": ("backend_id", "status", "error", "serial"),
+    "cool_down": ("backend_id", "seconds", "serial"),
+    "restore": ("backend_id", "serial"),
     "drain": ("backend_id", "serial"),
     "resume": ("backend_id", "serial"),
     "update_models": ("backend_id", "models"),
@@ -38,7 +40,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "acquire": ("model_id", *CHOICE),
     "select": ("model_id", *CHOICE),
     "explain": ("model_id", *CHOICE),
-    "release": ("latency_ms", "failed"),
+    "release": ("latency_ms", "failed", "abandoned", "retry_after"),
     "has_backend_url": ("url",),
     "set_mdns_instance": ("backend_id", "instance"),
     "find_by_mdns_instance": ("instance",),
@@ -78,6 +80,9 @@ ARGUMENTS: Mapping[str, Callable[[], Any]] = {
     "exclude": lambda: ["z"],
     "allow_unknown": lambda: True,
     "failed": lambda: False,
+    "abandoned": lambda: False,
+    "retry_after": lambda: None,
+    "seconds": lambda: 0,
     "url": lambda: "http://X:80",
     "instance": lambda: "i",
     "member": lambda: "x",
@@ -89,7 +94,7 @@ ARGUMENTS: Mapping[str, Callable[[], Any]] = {
 OWN_ARGUMENTS: Mapping[tuple[str, str], Callable[[], Any]] = {
     ("update_backend", "backend"): lambda: Backend("x", "x", "http://z", models=[Model("n")]),
 }
-KEYWORDS = (*CHOICE, "failed", "serial", "source", "limit")
+KEYWORDS = (*CHOICE, "failed", "abandoned", "retry_after", "serial", "source", "limit")
 
 
 def filled(make: Callable[[], Registry] = Registry) -> Registry:

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from registry import Backend, BackendView, Model, Registry
+import pytest
+
+from registry import Backend, BackendView, Model, NoBackendAvailableError, Reason, Registry
+from registry.testing import ManualClock
 
 MakeBackend = Callable[..., Backend]
 
@@ -21,12 +24,13 @@ def make_backend(backend_id: str = "b", *models: str, **fields: object) -> Backe
     return Backend(id=backend_id, models=[Model(model) for model in models], **given)
 
 
-def make_fleet(*shapes: dict[str, Any]) -> Registry:
+def make_fleet(*shapes: dict[str, Any], **settings: Any) -> Registry:
     """A registry with healthy backends b0, b1, ... that serve m.
 
-    A shape may give `pending`, `latency`, `status`, `model`, and fields of `Backend`.
+    A shape may give `pending`, `latency`, `status`, `model`, and fields of `Backend`. `settings`
+    are those of the registry.
     """
-    registry = Registry()
+    registry = Registry(**settings)
     for number, given in enumerate(shapes):
         shape = {"pending": 0, "latency": None, "status": "healthy", "model": Model("m"), **given}
         backend_id = f"b{number}"
@@ -39,6 +43,49 @@ def make_fleet(*shapes: dict[str, Any]) -> Registry:
         if shape["latency"] is not None:
             registry.update_latency(backend_id, shape["latency"])
     return registry
+
+
+def make_timed(*ids: str, cap: int | None = None, **settings: Any) -> tuple[Registry, ManualClock]:
+    """A registry with healthy backends that serve m, and the clock that is its time."""
+    clock = ManualClock()
+    registry = Registry(clock=clock, **settings)
+    for backend_id in ids or ("a",):
+        registry.add_backend(make_backend(backend_id, "m", max_pending=cap))
+        registry.update_status(backend_id, "healthy")
+    return registry, clock
+
+
+def only(registry: Registry, backend_id: str) -> dict[str, Any]:
+    """The argument of `acquire` that leaves this backend alone."""
+    return {"exclude": [view.id for view in registry.get_all_backends() if view.id != backend_id]}
+
+
+def finish(registry: Registry, backend_id: str, count: int = 1, **outcome: Any) -> None:
+    """Makes requests to a backend, one after the other, which end in this way."""
+    for _ in range(count):
+        registry.acquire("m", **only(registry, backend_id)).release(**outcome)
+
+
+def eject(registry: Registry, backend_id: str = "a") -> None:
+    """Ejects a backend by requests that fail."""
+    count = 0
+    while the(registry, backend_id).unavailable is not Reason.EJECTED:
+        finish(registry, backend_id, failed=True)
+        count += 1
+        assert count <= 100
+
+
+def kind_of(registry: Registry, backend_id: str = "a", **arguments: Any) -> Reason | None:
+    """Why `explain` says that a choice would not take the backend."""
+    (kind,) = (c.kind for c in registry.explain("m", **arguments) if c.backend_id == backend_id)
+    return kind
+
+
+def refusal(registry: Registry, **arguments: Any) -> NoBackendAvailableError:
+    """The error of a request that is refused."""
+    with pytest.raises(NoBackendAvailableError) as caught:
+        registry.acquire("m", **arguments)
+    return caught.value
 
 
 def the(registry: Registry, backend_id: str) -> BackendView:

@@ -109,7 +109,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def make(self) -> Registry:
         """The registry to compare."""
-        return Registry()
+        return Registry(ejection=None)
 
     @initialize(limits=st.lists(LIMITS, max_size=4))
     def start(self, limits: list[dict[str, Any]] = []) -> None:  # noqa: B006

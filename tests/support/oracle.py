@@ -105,6 +105,7 @@ class OracleRegistry(Chooser):
             weight=b.weight,
             serial=entry.serial,
             draining=entry.draining,
+            failed_requests=entry.failed,
         )
 
     # ---- Registering.
@@ -324,6 +325,7 @@ class OracleRegistry(Chooser):
         """
         entry.finish_request()
         entry.total += 1
+        entry.failed += failed
         if not failed:
             entry.add_sample(latency_ms)
 

@@ -26,6 +26,7 @@ class Entry:
     draining: bool = False
     pending: int = 0
     total: int = 0
+    failed: int = 0
     average: int | None = None  # None until the first sample
 
     def serves(self, model_id: str) -> bool:
@@ -40,12 +41,16 @@ class Entry:
         """Whether the requests in flight have reached the cap."""
         return self.pending >= (self.backend.max_pending or TOP)
 
-    def smart_score(self) -> int:
-        """The score of the Nexus router: the highest is best."""
+    def smart_score(self, best_average: int) -> int:
+        """The score of the Nexus router: the highest is best.
+
+        A backend without a sample counts as the best average.
+        """
+        average = best_average if self.average is None else self.average
         return (
             (100 - min(self.backend.priority, 100)) * 50
             + (100 - min(self.pending, 100)) * 30
-            + (100 - min((self.average or 0) // 10, 100)) * 20
+            + (100 - min(average // 10, 100)) * 20
         )
 
     def add_sample(self, latency_ms: int) -> None:
@@ -124,7 +129,7 @@ class Chooser:
             for entry, reason in self.listed(request)
             if reason in (None, "full") and entry.average is not None
         ]
-        return min(samples, default=1)
+        return min(samples, default=0)
 
     def cost(self, entry: Entry, request: Request) -> Any:
         """What the policy minimises. The policies that draw at random have no cost: 0.
@@ -146,7 +151,7 @@ class Chooser:
             ),
             Policy.ROUND_ROBIN: -(credit + entry.backend.weight),
             Policy.PRIORITY: (entry.backend.priority, entry.load()),
-            Policy.SMART: -entry.smart_score(),
+            Policy.SMART: -entry.smart_score(self.best_average(request)),
             Policy.POWER_OF_TWO: 0,
             Policy.RANDOM: 0,
         }

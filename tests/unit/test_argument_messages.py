@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 from support.fleets import make_backend
 
-from registry import Backend, BackendView, Lease, Model, Registry, Requirements, load_fleet
+from registry import (
+    Backend,
+    BackendView,
+    Ejection,
+    Lease,
+    Model,
+    Registry,
+    Requirements,
+    load_fleet,
+)
 
 GIVEN: dict[str, Any] = {
     "backend": make_backend("new"),
@@ -27,7 +36,9 @@ GIVEN: dict[str, Any] = {
     "model": Model("n"),
     "model_id": "m",
     "models": [Model("m")],
+    "path": "fleet.toml",
     "samples": [1],
+    "seconds": 1,
     "status": "unhealthy",
     "url": "http://h",
 }
@@ -109,7 +120,7 @@ def test_an_object_whose_iter_is_none_is_not_an_iterable(filled: Registry) -> No
         filled.increment_pending_many(No())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("argument", ["latency_ms", "failed"])
+@pytest.mark.parametrize("argument", ["latency_ms", "failed", "abandoned", "retry_after"])
 def test_the_error_names_a_wrong_argument_of_a_lease(filled: Registry, argument: str) -> None:
     assert ("release", argument) in [*methods(Lease)]
     lease = filled.acquire("m")
@@ -135,7 +146,7 @@ def constructors() -> Iterator[tuple[Any, str]]:
     registry = Registry()
     registry.add_backend(make_backend("a", "m"))
     view = registry.get_backend("a")
-    for made in (Model("m"), make_backend("a"), view, Requirements()):
+    for made in (Model("m"), make_backend("a"), view, Requirements(), Ejection()):
         for field in inspect.signature(type(made)).parameters:
             yield made, field
 

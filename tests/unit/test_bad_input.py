@@ -554,7 +554,7 @@ def test_a_forced_or_half_made_model_is_refused(filled: Any) -> None:
 def test_a_view_can_not_be_made_without_a_definition(filled: Registry) -> None:
     view = filled.get_backend("a")
     assert view is not None
-    rest = (view.status, view.last_health_check, None, 0, 0, 0, 1, False)
+    rest = (view.status, view.last_health_check, None, 0, 0, 0, 1, False, 0, None, None, None)
     for call in (
         binding.ViewBase,
         lambda: binding.ViewBase.__new__(BackendView),

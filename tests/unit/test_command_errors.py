@@ -223,7 +223,7 @@ def test_show_reports_a_wrong_file_before_a_missing_package(
 
 
 def test_an_interrupted_replay_writes_no_plot(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_arguments: Any) -> None:
+    def interrupt(*_arguments: Any, **_options: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(engine, "replay", interrupt)
@@ -264,7 +264,7 @@ def test_without_watchfiles_the_error_says_what_to_install(
 
 
 def test_an_interrupt_is_status_130(monkeypatch: pytest.MonkeyPatch, files: Path) -> None:
-    def interrupt(*_arguments: Any) -> None:
+    def interrupt(*_arguments: Any, **_options: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(engine, "replay", interrupt)

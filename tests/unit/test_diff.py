@@ -197,7 +197,8 @@ def test_the_page_shows_what_the_command_prints(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-    old, new = (text for language, text in blocks if language == "toml")
+    # The first table is a file of faults, for `replay`.
+    _, old, new = (text for language, text in blocks if language == "toml")
     diff, followed = (text for language, text in blocks if language == "text")
     (files / "old.toml").write_text(old)
     (files / "new.toml").write_text(new)

@@ -66,8 +66,8 @@ check(registry, backend)
 def test_reloading_any_module_is_refused_or_changes_nothing() -> None:
     code = """
 bound = {
-    *("_read_only", "_reconcile", "_registry", "backend", "errors", "metadata", "selection"),
-    *("settings", "stats", "watching"),
+    *("_read_only", "_reconcile", "_registry", "backend", "ejection", "errors", "metadata"),
+    *("selection", "settings", "stats", "watching"),
 }
 for name in sorted(name for name in sys.modules if name.startswith("registry.")):
     module = sys.modules[name]
@@ -104,8 +104,8 @@ for attempt in range(2):
 def test_a_second_bind_is_refused() -> None:
     code = """
 from registry._core import binding
-statuses = tuple(registry.BackendStatus)
-refused(lambda: binding.bind(registry.Backend, registry.Model, registry.BackendView, statuses))
+members = tuple(registry.BackendStatus), tuple(registry.Reason)
+refused(lambda: binding.bind(registry.Backend, registry.Model, registry.BackendView, *members))
 check(registry, backend)
 """
     assert run_clean_child(WORKS + code) == ""

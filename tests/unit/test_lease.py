@@ -19,7 +19,7 @@ import pytest
 from support.fleets import make_backend
 from support.threads import run_threads
 
-from registry import BackendView, Lease, Model, NoBackendAvailableError, Policy, Registry
+from registry import BackendView, Lease, Model, NoBackendAvailableError, Policy, Reason, Registry
 
 
 @pytest.fixture
@@ -109,6 +109,21 @@ def test_a_release_after_a_stray_decrement_warns_and_stays_at_0(
         ({"failed": 1}, TypeError, "failed must be a bool"),
         ({"failed": None, "latency_ms": 5}, TypeError, "failed must be a bool"),
         ({"failed": 1.5, "latency_ms": -1}, TypeError, "failed must be a bool"),
+        ({"abandoned": 1}, TypeError, "abandoned must be a bool"),
+        ({"abandoned": None}, TypeError, "abandoned must be a bool"),
+        ({"abandoned": True, "failed": True}, ValueError, "abandoned must be False if failed"),
+        ({"abandoned": True, "retry_after": 1}, ValueError, "abandoned must be False with retry"),
+        ({"abandoned": True, "latency_ms": -1}, ValueError, "latency_ms must be from 0"),
+        ({"retry_after": -1}, ValueError, "retry_after must be from 0 to 86400, not -1"),
+        ({"retry_after": 86_400.1}, ValueError, "retry_after must be from 0 to 86400"),
+        ({"retry_after": 86_401}, ValueError, "retry_after must be from 0 to 86400"),
+        ({"retry_after": 10**400}, ValueError, "retry_after must be from 0 to 86400"),
+        ({"retry_after": float("nan")}, ValueError, "retry_after must be from 0 .* not nan"),
+        ({"retry_after": float("inf")}, ValueError, "retry_after must be from 0 .* not inf"),
+        ({"retry_after": True}, TypeError, "retry_after must be an int or a float, not bool"),
+        ({"retry_after": "5"}, TypeError, "retry_after must be an int or a float, not str"),
+        ({"retry_after": 5, "latency_ms": -1}, ValueError, "latency_ms must be from 0"),
+        ({"retry_after": 5, "failed": 1}, TypeError, "failed must be a bool"),
     ],
 )
 def test_a_release_with_bad_arguments_abandons_the_request(
@@ -122,6 +137,9 @@ def test_a_release_with_bad_arguments_abandons_the_request(
             lease.release(**arguments)  # type: ignore[arg-type]
         assert not lease.active
         assert counts(one) == (0, 2, 70)
+    view = one.get_backend("b")
+    assert view is not None
+    assert (view.failed_requests, view.unavailable) == (0, None)
     assert lease.release() is False
 
 
@@ -181,7 +199,9 @@ def test_the_end_of_a_block_releases(one: Registry) -> None:
 @pytest.mark.parametrize(
     "error", [ValueError, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
 )
-def test_an_exception_releases_as_failed(one: Registry, error: type[BaseException]) -> None:
+def test_an_exception_ends_the_request(one: Registry, error: type[BaseException]) -> None:
+    """An `Exception` is a failure; another BaseException says nothing about the backend."""
+
     def use() -> None:
         with one.acquire("m"):
             time.sleep(0.002)
@@ -196,6 +216,9 @@ def test_an_exception_releases_as_failed(one: Registry, error: type[BaseExceptio
         with pytest.raises(error):
             call()
     assert counts(one) == (0, 2, 0)
+    view = one.get_backend("b")
+    assert view is not None
+    assert view.failed_requests == (2 if issubclass(error, Exception) else 0)
     assert one.select("m", policy=Policy.LOWEST_LATENCY).id == "b"
 
 
@@ -218,7 +241,7 @@ def test_returning_from_a_block_is_not_a_failure(one: Registry) -> None:
 # ---- Leases do not leak.
 
 
-def test_a_lost_lease_is_released_as_failed_with_a_warning(one: Registry) -> None:
+def test_a_lost_lease_is_abandoned_with_a_warning(one: Registry) -> None:
     one.acquire("m").release(40)
     with pytest.warns(
         ResourceWarning, match=r"lease of backend 'b' for model 'm' was never released"
@@ -577,3 +600,27 @@ def test_a_lease_keeps_a_model_id_of_any_length(registry: Registry, model_id: st
         assert type(lease.model_id) is str
         with pytest.raises(AttributeError):
             lease.model_id = "other"  # type: ignore[misc]
+
+
+# ---- A release that is also a write.
+
+
+def test_a_release_that_changes_availability_wakes_watchers_and_ends_waits(one: Registry) -> None:
+    """The request leaves the count only after the write, and both are told to who waits."""
+    serial = one.get_all_backends()[0].serial
+    with one.watch() as watch:
+        leases = [one.acquire("m") for _ in range(5)]
+        waiting = threading.Thread(target=one.wait_idle, args=("b",), kwargs={"serial": serial})
+        following = threading.Thread(target=watch.get)
+        waiting.start()
+        following.start()
+        for lease in leases:
+            assert lease.release(failed=True)
+        waiting.join()
+        following.join()
+    view = one.get_backend("b")
+    assert view is not None
+    assert (view.unavailable, view.pending_requests) == (Reason.EJECTED, 0)
+    lease = one.acquire("m")
+    assert lease.release(retry_after=5)
+    assert one.wait_idle("b", 0)

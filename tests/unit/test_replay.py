@@ -11,8 +11,10 @@ import pytest
 from registry import Backend, Model, NoBackendAvailableError, Policy, Registry
 from registry.cli.main import main
 from registry.cli.replay import engine, inputs, plot
+from registry.cli.replay.clock import SimulatedClock
 from registry.cli.replay.inputs import Request
 from registry.cli.replay.outcome import Outcome, Record
+from registry.testing import ManualClock
 
 
 def fleet_of(*ids: str) -> list[Backend]:
@@ -25,9 +27,8 @@ def fleet_of(*ids: str) -> list[Backend]:
 def worker_on(registry: Registry, requests: list[Request], speed: float = 10.0) -> engine.Worker:
     """A worker whose backends generate `speed` tokens a second."""
     speeds, models = dict.fromkeys(registry, speed), ["m"] * len(requests)
-    return engine.Worker(
-        registry, Policy.LEAST_PENDING, speeds, requests, models, threading.Barrier(1)
-    )
+    pace, time = threading.Barrier(1), SimulatedClock(registry, ManualClock())
+    return engine.Worker(registry, Policy.LEAST_PENDING, speeds, requests, models, pace, time)
 
 
 def registry_of(*backends: Backend) -> Registry:
@@ -93,8 +94,8 @@ def test_more_than_eight_requests_per_weight_share_the_speed(weight: int, tenth:
     )
     for number in range(10):
         worker.start(number, Request(0.0, 0, 10), "m")
-    assert list(worker.record.latencies[:8]) == [1000] * 8
-    assert worker.record.latencies[9] == tenth
+    assert list(worker.record.times[:8]) == [1000] * 8
+    assert worker.record.times[9] == tenth
     worker.run()
     assert worker.clock == tenth / 1000
 
@@ -128,7 +129,7 @@ def test_the_policy_is_passed_to_acquire(monkeypatch: pytest.MonkeyPatch) -> Non
         engine.replay(fleet_of("a"), [Request(0.0, 1, 1)], ["m"], 1, Policy.SMART).record.rejected
         == 1
     )
-    assert calls == [("m", {"policy": Policy.SMART})]
+    assert calls == [("m", {"policy": Policy.SMART, "exclude": ()})]
 
 
 def test_eight_threads_lose_no_count() -> None:
@@ -193,7 +194,7 @@ def test_a_thread_that_fails_stops_the_others(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(engine.Worker, "finish_one", fail_once)
     registry = Registry()
-    monkeypatch.setattr(engine, "Registry", lambda: registry)
+    monkeypatch.setattr(engine, "Registry", lambda **_settings: registry)
     with pytest.raises(ZeroDivisionError):
         engine.replay(fleet_of("a"), requests, models, 3)
     assert requests.exhausted == models.exhausted == 0
@@ -281,7 +282,7 @@ def test_the_records_of_workers_are_merged() -> None:
         {"a": 3, "b": 5},
         {"a": 30, "b": 30},
     )
-    assert (list(one.starts), list(one.latencies)) == ([0.0, 1.0, 2.0], [10, 20, 30])
+    assert (list(one.starts), list(one.times)) == ([0.0, 1.0, 2.0], [10, 20, 30])
 
 
 def test_the_plot_shows_the_average_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,10 @@ from registry._core.binding import seed_random
         # Every full 10 ms cost 20.
         (Policy.SMART, [{"latency": 19, "priority": 0}, {"latency": 20, "priority": 0}], "b0"),
         # Priorities above 100 count as 100.
-        (Policy.SMART, [{"priority": 150, "latency": 10}, {"priority": 100}], "b1"),
+        (Policy.SMART, [{"priority": 150, "latency": 20}, {"priority": 100, "latency": 19}], "b1"),
+        # Without a sample, the best average of all counts: here the priority decides.
+        (Policy.SMART, [{"priority": 1, "latency": 70}, {"priority": 0}], "b1"),
+        (Policy.SMART, [{"priority": 0, "latency": 70}, {"priority": 1}], "b0"),
         # Negative priorities count as they are.
         (Policy.SMART, [{"priority": -3, "pending": 4}, {"priority": 0}], "b0"),
     ],

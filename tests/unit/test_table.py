@@ -93,8 +93,8 @@ def test_replay_prints_every_number(
 ) -> None:
     outcomes: list[Outcome] = []
 
-    def replay_and_keep(*given: Any) -> Outcome:
-        outcomes.append(replay(*given))
+    def replay_and_keep(*given: Any, **faults: Any) -> Outcome:
+        outcomes.append(replay(*given, **faults))
         return outcomes[-1]
 
     replay = engine.replay

@@ -26,6 +26,7 @@ from registry import (
     DuplicateBackendError,
     FleetFileError,
     Model,
+    Reason,
     Registry,
     RegistryError,
 )
@@ -52,6 +53,7 @@ BACKENDS = st.builds(
 TIMES = st.datetimes(
     min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC)
 )
+UNAVAILABLE = (Reason.EJECTED, Reason.COOLING_DOWN, Reason.ON_TRIAL)
 
 
 @st.composite
@@ -69,6 +71,10 @@ def views(draw: st.DrawFn) -> BackendView:
         avg_latency_ms=draw(UINT32),
         serial=draw(st.integers(0, 2**64 - 1)),
         draining=draw(st.booleans()),
+        failed_requests=draw(st.integers(0, 2**64 - 1)),
+        avg_ttft_ms=draw(st.none() | UINT32),
+        unavailable=draw(st.none() | st.sampled_from(UNAVAILABLE)),
+        unavailable_until=draw(st.none() | TIMES),
     )
 
 
@@ -101,7 +107,10 @@ FIRST = [
 # The fields of `Backend` that a view has, too.
 PUBLIC = [name for name in Backend.__dataclass_fields__ if name != "settings"]
 # Fields added after the first fourteen. Older documents lack them.
-LATER = ["max_pending", "weight", "serial", "draining"]
+LATER = [
+    *("max_pending", "weight", "serial", "draining"),
+    *("failed_requests", "avg_ttft_ms", "unavailable", "unavailable_until"),
+]
 FIELDS = [*FIRST, *LATER]
 
 
@@ -266,6 +275,8 @@ def test_fields_missing_from_an_older_view_get_their_defaults(view: BackendView)
     read = BackendView.from_json(json.dumps(document))
     assert read == dataclasses.replace(view, serial=0)
     assert (read.max_pending, read.weight, read.serial, read.draining) == (None, 1, 0, False)
+    assert (read.failed_requests, read.avg_ttft_ms) == (0, None)
+    assert (read.unavailable, read.unavailable_until) == (None, None)
 
 
 MODEL = '{"id": "m", "context_length": %s}'
@@ -332,6 +343,17 @@ def test_malformed_json_is_a_value_error_that_names_the_place(
         ("serial", None),
         ("draining", 1),
         ("draining", None),
+        ("failed_requests", 2**64),
+        ("failed_requests", -1),
+        ("failed_requests", None),
+        ("avg_ttft_ms", 2**32),
+        ("avg_ttft_ms", -1),
+        ("avg_ttft_ms", 1.5),
+        ("unavailable", "x"),
+        ("unavailable", "full"),
+        ("unavailable", 5),
+        ("unavailable_until", "2026-01-02T03:04:05"),
+        ("unavailable_until", 5),
     ],
 )
 def test_a_bad_field_of_a_view_is_a_value_error_that_names_it(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from registry import Backend, FleetFileError, Policy, load_fleet
-from registry.cli.replay import engine, inputs, plot, report
+from registry import Backend, Ejection, FleetFileError, Policy, load_fleet
+from registry.cli.replay import engine, fault_files, inputs, plot, report
+from registry.cli.replay._faults import Fault
 from registry.cli.replay.outcome import Outcome
 from registry.cli.terminal import InputError, new_console, progress_bar
 
-ALL = "all"
+ALL, DEMO = "all", "demo"
 Requests = list[inputs.Request]
 
 
@@ -46,6 +47,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of requests (default: the whole trace); a shorter trace starts over",
     )
+    parser.add_argument(
+        "--faults",
+        metavar="FILE.toml",
+        help=f"make backends fail as the file says; {DEMO}: one fault of each kind",
+    )
+    parser.add_argument(
+        "--no-ejection", action="store_true", help="never eject a backend, however often it fails"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument(
         "--plot",
@@ -66,11 +75,16 @@ def run(arguments: argparse.Namespace) -> tuple[str, int]:
     """Returns the output, and the exit status 0, or 1 if the counts do not add up."""
     # Check files before optional packages, and both before the replay, which takes seconds.
     fleet, trace = _inputs(arguments)
+    file: str | None = arguments.faults
+    faults = [] if file is None or file == DEMO else fault_files.read_faults(file, fleet)
     if arguments.plot is not None:
         plot.check_path(arguments.plot)
         plot.check_matplotlib("--plot")
     console = None if arguments.json else new_console()
-    outcomes = _outcomes(arguments, fleet, inputs.stretch(trace, arguments.requests))
+    requests = inputs.stretch(trace, arguments.requests)
+    if file == DEMO:
+        faults = fault_files.demo(fleet, requests)
+    outcomes = _outcomes(arguments, fleet, requests, faults)
     if arguments.plot is not None:
         plot.draw(arguments.plot, outcomes)
     status = 0 if all(outcome.adds_up for outcome in outcomes) else 1
@@ -107,11 +121,14 @@ def _fleet(arguments: argparse.Namespace) -> list[Backend]:
         raise
 
 
-def _outcomes(given: argparse.Namespace, fleet: list[Backend], requests: Requests) -> list[Outcome]:
+def _outcomes(
+    given: argparse.Namespace, fleet: list[Backend], requests: Requests, faults: list[Fault]
+) -> list[Outcome]:
+    ejection = None if given.no_ejection else Ejection()
     models = inputs.draw_models(fleet, len(requests))
     outcomes = []
     for policy in Policy if given.policy == ALL else [Policy(given.policy)]:
         with progress_bar(f"replaying {policy}", len(requests)) as progress:
             load = fleet, requests, models, given.threads, policy, progress
-            outcomes.append(engine.replay(*load))
+            outcomes.append(engine.replay(*load, faults=faults, ejection=ejection))
     return outcomes

@@ -6,38 +6,74 @@ import sys
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 
 from registry import BackendView, Policy
+from registry.cli.replay._faults import Fault
 
 
 @dataclass(slots=True)
 class Record:
     """What one worker saw, or all of them. Starts are in simulated seconds, latencies and
-    `busy_ms` in simulated milliseconds."""
+    `busy_ms` in simulated milliseconds.
 
-    done: int = 0
+    `starts`, `times` and `busy_ms` are of attempts, so a retried request is in them twice.
+    `latencies` are of requests that succeeded, from their first attempt on.
+    """
+
+    done: int = 0  # requests that succeeded or failed
+    failed: int = 0  # those that failed, after a retry or because nobody was left for it
     rejected: int = 0
+    retries: int = 0
+    during_faults: int = 0  # attempts that started while any backend had a fault
+    # By the index of the fault: the attempts that met it, those of them that failed, and the start
+    # of the first attempt after its end that succeeded on its backend.
+    to_faulty: Counter[int] = field(default_factory=Counter)
+    failures: Counter[int] = field(default_factory=Counter)
+    back_at: dict[int, float] = field(default_factory=dict)
     most_in_flight: Counter[str] = field(default_factory=Counter)
     busy_ms: Counter[str] = field(default_factory=Counter)
     starts: array[float] = field(default_factory=lambda: array("d"))
+    times: array[int] = field(default_factory=lambda: array("I"))
     latencies: array[int] = field(default_factory=lambda: array("I"))
 
-    def add(self, backend_id: str, in_flight: int, start: float, latency_ms: int) -> None:
-        """Records a request that starts on a backend, whose count is then `in_flight`."""
+    def add(self, backend_id: str, in_flight: int, start: float, time_ms: int) -> None:
+        """Records an attempt that starts on a backend, whose count is then `in_flight`."""
         if in_flight > self.most_in_flight[backend_id]:
             self.most_in_flight[backend_id] = in_flight
-        self.busy_ms[backend_id] += latency_ms
+        self.busy_ms[backend_id] += time_ms
         self.starts.append(start)
+        self.times.append(time_ms)
+
+    def succeed(self, latency_ms: int) -> None:
+        """Records the end of a request that succeeded."""
+        self.done += 1
         self.latencies.append(latency_ms)
+
+    def fail(self) -> None:
+        """Records the end of a request that failed."""
+        self.done += 1
+        self.failed += 1
+
+    def recover(self, fault: int, start: float) -> None:
+        """Records a success on the backend of a fault that is over."""
+        self.back_at[fault] = min(start, self.back_at.get(fault, inf))
 
     def merge(self, other: Record) -> None:
         """Adds another worker's record to this one."""
         self.done += other.done
+        self.failed += other.failed
         self.rejected += other.rejected
+        self.retries += other.retries
+        self.during_faults += other.during_faults
+        self.to_faulty += other.to_faulty
+        self.failures += other.failures
+        for fault, start in other.back_at.items():
+            self.recover(fault, start)
         self.most_in_flight |= other.most_in_flight
         self.busy_ms += other.busy_ms
         self.starts += other.starts
+        self.times += other.times
         self.latencies += other.latencies
 
 
@@ -56,6 +92,7 @@ class Outcome:
     requests: int
     threads: int
     seconds: float
+    faults: tuple[Fault, ...] = ()
 
     @property
     def left_in_flight(self) -> int:
@@ -69,11 +106,12 @@ class Outcome:
 
     @property
     def adds_up(self) -> bool:
-        """Whether the registry counted every request exactly once, and none is left in flight."""
+        """Whether the registry counted every attempt exactly once, and none is left in flight."""
         record = self.record
         return (
             self.left_in_flight == 0
-            and self.total == record.done
+            and self.total == record.done + record.retries
+            and sum(view.failed_requests for view in self.views) == record.failures.total()
             and record.done + record.rejected == self.requests
         )
 
@@ -108,6 +146,23 @@ class Outcome:
         ]
         total = sum(loads)
         return max(loads) * len(loads) / total if total else None
+
+    @property
+    def faulty_share(self) -> float | None:
+        """Of the attempts that started while any backend had a fault, the share that met one."""
+        during = self.record.during_faults
+        return self.record.to_faulty.total() / during if during else None
+
+    def recovery(self, fault: int) -> float | None:
+        """Simulated seconds from the end of a fault until its backend serves again: to the start
+        of the first attempt there after the end that succeeds. None if there is none."""
+        back_at = self.record.back_at.get(fault)
+        return None if back_at is None else back_at - self.faults[fault].end
+
+    @property
+    def recoveries(self) -> list[float | None]:
+        """The time to recovery of each fault that has an end."""
+        return [self.recovery(i) for i, fault in enumerate(self.faults) if fault.end < inf]
 
     def percentiles(self, *percents: int) -> list[int | None]:
         """Percentiles of the latency in simulated milliseconds, by the nearest-rank method."""

@@ -106,8 +106,7 @@ def averages(outcome: Outcome) -> tuple[list[float], list[float]]:
     record = outcome.record
     starts = sorted(record.starts)
     ends = sorted(
-        start + latency / 1000
-        for start, latency in zip(record.starts, record.latencies, strict=True)
+        start + time / 1000 for start, time in zip(record.starts, record.times, strict=True)
     )
     if not starts or ends[-1] == starts[0]:
         return [], []

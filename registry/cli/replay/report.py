@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from registry._messages import printable
@@ -22,13 +23,24 @@ EVENNESS = (
     "evenness: the greatest load of a backend divided by the mean load (load: time average of "
     "in flight / weight); 1.00 is even. p50, p95, p99: latency in simulated ms."
 )
+FAULTY = ("failed\nattempts", "failed\nrequests", "refused", "to faulty", "recovery (s)")
+FAULTS = ("from (s)", "to (s)", "requests", "failed", "recovery (s)")
+RECOVERY = (
+    "recovery: simulated time from the end of a fault to the start of the first request that the "
+    "backend then serves."
+)
+SHARE = (
+    "A failed attempt is retried once on another backend. to faulty: the share that met a fault, "
+    "of the attempts during faults. " + RECOVERY + " Here the longest; never: none was served."
+)
 
 
 def verdict(outcome: Outcome) -> str:
     """The result of the check, in one line."""
     refused = f"{outcome.record.rejected:,} refused"
     if outcome.adds_up:
-        return f"OK: 0 left in flight; totals add up to {outcome.total:,} requests" + (
+        retries = f", {outcome.record.retries:,} of them retries" if outcome.faults else ""
+        return f"OK: 0 left in flight; totals add up to {outcome.total:,} requests{retries}" + (
             f", {refused}" if outcome.record.rejected else ""
         )
     return (
@@ -49,6 +61,8 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     print_table(console, f"The registry after the replay, policy {outcome.policy}", columns, rows)
     if len(views) > ROWS:
         console.print(left_out(len(views), ROWS, "backends"))
+    if outcome.faults:
+        _print_faults(console, outcome)
     p50, p95, p99 = _latencies(outcome)
     console.print(
         f"evenness {_evenness(outcome)}; simulated latency p50 {p50}, p95 {p95}, p99 {p99} ms",
@@ -72,11 +86,55 @@ def print_comparison(console: Console, outcomes: Sequence[Outcome]) -> None:
         rate, most = f"{outcome.requests_per_second:,.0f}", f"{outcome.most_in_flight:,}"
         rows.append([outcome.policy, rate, most, _evenness(outcome), *_latencies(outcome)])
     print_table(console, title, columns, rows, EVENNESS)
+    if outcomes[0].faults:
+        columns = [Column("policy", Kind.NAME), *_number_columns(FAULTY)]
+        title = f"The {len(outcomes[0].faults)} faults with each policy"
+        rows = [[outcome.policy, *_faulty(outcome)] for outcome in outcomes]
+        print_table(console, title, columns, rows, SHARE)
     if len({verdict(outcome) for outcome in outcomes}) == 1:
         console.print(f"every policy: {verdict(outcomes[0])}", soft_wrap=True)
         return
     for outcome in outcomes:
         console.print(f"{outcome.policy}: {verdict(outcome)}", soft_wrap=True)
+
+
+def _print_faults(console: Console, outcome: Outcome) -> None:
+    columns = [Column("backend", Kind.NAME), Column("fault", Kind.NAME), *_number_columns(FAULTS)]
+    rows = []
+    record = outcome.record
+    for index, fault in enumerate(outcome.faults):
+        ends = fault.end < inf
+        numbers = (record.to_faulty[index], record.failures[index])
+        rows.append(
+            [
+                *(printable(fault.backend), fault.kind),
+                *(f"{fault.start:,.0f}", f"{fault.end:,.0f}" if ends else "-"),
+                *(f"{number:,}" for number in numbers),
+                _recovery(outcome.recovery(index)) if ends else "-",
+            ]
+        )
+    print_table(console, "The faults, and the requests that met them", columns, rows, RECOVERY)
+    failures, failed, _, share, _ = _faulty(outcome)
+    console.print(
+        f"{failures} failed attempts, {record.retries:,} retries, {failed} failed requests; "
+        f"{share} of the attempts during faults met one",
+        soft_wrap=True,
+    )
+
+
+def _faulty(outcome: Outcome) -> list[str]:
+    """The figures of `FAULTY`."""
+    record, share, times = outcome.record, outcome.faulty_share, outcome.recoveries
+    known = [time for time in times if time is not None]
+    return [
+        *(f"{n:,}" for n in (record.failures.total(), record.failed, record.rejected)),
+        "-" if share is None else f"{share:.1%}",
+        "-" if not times else _recovery(max(known) if len(known) == len(times) else None),
+    ]
+
+
+def _recovery(time: float | None) -> str:
+    return "never" if time is None else f"{time:,.1f}"
 
 
 def _number_columns(headings: Sequence[str]) -> list[Column]:
@@ -131,6 +189,32 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 6),
         "requests_per_second": round(rate, 1),
         "operations_per_second": round(rate * OPERATIONS_PER_REQUEST, 1),
+        **(_faults_as_json(outcome) if outcome.faults else {}),
+    }
+
+
+def _faults_as_json(outcome: Outcome) -> dict[str, Any]:
+    record, share = outcome.record, outcome.faulty_share
+    rows = []
+    for index, fault in enumerate(outcome.faults):
+        recovery = outcome.recovery(index)
+        rows.append(
+            {
+                "backend": fault.backend,
+                "kind": fault.kind,
+                "from": fault.start,
+                "to": fault.end if fault.end < inf else None,
+                "requests": record.to_faulty[index],
+                "failed": record.failures[index],
+                "recovery": None if recovery is None else round(recovery, 3),
+            }
+        )
+    return {
+        "failed_attempts": record.failures.total(),
+        "retries": record.retries,
+        "failed_requests": record.failed,
+        "faulty_share": None if share is None else round(share, 4),
+        "faults": rows,
     }
 
 

@@ -1,0 +1,15 @@
+#include "choose/panic.h"
+
+bool is_panic(choice *c) {
+    uint32_t all = 0, left = 0;
+    c->has_counted_left = true;
+    c->ignores_ejection = true; /* for candidate_obstacle */
+    EACH_LISTED(c, 0, c->reading.length, m) {
+        if (candidate_obstacle(c, m, 0) != REG_ELIGIBLE) continue;
+        all++;
+        left += !(record_standing_at(m->record, c->version) & STANDING_EJECTED);
+    }
+    c->ignores_ejection = false;
+    /* A division, because it is rounded correctly: 29 of 100 is a share of 0.29. */
+    return left < all && (double)left / all <= c->settings->values.panic;
+}
