@@ -20,6 +20,11 @@ static inline uint64_t time_now(const reg_clock *clock) {
     return reg_likely(clock == NULL) ? clock_now() : load_seq_cst(&((reg_clock *)clock)->now);
 }
 
+/* `span` after `now`. Ends before REG_NEVER, which is no time. */
+static inline uint64_t time_after(uint64_t now, uint64_t span) {
+    return span < REG_NEVER - now ? now + span : REG_NEVER - 1;
+}
+
 /* The wall clock at `time`, which is not far from `now`: microseconds since 1970, UTC. */
 int64_t time_on_wall(const reg_clock *clock, uint64_t time, uint64_t now);
 

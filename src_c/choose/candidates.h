@@ -61,6 +61,12 @@ static inline uint32_t position_of(const choice *c, const candidate *x) {
     return (uint32_t)(x->place - c->reading.array->members);
 }
 
+/* How far a pass has come when it meets the candidate. */
+static inline uint32_t distance_from_start(const choice *c, const candidate *x) {
+    uint32_t position = position_of(c, x);
+    return position >= c->start ? position - c->start : position + c->reading.length - c->start;
+}
+
 /* The weight of a backend that may be starting slowly: it grows from a tenth to the whole. */
 uint32_t weight_at(const choice *c, const state *s);
 

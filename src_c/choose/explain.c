@@ -14,12 +14,6 @@ typedef struct explained {
     const choice *choice; /* qsort passes no context to a comparison */
 } explained;
 
-/* The distance from the position at which a pass starts. */
-static uint32_t distance_of(const explained *e) {
-    uint32_t position = position_of(e->choice, &e->seen), start = e->choice->start;
-    return position >= start ? position - start : position + e->choice->reading.length - start;
-}
-
 /* Orders equal candidates: first the unserved ones in the order of a pass, then the others by age.
  * See rounds.h. */
 static int by_turn(const explained *a, const explained *b) {
@@ -27,7 +21,8 @@ static int by_turn(const explained *a, const explained *b) {
          b_is_unserved = is_unserved(b->choice, &b->seen);
     if (a_is_unserved != b_is_unserved) return a_is_unserved ? -1 : 1;
     if (!a_is_unserved && a->seen.age != b->seen.age) return compare(b->seen.age, a->seen.age);
-    return compare(distance_of(a), distance_of(b));
+    return compare(distance_from_start(a->choice, &a->seen),
+                   distance_from_start(b->choice, &b->seen));
 }
 
 static int by_rank(const void *left, const void *right) {
@@ -102,8 +97,7 @@ reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *
     request_prepare(request);
     if (!choice_begin(&c, reg, request)) return REG_OK;
     if (c.time == 0) c.time = registry_now(reg);
-    c.ignores_ejection =
-        reg->settings->values.ejects && reg->settings->values.panic >= 0 && is_panic(&c);
+    c.ignores_ejection = can_panic(&c) && is_panic(&c);
     if (c.traits->ties_by_age) round_join(&c, reg);
     c.now = load_hint(&reg->tick) + 1; /* ties are listed by age for the other policies too */
     explained *items = memory_alloc_raw(c.reading.length * sizeof *items);

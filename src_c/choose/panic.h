@@ -13,12 +13,16 @@
 
 #include "choose/picks.h"
 
+/* Whether the registry's settings allow a panic. */
+static inline bool can_panic(const choice *c) {
+    return c->settings->values.ejects && c->settings->values.panic >= 0;
+}
+
 /* For a choice that has read the clock: whether the result of a pass may have to be thrown away
  * because of a panic. */
 static inline bool may_be_panic(const choice *c, const picks *p) {
-    const reg_settings *values = &c->settings->values;
-    if (!values->ejects || values->panic < 0) return false;
-    return values->panic > 0 || p->count == 0 || candidate_is_trial(c, &p->best);
+    if (!can_panic(c)) return false;
+    return c->settings->values.panic > 0 || p->count == 0 || candidate_is_trial(c, &p->best);
 }
 
 /* Whether so few are left that ejections are ignored. */

@@ -78,12 +78,6 @@ typedef struct leader {
     bool is_found;
 } leader;
 
-/* How far the pass had come when it met the candidate. */
-static uint32_t distance_from_start(const choice *c, const candidate *x) {
-    uint32_t position = position_of(c, x);
-    return position >= c->start ? position - c->start : position + c->reading.length - c->start;
-}
-
 /* Picks the better one of the best candidates with a sample and without one. That depends on the
  * best average of all candidates, which is known only after the pass. */
 static void pick_leader(const choice *c, const leader *sampled, leader *unsampled, picks *p) {

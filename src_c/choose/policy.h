@@ -98,13 +98,14 @@ static inline int64_t smart_score(const candidate *c, uint32_t average) {
 /* ---- the table ---- */
 
 typedef struct policy_traits {
-    const char *name;   /* the value of the member of Python's `Policy` */
-    bool reads_latency; /* a changed average makes an attempt fail, as a decrement does; and
-                                who has none counts as the best average of all candidates */
-    bool has_score;     /* the credit is the score of SMART */
-    bool draws_two;     /* compares two candidates drawn at random: draw.h */
-    bool draws_one;     /* draws one candidate at random by weight, and compares nothing */
-    bool takes_turns;   /* the credit is that of turns.h, and the registry's turns lock is held */
+    const char *name; /* the value of the member of Python's `Policy` */
+    /* A changed average makes an attempt fail, as a decrement does. Who has none counts as the best
+     * average of all candidates. */
+    bool reads_latency;
+    bool has_score;   /* the credit is the score of SMART */
+    bool draws_two;   /* compares two candidates drawn at random: draw.h */
+    bool draws_one;   /* draws one candidate at random by weight, and compares nothing */
+    bool takes_turns; /* the credit is that of turns.h, and the registry's turns lock is held */
     bool ties_by_age; /* among equal candidates, prefers the one whose last choice is longest ago */
     bool has_rounds;  /* finds the oldest by rounds instead of comparing all ages: rounds.h */
     bool only_loads;  /* only uses compare_loads(), over all candidates, so a pass may end early */

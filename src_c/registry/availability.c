@@ -64,10 +64,6 @@
 
 /* ---- times ---- */
 
-static uint64_t time_after(uint64_t now, uint64_t span) {
-    return span < REG_NEVER - now ? now + span : REG_NEVER - 1;
-}
-
 static int64_t wall_at(reg_registry *reg, uint64_t time, uint64_t now) {
     return time_on_wall(reg->settings->values.clock, time, now);
 }
@@ -176,20 +172,23 @@ static void restore_locked(reg_registry *reg, record *r, outcomes *o, uint64_t n
     outcomes_restore(o, first_end(reg, fresh));
 }
 
-static void cool_down_locked(reg_registry *reg, record *r, outcomes *o, uint64_t span,
+/* False if out of memory. */
+static bool cool_down_locked(reg_registry *reg, record *r, outcomes *o, uint64_t span,
                              uint64_t now) {
     REG_ASSERT_WRITER_OF(reg);
     const state *old = load_own(&r->state);
     uint64_t until = time_after(now, span);
-    if (span == 0 || (old->is_cooling && state_availability(old)->cooling_until >= until)) return;
+    if (span == 0 || (old->is_cooling && state_availability(old)->cooling_until >= until))
+        return true;
     state *fresh = next_state_locked(reg, r, true);
-    if (fresh == NULL) return;
+    if (fresh == NULL) return false;
     clear_passed(reg, fresh, now);
     fresh->is_cooling = 1;
     state_availability(fresh)->cooling_until = until;
     state_availability(fresh)->cooling_until_wall = wall_at(reg, until, now);
     commit_state_locked(reg, r, fresh, true);
     outcomes_settle_from(o, first_end(reg, fresh));
+    return true;
 }
 
 /* Clears the flags of what has passed. This is no change that a watch tells: the view told the
@@ -232,7 +231,7 @@ void settle_locked(reg_registry *reg, const settlement *what) {
     bool is_ejected = load_own(&r->state)->is_ejected,
          counts = what->version >= load_own(&what->outcomes->ejection);
     if (what->outcome == REG_BACK_OFF)
-        cool_down_locked(reg, r, what->outcomes, what->retry_after, now);
+        (void)cool_down_locked(reg, r, what->outcomes, what->retry_after, now);
     else if (is_ejected && counts)
         settle_ejected_locked(reg, what, now);
     else if (!is_ejected && what->outcome == REG_FAILED && counts && still_ejects(what))
@@ -249,11 +248,7 @@ reg_status reg_cool_down(reg_registry *reg, const reg_key *id, uint64_t serial, 
     reg_status status = begin_state_write(reg, id, serial, &r, garbage);
     if (status != REG_OK) return status;
     outcomes *o = record_outcomes(r, reg->settings);
-    uint64_t now = registry_now(reg);
-    if (o != NULL) cool_down_locked(reg, r, o, span, now);
-    const state *s = load_own(&r->state);
-    bool is_done = span == 0 ||
-                   (s->is_cooling && state_availability(s)->cooling_until >= time_after(now, span));
+    bool is_done = o != NULL && cool_down_locked(reg, r, o, span, registry_now(reg));
     end_write(reg, garbage);
     return is_done ? REG_OK : REG_NO_MEMORY;
 }

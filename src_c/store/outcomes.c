@@ -48,10 +48,6 @@ static outcome_mark mark_now(const outcomes *o, _Atomic uint64_t *total) {
     return (outcome_mark){(uint32_t)load_seq_cst(total) - o->neutral, o->failures};
 }
 
-static uint64_t time_after(uint64_t now, uint64_t span) {
-    return span < REG_NEVER - now ? now + span : REG_NEVER;
-}
-
 static void begin_windows(outcomes *o, _Atomic uint64_t *total, uint64_t now) {
     o->current = o->previous = mark_now(o, total);
     o->bucket_end = has_windows(o) ? time_after(now, o->settings->values.window) : REG_NEVER;

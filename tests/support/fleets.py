@@ -45,6 +45,22 @@ def make_fleet(*shapes: dict[str, Any], **settings: Any) -> Registry:
     return registry
 
 
+def fill_used(registry: Registry) -> Registry:
+    """Adds three backends; b is unhealthy with an error, and serves requests."""
+    for backend_id in "abc":
+        registry.add_backend(fresh(backend_id))
+    registry.update_status("b", "unhealthy", "boom")
+    registry.increment_pending_many(["b", "b", "b"])
+    registry.increment_total_requests("b")
+    registry.update_latency("b", 40)
+    return registry
+
+
+def fresh(backend_id: str = "b", *models: str, **fields: Any) -> Backend:
+    """A definition for the registry of `fill_used`."""
+    return make_backend(backend_id, *(models or ("m",)), **{"url": "http://h/v1", **fields})
+
+
 def make_timed(*ids: str, cap: int | None = None, **settings: Any) -> tuple[Registry, ManualClock]:
     """A registry with healthy backends that serve m, and the clock that is its time."""
     clock = ManualClock()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.fleets import ids_for, make_backend, make_fleet, state, the
+from support.fleets import fill_used, fresh, ids_for, make_backend, make_fleet, state, the
 
 from registry import (
     Backend,
@@ -31,19 +31,8 @@ OTHERS = ["https://h/v1", "http://h:81/v1", "http://h/V1", "http://h"]
 
 @pytest.fixture
 def used(registry: Registry) -> Registry:
-    """Three backends; b is healthy, has an error in its past, and serves requests."""
-    for backend_id in "abc":
-        registry.add_backend(make_backend(backend_id, "m", url="http://h/v1"))
-    registry.update_status("b", "unhealthy", "boom")
-    registry.increment_pending_many(["b", "b", "b"])
-    registry.increment_total_requests("b")
-    registry.update_latency("b", 40)
-    return registry
-
-
-def fresh(backend_id: str = "b", *models: str, **fields: Any) -> Backend:
-    """A definition for `used`."""
-    return make_backend(backend_id, *(models or ("m",)), **{"url": "http://h/v1", **fields})
+    """The backends of `fill_used`."""
+    return fill_used(registry)
 
 
 # ---- An equal url: the registration stays.
