@@ -64,14 +64,14 @@ static explained explain_one_locked(const choice *c, const member *place) {
 
 /* Finds the best average of all candidates, full ones included. */
 static void find_best_average(choice *c, const explained *items, size_t count) {
-    uint32_t best = UINT32_MAX;
+    uint64_t best = UINT64_MAX; /* no average is as great */
     for (size_t i = 0; i < count; i++) {
         bool is_candidate =
             items[i].report.reason == REG_ELIGIBLE || items[i].report.reason == REG_FULL;
         if (is_candidate && items[i].seen.is_sampled && items[i].report.latency < best)
             best = items[i].report.latency;
     }
-    c->best_average = best != UINT32_MAX ? best : 0;
+    c->best_average = best != UINT64_MAX ? (uint32_t)best : 0;
 }
 
 static int64_t score_of(const choice *c, const candidate *x) {

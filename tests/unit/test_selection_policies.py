@@ -73,6 +73,13 @@ def test_each_policy_chooses_its_best(
         assert lease.backend.id == expected
 
 
+def test_the_greatest_average_may_be_the_best() -> None:
+    registry = make_fleet({"pending": 1}, {"latency": 2**32 - 1})
+    ranked = registry.explain("m", policy=Policy.LOWEST_LATENCY)
+    assert [candidate.backend_id for candidate in ranked] == ["b1", "b0"]
+    assert picks(registry, 1, policy=Policy.LOWEST_LATENCY) == ["b1"]
+
+
 def test_a_backend_without_a_sample_counts_as_the_best_and_wins_ties() -> None:
     registry = make_fleet({"latency": 50}, {}, {"latency": 80})
     leases = [registry.acquire("m", policy=Policy.LOWEST_LATENCY) for _ in range(3)]
