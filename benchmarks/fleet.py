@@ -1,16 +1,23 @@
-"""The fleets that the suite measures: healthy backends with ten models each."""
+"""The fleets that the suite measures: healthy backends with ten models each.
+
+`registry.Ejection` is looked up when a fleet is made, because `against` also measures older builds,
+which have none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import cycle
 from typing import Any
 
+import registry as package
 from registry import Backend, BackendStatus, Model, Registry
 
 MODELS = tuple(Model(f"model-{number}") for number in range(10))
 CHANGED = 10  # backends that a reload changes
+DAY = 86_400.0  # seconds: longer than any run
 
 
 def backend(number: int, models: tuple[Model, ...] = MODELS) -> Backend:
@@ -71,6 +78,60 @@ def full(size: int) -> Registry:
         registry.update_status(backend_id, BackendStatus.HEALTHY)
     registry.increment_pending_many(ids)
     return registry
+
+
+def without_ejection(size: int) -> Registry:
+    """A filled registry that learns nothing from outcomes."""
+    return filled(size, partial(Registry, ejection=None))[0]  # type: ignore[no-any-return]
+
+
+def patient(size: int) -> Registry:
+    """A filled registry that counts failures under both rules, but never ejects."""
+    most = 2**32 - 1
+    return _with_ejection(size, consecutive_failures=most, min_requests=most)
+
+
+def strict(size: int) -> Registry:
+    """A filled registry that ejects a backend at its first failure, for a day."""
+    return _with_ejection(size, consecutive_failures=1, base_s=DAY, max_s=DAY)
+
+
+def panicking(size: int) -> Registry:
+    """A filled registry in which all backends are ejected, so choices ignore that."""
+    registry = strict(size)
+    for _ in range(size):
+        registry.acquire(MODELS[0].id).release(failed=True)
+    return registry
+
+
+def trying(size: int) -> Registry:
+    """A busy registry with one idle backend whose ejection is over: the next request is a trial.
+
+    Release it as abandoned, and the one after it is a trial, too.
+    """
+    registry = _with_ejection(size, consecutive_failures=1, base_s=1e-3, max_s=1e-3)
+    with registry.acquire(MODELS[0].id) as lease:
+        lease.release(failed=True)
+    failed = lease.backend.id
+    registry.increment_pending_many([backend_id for backend_id in registry if backend_id != failed])
+    while any(view.unavailable for view in registry.get_all_backends()):
+        pass  # for a millisecond
+    return registry
+
+
+def starting(size: int) -> Registry:
+    """A filled registry in which one backend has just become healthy again, and is given a weight
+    that grows for a day."""
+    registry = _with_ejection(size, slow_start_s=DAY)
+    last = f"backend-{size - 1}"
+    registry.update_status(last, BackendStatus.UNHEALTHY)
+    registry.update_status(last, BackendStatus.HEALTHY)
+    return registry
+
+
+def _with_ejection(size: int, **rules: Any) -> Registry:
+    made = partial(Registry, ejection=package.Ejection(**rules))
+    return filled(size, made)[0]  # type: ignore[no-any-return]
 
 
 def changes(registry: Any, number: int) -> Iterator[None]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import cliffs, growth, memory
 from benchmarks.budget import Budget
-from benchmarks.fleet import CHANGED, busy, filled, full, reloads
+from benchmarks.fleet import CHANGED, busy, filled, full, patient, reloads, without_ejection
 from benchmarks.measure import (
     Figure,
     Timed,
@@ -36,6 +36,7 @@ HASH = "hash(id)"
 INCREMENT = "registry.increment_pending(id)"
 QUERY = "registry.get_backends_for_model(model)"
 ACQUIRE = "registry.acquire(model).release()"
+FAILED = "registry.acquire(model).release(failed=True)"
 REFUSED = "try:\n    registry.acquire(model)\nexcept NoBackendAvailableError:\n    pass"
 RECONCILE = "registry.reconcile(next(fleets))"
 RECONCILED = 10_000  # backends
@@ -62,6 +63,7 @@ def groups() -> Iterator[Group]:
     yield Group("memory", bytes_per_backend)
     yield Group("cliffs", without_cliffs)
     yield Group("a fleet that changes", reconciling)
+    yield Group("learning from failures", learning)
     yield Group("compared with LiteLLM", against_litellm)  # last: importing it slows the rest down
 
 
@@ -290,6 +292,26 @@ def reconciling(budget: Budget) -> list[Goal]:
 def fleets(own_models: bool) -> Iterator[list[Backend]]:
     """Reloads without end; each differs from the one before in ten backends."""
     return cycle(reloads(RECONCILED, own_models))
+
+
+def learning(budget: Budget) -> list[Goal]:
+    """A registry that learns from outcomes compared with one that does not, and a failure compared
+    with a success. The failures are counted, but eject nobody."""
+    rows = []
+    for size in (10, 1000):
+        learns, ignores = interleaved(
+            budget.rounds,
+            timed(ACQUIRE, filled(size)[0], budget),
+            timed(ACQUIRE, without_ejection(size), budget),
+        )
+        what = f"acquire and release / with ejection=None, {size:,} candidates"
+        rows.append(at_most(what, 1.1, ratios(learns, ignores)))
+    failed, succeeded = interleaved(
+        budget.rounds, timed(FAILED, patient(10), budget), timed(ACQUIRE, filled(10)[0], budget)
+    )
+    more = [a - b for a, b in zip(failed, succeeded, strict=True)]
+    what = "a failed request, more than a successful one, 10 candidates, us"
+    return [*rows, at_most(what, 1, microseconds(more))]
 
 
 def litellm() -> Peer:

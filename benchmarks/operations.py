@@ -8,14 +8,25 @@ methods it has. tests/unit/test_bench_operations.py checks that its answers equa
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import cycle, repeat
 from json import loads
 from typing import Any
 
+from benchmarks import fleet
 from benchmarks.fleet import MODELS, backend, reloads
-from registry import BackendStatus, Model, NoBackendAvailableError, Policy, Registry
+from registry import (
+    BackendStatus,
+    Model,
+    NoBackendAvailableError,
+    Policy,
+    Registry,
+    prefix_blocks,
+    prefix_blocks_of_tokens,
+    prefix_key,
+)
 
 SIZES = (10, 1000, 100_000)
 BULK = 1000
@@ -107,8 +118,13 @@ GLOBALS: Names = {
     "Policy": Policy,
     "backend": backend,
     "cycle": cycle,
+    "fleet": fleet,
+    "array": array,
     "loads": loads,
     "comparable": comparable,
+    "prefix_blocks": prefix_blocks,
+    "prefix_blocks_of_tokens": prefix_blocks_of_tokens,
+    "prefix_key": prefix_key,
     "reloads": reloads,
     "replace": replace,
 }
@@ -159,18 +175,73 @@ CHANGES = (
         answer="[registry.cool_down(id, 60), registry.get_backend(id).unavailable,"
         " registry.restore(id), registry.get_backend(id).unavailable]",
     ),
-    # Every fifth of these ejects the backend, and the next one restores it.
-    Operation(
-        "a failed request",
-        "registry.acquire(model).release(failed=True); registry.restore(id)",
-        answer="[(lease := registry.acquire(model)).backend.id in ids,"
-        " lease.release(failed=True), registry.restore(id)]",
-    ),
     Operation("wait_idle", "registry.wait_idle(other, 0)", setup="other = ids[0]"),
     Operation(
         "watch and close",
         "registry.watch().close()",
         answer="len((watch := registry.watch()).snapshot), watch.close()",
+    ),
+)
+
+
+def learning(name: str, statement: str, kind: str, answer: str = "") -> Operation:
+    """A request in a fleet of its own, which `kind` of fleet.py makes. Compare its cost with that
+    of `acquire and release` in a fleet of the same size."""
+    setup = f"registry = fleet.{kind}(len(ids))"
+    return Operation(name, statement, setup, answer, sizes=(10, 1000), has_counterparts=False)
+
+
+REQUEST = "registry.acquire(model).release()"
+FAILED = "registry.acquire(model).release(failed=True)"
+ABANDONED = "registry.acquire(model).release(abandoned=True)"
+
+# What learning from failures costs.
+FAILURES = (
+    learning("a request, ejection=None", REQUEST, "without_ejection"),
+    learning("a request while one backend starts slowly", REQUEST, "starting"),
+    learning("a failed request", FAILED, "patient"),
+    learning(
+        "a failed request that ejects, and restore",
+        "lease = registry.acquire(model)\nlease.release(failed=True)\n"
+        "registry.restore(lease.backend.id)",
+        "strict",
+        "[(lease := registry.acquire(model)).release(failed=True),"
+        " registry.get_backend(lease.backend.id).unavailable, registry.restore(lease.backend.id)]",
+    ),
+    # A trial, and a request on an ejected backend, would restore it if they succeeded.
+    learning("an abandoned trial", ABANDONED, "trying"),
+    learning("an abandoned request in a panic", ABANDONED, "panicking"),
+)
+
+
+def function(name: str, call: str, setup: str) -> Operation:
+    """A function that does not depend on a fleet, so one size is enough."""
+    return Operation(name, call, setup, sizes=SIZES[:1], has_counterparts=False)
+
+
+# Hashes of prompts.
+PREFIXES = (
+    function("prefix_key, 4,000 characters", "prefix_key(text)", "text = 'a word ' * 572"),
+    function(
+        "prefix_key, 4,000 characters in messages",
+        "prefix_key(chat)",
+        "chat = [{'role': 'user', 'content': 'a word ' * 57}] * 10",
+    ),
+    function(
+        "prefix_blocks, 100,000 characters", "prefix_blocks(text)", "text = 'a word ' * 14_286"
+    ),
+    function(
+        "prefix_blocks, 100,000 Chinese characters", "prefix_blocks(text)", "text = '中文' * 50_000"
+    ),
+    function(
+        "prefix_blocks_of_tokens, list of 10,000",
+        "prefix_blocks_of_tokens(tokens, block_tokens=512)",
+        "tokens = list(range(10_000))",
+    ),
+    function(
+        "prefix_blocks_of_tokens, array of 10,000",
+        "prefix_blocks_of_tokens(tokens, block_tokens=512)",
+        "tokens = array('L', range(10_000))",
     ),
 )
 
@@ -247,6 +318,12 @@ OPERATIONS = (
         native="add-and-remove",
     ),
     *(choice(policy) for policy in Policy),
+    Operation(
+        "acquire and release, only one backend",
+        "registry.acquire(model, only=(id,)).release()",
+        answer="[(lease := registry.acquire(model, only=(id,))).backend.id, lease.release()]",
+        has_counterparts=False,
+    ),
     Operation("select", "registry.select(model)", answer="registry.select(model).id in ids"),
     Operation(
         "explain",
@@ -254,4 +331,6 @@ OPERATIONS = (
         answer="sorted([one.backend_id, one.reason] for one in registry.explain(model))",
     ),
     *CHANGES,
+    *FAILURES,
+    *PREFIXES,
 )

@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 try:
-    from registry._core.binding import Lease
+    from registry._core.binding import (
+        Lease,
+        prefix_blocks,
+        prefix_blocks_of_tokens,
+        prefix_key,
+    )
 except ModuleNotFoundError as _error:
     if _error.name != "registry._core.binding":
         raise
@@ -93,4 +98,7 @@ __all__ = [
     "Watch",
     "follow_fleet",
     "load_fleet",
+    "prefix_blocks",
+    "prefix_blocks_of_tokens",
+    "prefix_key",
 ]

@@ -39,7 +39,7 @@ class ChangeKind(StrEnum):
     DRAINING = "draining"
     """An operator has set or cleared `draining`."""
     AVAILABILITY = "availability"
-    """The backend was ejected, or restored."""
+    """The backend was ejected, or restored; if by a trial, `before` shows ON_TRIAL."""
     OVERFLOWED = "overflowed"
     """Too many changes were unread, and were dropped. `Watch.snapshot` is the fleet now."""
 

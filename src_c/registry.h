@@ -256,8 +256,11 @@ typedef struct reg_request {
     uint8_t capabilities; /* all that the model must have: REG_VISION and so on */
     bool allow_unknown;   /* a backend of unknown health may be chosen too */
     bool may_block;       /* the call may take O(fleet) time and wait for a lock */
+    bool is_limited;      /* only the ids in `only` may be chosen */
     reg_key *exclude;     /* ids that may not be chosen; the call sorts this array */
     size_t exclude_count;
+    reg_key *only; /* likewise sorted; an id may be unknown, or there twice */
+    size_t only_count;
 } reg_request;
 
 /* One backend as reg_explain sees it. */
@@ -312,7 +315,8 @@ typedef struct reg_lease {
  * Lock-free, with two exceptions: REG_ROUND_ROBIN takes a lock, and so does a choice that other
  * threads disturb again and again. Without `may_block`, the call returns REG_WOULD_BLOCK instead of
  * taking a lock. O(backends of the model); for REG_POWER_OF_TWO expected O(1 / share of eligible
- * backends). */
+ * backends). A choice that is limited takes O(ids * models of each backend), whatever the length of
+ * the model's list; but REG_ROUND_ROBIN and a refusal read the whole list. */
 reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease,
                        reg_refusal *refusal);
 
@@ -337,6 +341,32 @@ const char *reg_policy_name(reg_policy policy);
 /* Makes the calling thread's random choices repeatable. For tests. */
 void reg_seed_random(uint64_t seed);
 
+/* ---- prefixes ---- */
+
+/* Hashes of the beginnings of a prompt: XXH64 of its bytes, the same on every host. A text counts
+ * with its UTF-8 bytes; a number with 8 bytes, the lowest first. No registry is needed. The caller
+ * owns the `reg_prefix`; one thread at a time may use it. Wait-free. */
+
+/* Begins a prompt of blocks of `block` characters or numbers, at least 1. */
+void reg_prefix_begin(reg_prefix *prefix, uint64_t block);
+
+/* Adds a byte that does not count as a character. */
+void reg_prefix_mark(reg_prefix *prefix, reg_mark mark);
+
+/* Adds the characters of `text` from `*at` on, and moves `*at` behind the last one that was added.
+ * Stores in `hashes`, for each block that gets full, the hash of everything up to its end. Stops at
+ * the end of the text; after `room` hashes; or before a lone surrogate. Returns the number of
+ * hashes. O(characters). */
+size_t reg_prefix_add_text(reg_prefix *prefix, const reg_text *text, size_t *at, uint64_t *hashes,
+                           size_t room);
+
+/* The same for numbers. Stops before a negative one. */
+size_t reg_prefix_add_numbers(reg_prefix *prefix, const reg_numbers *numbers, size_t *at,
+                              uint64_t *hashes, size_t room);
+
+/* The hash of everything that was added. O(1). */
+uint64_t reg_prefix_hash(const reg_prefix *prefix);
+
 /* ---- leases ---- */
 
 /* Ends the request: counts its outcome, and takes it out of the count in flight. If several calls
@@ -354,7 +384,11 @@ bool reg_lease_release(reg_lease *lease, reg_outcome outcome, const uint32_t *sa
 /* The rest of such a release: ejects the backend, restores it, or lets it cool down for
  * `retry_after` ns (only with REG_BACK_OFF), and then ends the request. The caller wakes `watchers`
  * like those of reg_take_waiters, and passes `garbage` to reg_destroy. Not inside a read. Waits for
- * writers of the lease's registry, and O(1). */
+ * writers of the lease's registry, and O(1).
+ *
+ * It cannot fail. If memory runs out, the outcome is counted and the request ends all the same, but
+ * the backend stays as it is. The next outcome of that kind then ejects or restores it; a cool-down
+ * is lost. */
 void reg_lease_settle(reg_lease *lease, reg_outcome outcome, uint64_t retry_after,
                       reg_aftermath *after, reg_waiter **watchers, reg_garbage **garbage);
 

@@ -10,13 +10,31 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from support.fleets import make_backend
+
 from registry import Registry
+from registry.testing import ManualClock
 
 
 @pytest.fixture
 def registry() -> Registry:
     """An empty registry."""
     return Registry()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The clock of `made`."""
+    return ManualClock()
+
+
+@pytest.fixture
+def made(clock: ManualClock) -> Registry:
+    """A registry with one healthy backend, a, which serves m. Its time stands still."""
+    registry = Registry(clock=clock)
+    registry.add_backend(make_backend("a", "m"))
+    registry.update_status("a", "healthy")
+    return registry
 
 
 @pytest.fixture(autouse=True)

@@ -52,9 +52,10 @@ class Lease:
         with self.registry.lock:
             first, self.released = not self.released, True
             if first:
-                self.registry.oracle.release(
-                    self.entry, (monotonic_ns() - self.started) // 10**6, failed=False
-                )
+                latency_ms = (monotonic_ns() - self.started) // 10**6
+                self.registry.oracle.add_sample(self.entry, latency_ms)
+                self.entry.total += 1
+                self.entry.finish_request()
         return first
 
 

@@ -1,9 +1,9 @@
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, final
 
-from typing_extensions import disjoint_base
+from typing_extensions import Buffer, disjoint_base
 
 from registry._literals import BackendStatusValue, PolicyValue
 from registry.backend import Backend, BackendStatus, BackendView, DiscoverySource, Model
@@ -145,6 +145,72 @@ def check_policies(members: Iterable[str], /) -> None:
 def seed_random(seed: int, /) -> None:
     """Seeds the random choices of the calling thread, to make them repeatable. For tests."""
 
+def prefix_key(text: str | Sequence[Mapping[str, object]], /, *, length: int = 1024) -> int:
+    """Returns a hash of the first `length` characters of a prompt, an int from 0 to 2**64-1.
+
+    `text` is the prompt, a str, or a sequence of chat messages: mappings with `role` and `content`.
+    Prompts that begin alike have the same key. With the policy "affinity", they go to the same
+    backend, which has their beginning in its cache:
+
+        registry.acquire(model, policy="affinity", affinity=prefix_key(messages))
+
+    The key is XXH64, with seed 0, of the characters in UTF-8: the same in every process and on
+    every host. A prompt that is shorter than `length` counts as a whole. Not for security: who
+    writes the prompts can make keys collide.
+
+    Messages count with their roles and contents, one after the other. The byte FF stands before
+    each role and FE before each content; UTF-8 has no such bytes, and they do not count toward
+    `length`, which is at least 1. A content that is a list or a tuple counts with the texts of its
+    parts, the mappings whose `type` is "text", joined without a separator. A content that is None
+    or missing is empty. Other parts and other keys are ignored, and so is all that comes after the
+    first `length` characters.
+
+    O(length); the GIL is released for texts of at least 65,536 characters. Thread safety: shared
+    objects; other threads may change the messages, and each value is read once. Raises TypeError
+    for a wrong type; ValueError for a bad length, or a lone surrogate in the characters that count.
+    """
+
+def prefix_blocks(
+    text_or_messages: str | Sequence[Mapping[str, object]], /, *, block_chars: int = 2048
+) -> list[int]:
+    """Returns a hash for each full block of `block_chars` characters of a prompt, as a list of int.
+
+    Each is a hash of everything up to the end of its block, from 0 to 2**64-1. So two prompts have
+    as many leading hashes in common as they have leading blocks in common, and the registry can
+    tell how much of a prompt a backend has read already:
+
+        registry.acquire(
+            model, tokens=count, prefix=prefix_blocks(messages), policy="least_tokens"
+        )
+
+    The prompt is a str or a sequence of chat messages, as for `prefix_key`, and so is the hash:
+    `prefix_blocks(p)[n]` is `prefix_key(p, length=(n + 1) * 2048)`. A prompt that grows at its end
+    keeps its hashes: text may be appended to the last content, and messages to the others.
+    Characters behind the last full block have no hash, because engines cache full blocks only: a
+    prompt shorter than `block_chars`, which is at least 1, gives [].
+
+    O(characters); the GIL is released for texts of at least 65,536 characters. Thread safety:
+    shared objects; other threads may change the messages, and each value is read once. Raises
+    TypeError for a wrong type; ValueError for a bad block size, or a lone surrogate.
+    """
+
+def prefix_blocks_of_tokens(ids: Sequence[int] | Buffer, /, *, block_tokens: int) -> list[int]:
+    """Returns a hash for each full block of `block_tokens` token ids, as a list of int.
+
+    Like `prefix_blocks`, for callers that have tokenized the prompt. `ids` is a sequence of int
+    from 0 to 2**64-1, or a one-dimensional buffer of integers, such as an `array` or a NumPy array,
+    which is faster. The hash is XXH64, with seed 0, of the ids as 8 bytes each, lowest byte first;
+    so the type of the sequence makes no difference. Ids behind the last full block have no hash.
+    `block_tokens`, at least 1, should be `block_tokens` of the `Registry`:
+
+        blocks = prefix_blocks_of_tokens(ids, block_tokens=512)
+        registry.acquire(model, tokens=len(ids), prefix=blocks, policy="least_tokens")
+
+    O(ids); the GIL is released for buffers of at least 65,536 ids. Thread safety: shared objects;
+    other threads may change the sequence, and each id is read once. Raises TypeError for a wrong
+    type; ValueError for an id or a block size out of range.
+    """
+
 @final
 class Lease:
     """One request in flight on one backend, from `Registry.acquire` until it is released.
@@ -202,6 +268,8 @@ class Lease:
         In every case it adds 1 to the total, and then subtracts 1 from the requests in flight. If
         that leaves 0, it wakes whoever waits in `Registry.wait_idle` or `Registry.idle`. A release
         that ejects, restores or cools down a backend does so before the request leaves the count.
+        Without memory for that, the release succeeds all the same and the backend stays as it is:
+        the next such request ejects or restores it, but a cool-down is lost.
 
         A success takes no lock, except that ending a wait and restoring a backend do; other
         outcomes may wait for writers. O(1), plus the waiters. Thread safety: shared objects; each
@@ -422,14 +490,16 @@ class RegistryCore:
         policy: Policy | PolicyValue = Policy.LEAST_PENDING,
         require: Requirements | None = None,
         exclude: Iterable[str] = (),
+        only: Iterable[str] | None = None,
         allow_unknown: bool = False,
     ) -> Lease:
         """Chooses a backend for a model and counts one request in flight on it, in one atomic step.
 
         Returns the `Lease`. A backend qualifies if it serves the model, its status is HEALTHY (or
         UNKNOWN, with `allow_unknown`), it is not draining, cooling down or ejected, it has fewer
-        than `max_pending` requests in flight, its id is not in `exclude`, and its entry for the
-        model meets `require`, a `Requirements`. `policy`, a `Policy` or its value, chooses among
+        than `max_pending` requests in flight, its id is not in `exclude` and, unless `only` is
+        None, is in `only`, and its entry for the model meets `require`, a `Requirements`. Both are
+        iterables of ids, which may be unknown. `policy`, a `Policy` or its value, chooses among
         those. A backend whose ejection is over gets one request at a time, as a trial; see
         `Ejection`.
 
@@ -440,7 +510,9 @@ class RegistryCore:
         decides after one pass over the backends. It chooses the best backend that this pass saw. If
         it refuses the request, each backend that it reports as full was full when the pass read it.
         ROUND_ROBIN takes the registry's turns lock, which only ROUND_ROBIN and `stats` use. For the
-        cost see `Policy`; a long choice releases the GIL. Thread safety: atomic.
+        cost see `Policy`; a long choice releases the GIL. With `only`, the cost is O(ids * models
+        of each backend), whatever the number of the model's backends, except for ROUND_ROBIN and
+        for a refusal. Thread safety: atomic.
         """
     def select(
         self,
@@ -450,6 +522,7 @@ class RegistryCore:
         policy: Policy | PolicyValue = Policy.LEAST_PENDING,
         require: Requirements | None = None,
         exclude: Iterable[str] = (),
+        only: Iterable[str] | None = None,
         allow_unknown: bool = False,
     ) -> Backend:
         """Returns the `Backend` that `acquire` would choose, but counts no request.
@@ -465,6 +538,7 @@ class RegistryCore:
         policy: Policy | PolicyValue = Policy.LEAST_PENDING,
         require: Requirements | None = None,
         exclude: Iterable[str] = (),
+        only: Iterable[str] | None = None,
         allow_unknown: bool = False,
     ) -> list[Candidate]:
         """Returns how `acquire` would rank the backends of a model now, as a list of `Candidate`.

@@ -19,10 +19,14 @@ operation or point read, because releasing it would cost more than the operation
 """
 
 import logging
+import sys
 import warnings
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 
 cimport cython
+from cpython.buffer cimport (
+    PyBUF_RECORDS_RO, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer)
 from cpython.exc cimport PyErr_Clear, PyErr_ExceptionMatches
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
@@ -41,6 +45,7 @@ cdef extern from "Python.h":
     str PyUnicode_FromObject(object text)
     str PyUnicode_DecodeUTF8(const char *bytes, Py_ssize_t length, const char *errors)
     bint PyUnicode_CheckExact(PyObject *text)
+    int PyUnicode_CompareWithASCIIString(object text, const char *other)
     bint PyLong_CheckExact(PyObject *value)
     long long PyLong_AsLongLongAndOverflow(PyObject *value, int *overflow)
     # A borrowed reference: use it only on a list that no other thread can reach.
@@ -95,3 +100,4 @@ include "selection.pxi"
 include "clock.pxi"
 include "registry_core.pxi"
 include "watch.pxi"
+include "prefixes.pxi"

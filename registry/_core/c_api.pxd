@@ -5,15 +5,32 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "base/types.h" nogil:
+    ctypedef bint c_bool "bool"
+
     ctypedef struct reg_key:
         uint64_t hash
         const char *data
         size_t length
 
+    ctypedef struct reg_text:
+        size_t length
+
+    ctypedef struct reg_numbers:
+        const char *first
+        Py_ssize_t stride
+        size_t length
+        uint8_t width
+        c_bool is_signed
+
+    ctypedef struct reg_prefix:
+        uint64_t left
+
+    ctypedef enum reg_mark:
+        REG_CONTENT_MARK
+        REG_ROLE_MARK
+
 
 cdef extern from "registry.h" nogil:
-    ctypedef bint c_bool "bool"
-
     ctypedef enum reg_status:
         REG_OK
         REG_NOT_FOUND
@@ -222,8 +239,11 @@ cdef extern from "registry.h" nogil:
         uint8_t capabilities
         c_bool allow_unknown
         c_bool may_block
+        c_bool is_limited
         reg_key *exclude
         size_t exclude_count
+        reg_key *only
+        size_t only_count
 
     ctypedef struct reg_candidate:
         void *definition
@@ -278,6 +298,14 @@ cdef extern from "registry.h" nogil:
     c_bool reg_lease_is_active(const reg_lease *lease) noexcept
     const char *reg_policy_name(reg_policy policy) noexcept
     void reg_seed_random(uint64_t seed) noexcept
+
+    void reg_prefix_begin(reg_prefix *prefix, uint64_t block) noexcept
+    void reg_prefix_mark(reg_prefix *prefix, reg_mark mark) noexcept
+    size_t reg_prefix_add_text(reg_prefix *prefix, const reg_text *text, size_t *at,
+                               uint64_t *hashes, size_t room) noexcept
+    size_t reg_prefix_add_numbers(reg_prefix *prefix, const reg_numbers *numbers, size_t *at,
+                                  uint64_t *hashes, size_t room) noexcept
+    uint64_t reg_prefix_hash(const reg_prefix *prefix) noexcept
 
     reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t count,
                                reg_variant **variants, c_bool *is_taken,
@@ -344,6 +372,8 @@ cdef extern from "python.h":
     int key_of(object text, reg_key *key) except -1
     # `key_of` without Cython's check for an exception: the caller checks for it.
     int try_key_of "key_of"(PyObject *text, reg_key *key)
+    int text_of(object text, reg_text *found) except -1
+    object dict_get(dict mapping, str key)
     PyMemberDef *slot_of(object owner, str name) except NULL
     object slot_get(object owner, PyMemberDef *slot)
     const void *slot_address(PyObject *owner, PyMemberDef *slot)
@@ -355,6 +385,6 @@ cdef extern from "python.h":
     object property_for(PyTypeObject *type, PyMemberDef *slot, object (*get)(object, void *))
     PyObject *method_for(object descriptor, PyTypeObject *type) except? NULL
     object acquire_for(object descriptor, PyTypeObject *type, tuple names, policy,
-                       object (*choose)(object, object, object, object, object, object))
+                       object (*choose)(object, object, object, object, object, object, object))
     void shorten_release(object descriptor, object (*succeed)(object, object))
     int64_t now_microseconds()

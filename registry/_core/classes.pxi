@@ -124,7 +124,7 @@ def specialize_methods(cls, /):
     cls.acquire = acquire_for(
         RegistryCore.__dict__["acquire"],
         <PyTypeObject *>cls,
-        ("policy", "require", "exclude", "allow_unknown"),
+        ("policy", "require", "exclude", "only", "allow_unknown"),
         LEAST_PENDING,
         acquire_lease,
     )

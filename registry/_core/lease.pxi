@@ -94,6 +94,8 @@ cdef class Lease:
         In every case it adds 1 to the total, and then subtracts 1 from the requests in flight. If
         that leaves 0, it wakes whoever waits in `Registry.wait_idle` or `Registry.idle`. A release
         that ejects, restores or cools down a backend does so before the request leaves the count.
+        Without memory for that, the release succeeds all the same and the backend stays as it is:
+        the next such request ejects or restores it, but a cool-down is lost.
 
         A success takes no lock, except that ending a wait and restoring a backend do; other
         outcomes may wait for writers. O(1), plus the waiters. Thread safety: shared objects; each

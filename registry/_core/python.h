@@ -60,6 +60,32 @@ static inline int key_of(PyObject *text, reg_key *key) {
     return 0;
 }
 
+/* Describes the characters of a str, or of an object of a subclass, which owns them. Returns -1 and
+ * sets MemoryError if an old kind of str can't be brought into this form. */
+static inline int text_of(PyObject *text, reg_text *found) {
+#if PY_VERSION_HEX < 0x030C0000
+    if (PyUnicode_READY(text) < 0) return -1;
+#endif
+    found->characters = PyUnicode_DATA(text);
+    found->length = (size_t)PyUnicode_GET_LENGTH(text);
+    found->width = (uint8_t)PyUnicode_KIND(text);
+    found->is_ascii = PyUnicode_IS_ASCII(text);
+    return 0;
+}
+
+/* Returns a new reference to the value of a key of a dict; to None if there is none. Other threads
+ * may change the dict, so a borrowed reference would not do. */
+static inline PyObject *dict_get(PyObject *mapping, PyObject *key) {
+    PyObject *value;
+#if PY_VERSION_HEX >= 0x030D0000
+    if (PyDict_GetItemRef(mapping, key, &value) < 0) return NULL;
+#else
+    value = Py_XNewRef(PyDict_GetItemWithError(mapping, key));
+    if (value == NULL && PyErr_Occurred()) return NULL;
+#endif
+    return value != NULL ? value : Py_NewRef(Py_None);
+}
+
 /* The member definition of a slot of `type`, which the class keeps alive. NULL with TypeError if
  * `name` is not a slot. */
 static inline PyMemberDef *slot_of(PyObject *type, PyObject *name) {
@@ -199,13 +225,13 @@ typedef PyObject *(*keyword_function)(PyObject *self, PyObject *const *arguments
 static struct {
     keyword_function wrapper; /* Cython's */
     PyObject *(*choose)(PyObject *self, PyObject *model_id, PyObject *policy, PyObject *require,
-                        PyObject *exclude, PyObject *allow_unknown);
+                        PyObject *exclude, PyObject *only, PyObject *allow_unknown);
     PyObject *names;            /* of the keywords, interned, in the order of the enum below */
     PyObject *policy, *exclude; /* defaults */
     PyMethodDef definition;
 } acquiring;
 
-enum { POLICY, REQUIRE, EXCLUDE, ALLOW_UNKNOWN, KEYWORDS };
+enum { POLICY, REQUIRE, EXCLUDE, ONLY, ALLOW_UNKNOWN, KEYWORDS };
 
 /* Stores each keyword argument at the index of its name. False if a name is unknown. */
 static inline int sort_keywords(PyObject *const *values, PyObject *names, PyObject **given) {
@@ -220,31 +246,35 @@ static inline int sort_keywords(PyObject *const *values, PyObject *names, PyObje
     return 1;
 }
 
+static inline int is_list(PyObject *ids) {
+    return PyTuple_CheckExact(ids) || PyList_CheckExact(ids);
+}
+
 /* Whether the call is certain to run no foreign code, which could drop the last reference to a
- * borrowed argument. Iterating over `exclude`, comparing a policy, or describing a bad argument may
+ * borrowed argument. Iterating over ids, comparing a policy, or describing a bad argument may
  * run foreign code. */
 static inline int is_plain(PyObject *model_id, PyObject *const *given) {
     int is_policy =
         Py_IS_TYPE(given[POLICY], Py_TYPE(acquiring.policy)) || PyUnicode_CheckExact(given[POLICY]);
-    return PyUnicode_CheckExact(model_id) && is_policy &&
-           (PyTuple_CheckExact(given[EXCLUDE]) || PyList_CheckExact(given[EXCLUDE]));
+    return PyUnicode_CheckExact(model_id) && is_policy && is_list(given[EXCLUDE]) &&
+           (given[ONLY] == Py_None || is_list(given[ONLY]));
 }
 
 static inline PyObject *acquire_borrowing(PyObject *self, PyObject *const *arguments,
                                           Py_ssize_t count, PyObject *names) {
-    PyObject *given[KEYWORDS] = {acquiring.policy, Py_None, acquiring.exclude, Py_False};
+    PyObject *given[KEYWORDS] = {acquiring.policy, Py_None, acquiring.exclude, Py_None, Py_False};
     if (count != 1 || !sort_keywords(arguments + 1, names, given) || !is_plain(arguments[0], given))
         return acquiring.wrapper(self, arguments, count, names);
     return acquiring.choose(self, arguments[0], given[POLICY], given[REQUIRE], given[EXCLUDE],
-                            given[ALLOW_UNKNOWN]);
+                            given[ONLY], given[ALLOW_UNKNOWN]);
 }
 
 /* Copies Cython's `acquire` for `type`; the copy calls `acquire_borrowing` first. References that
  * are taken here are kept for the life of the process. */
-static inline PyObject *acquire_for(PyObject *descriptor, PyTypeObject *type, PyObject *names,
-                                    PyObject *policy,
-                                    PyObject *(*choose)(PyObject *, PyObject *, PyObject *,
-                                                        PyObject *, PyObject *, PyObject *)) {
+static inline PyObject *
+acquire_for(PyObject *descriptor, PyTypeObject *type, PyObject *names, PyObject *policy,
+            PyObject *(*choose)(PyObject *, PyObject *, PyObject *, PyObject *, PyObject *,
+                                PyObject *, PyObject *)) {
     acquiring.definition = *((PyMethodDescrObject *)descriptor)->d_method;
     if (acquiring.definition.ml_flags != (METH_FASTCALL | METH_KEYWORDS)) /* not our signature */
         return PyDescr_NewMethod(type, ((PyMethodDescrObject *)descriptor)->d_method);

@@ -287,14 +287,15 @@ cdef class RegistryCore:
 
     # ---- choosing
 
-    def acquire(self, model_id, /, *, policy="least_pending", require=None, exclude=(),
+    def acquire(self, model_id, /, *, policy="least_pending", require=None, exclude=(), only=None,
                 allow_unknown=False):
         """Chooses a backend for a model and counts one request in flight on it, in one atomic step.
 
         Returns the `Lease`. A backend qualifies if it serves the model, its status is HEALTHY (or
         UNKNOWN, with `allow_unknown`), it is not draining, cooling down or ejected, it has fewer
-        than `max_pending` requests in flight, its id is not in `exclude`, and its entry for the
-        model meets `require`, a `Requirements`. `policy`, a `Policy` or its value, chooses among
+        than `max_pending` requests in flight, its id is not in `exclude` and, unless `only` is
+        None, is in `only`, and its entry for the model meets `require`, a `Requirements`. Both are
+        iterables of ids, which may be unknown. `policy`, a `Policy` or its value, chooses among
         those. A backend whose ejection is over gets one request at a time, as a trial; see
         `Ejection`.
 
@@ -305,20 +306,22 @@ cdef class RegistryCore:
         decides after one pass over the backends. It chooses the best backend that this pass saw. If
         it refuses the request, each backend that it reports as full was full when the pass read it.
         ROUND_ROBIN takes the registry's turns lock, which only ROUND_ROBIN and `stats` use. For the
-        cost see `Policy`; a long choice releases the GIL. Thread safety: atomic.
+        cost see `Policy`; a long choice releases the GIL. With `only`, the cost is O(ids * models
+        of each backend), whatever the number of the model's backends, except for ROUND_ROBIN and
+        for a refusal. Thread safety: atomic.
         """
-        return acquire_lease(self, model_id, policy, require, exclude, allow_unknown)
+        return acquire_lease(self, model_id, policy, require, exclude, only, allow_unknown)
 
-    def select(self, model_id, /, *, policy="least_pending", require=None, exclude=(),
+    def select(self, model_id, /, *, policy="least_pending", require=None, exclude=(), only=None,
                allow_unknown=False):
         """Returns the `Backend` that `acquire` would choose, but counts no request.
 
         Turns and ties advance as with `acquire`. Arguments, errors, cost and thread safety are
         those of `acquire`; the GIL is always released.
         """
-        return select_backend(self.reg, model_id, policy, require, exclude, allow_unknown)
+        return select_backend(self.reg, model_id, policy, require, exclude, only, allow_unknown)
 
-    def explain(self, model_id, /, *, policy="least_pending", require=None, exclude=(),
+    def explain(self, model_id, /, *, policy="least_pending", require=None, exclude=(), only=None,
                 allow_unknown=False):
         """Returns how `acquire` would rank the backends of a model now, as a list of `Candidate`.
 
@@ -329,7 +332,7 @@ cdef class RegistryCore:
         lock. O(n log n) for n backends of the model, with the GIL released. Thread safety: atomic.
         Raises TypeError or ValueError for a bad argument.
         """
-        return explain_choice(self.reg, model_id, policy, require, exclude, allow_unknown)
+        return explain_choice(self.reg, model_id, policy, require, exclude, only, allow_unknown)
 
     # ---- primitives for `Registry`; their arguments are checked and of exact types
 

@@ -35,20 +35,20 @@ def check_policies(members, /):
 check_policies(policies)
 
 
-cdef class Exclusion:
-    """The excluded ids of a request, as keys. The keys point into the texts in `ids`."""
+cdef class KeysOfIds:
+    """Ids of a request, as keys. The keys point into the texts in `ids`."""
 
     cdef list ids
     cdef reg_key *keys
     cdef size_t count
 
-    def __cinit__(self, exclude):
-        self.ids = list_of(exclude, "exclude", "str")
+    def __cinit__(self, ids, str name):
+        self.ids = list_of(ids, name, "str")
         self.keys = <reg_key *>PyMem_Calloc(len(self.ids) + 1, sizeof(reg_key))
         if self.keys == NULL:
             raise MemoryError
         for i, text in enumerate(self.ids):
-            self.ids[i] = text = exact_text(text, f"exclude[{i}]")
+            self.ids[i] = text = exact_text(text, f"{name}[{i}]")
             self.count += has_key(text, &self.keys[self.count])
 
     def __dealloc__(self):
@@ -80,23 +80,30 @@ cdef int require_into(reg_request *request, require) except -1:
     return 0
 
 
-cdef inline Exclusion fill_request(
-        reg_request *request, policy, require, exclude, allow_unknown):
+cdef KeysOfIds limit_request(reg_request *request, only):
+    cdef KeysOfIds ids = KeysOfIds(only, "only")
+    request.is_limited = True
+    request.only, request.only_count = ids.keys, ids.count
+    return ids
+
+
+cdef inline object fill_request(
+        reg_request *request, policy, require, exclude, only, allow_unknown):
     """Fills a request except for its model. The returned object must outlive the request."""
-    cdef Exclusion exclusion = None
+    cdef KeysOfIds excluded = None
     memset(request, 0, sizeof(reg_request))
     if policy is not LEAST_PENDING and policy is not LEAST_PENDING_VALUE:
         request.policy = <reg_policy>policy_number(policy)
     if require is not None:
         require_into(request, require)
     if exclude is not ():
-        exclusion = Exclusion(exclude)
-        request.exclude, request.exclude_count = exclusion.keys, exclusion.count
+        excluded = KeysOfIds(exclude, "exclude")
+        request.exclude, request.exclude_count = excluded.keys, excluded.count
     if allow_unknown is True:
         request.allow_unknown = True
     elif allow_unknown is not False:
         _checks.boolean(allow_unknown, "allow_unknown")
-    return exclusion
+    return excluded if only is None else (excluded, limit_request(request, only))
 
 
 def seed_random(uint64_t seed, /):

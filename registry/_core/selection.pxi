@@ -1,6 +1,6 @@
 # Choosing a backend: `acquire`, `select` and `explain` of `RegistryCore`.
 
-cdef object acquire_lease(registry, model_id, policy, require, exclude, allow_unknown):
+cdef object acquire_lease(registry, model_id, policy, require, exclude, only, allow_unknown):
     cdef reg_registry *reg = (<RegistryCore>registry).reg
     cdef reg_request request
     cdef reg_refusal refusal
@@ -8,8 +8,9 @@ cdef object acquire_lease(registry, model_id, policy, require, exclude, allow_un
     if type(model_id) is not str:
         # Do not assign to `model_id`: Cython would then take a reference to it in every call.
         return acquire_lease(
-            registry, exact_text(model_id, "model_id"), policy, require, exclude, allow_unknown)
-    exclusion = fill_request(&request, policy, require, exclude, allow_unknown)
+            registry, exact_text(model_id, "model_id"), policy, require, exclude, only,
+            allow_unknown)
+    ids = fill_request(&request, policy, require, exclude, only, allow_unknown)
     if not has_key(model_id, &request.model_id):
         raise NoBackendAvailableError(model_id)
     cdef Lease lease = Lease.__new__(Lease)
@@ -28,14 +29,14 @@ cdef object acquire_lease(registry, model_id, policy, require, exclude, allow_un
 
 
 cdef object select_backend(
-        reg_registry *reg, model_id, policy, require, exclude, allow_unknown):
+        reg_registry *reg, model_id, policy, require, exclude, only, allow_unknown):
     cdef reg_request request
     cdef reg_refusal refusal
     cdef reg_status status
     cdef void *definition = NULL
     cdef reg_reader *reader
     model_id = exact_text(model_id, "model_id")
-    exclusion = fill_request(&request, policy, require, exclude, allow_unknown)
+    ids = fill_request(&request, policy, require, exclude, only, allow_unknown)
     request.may_block = True
     if not has_key(model_id, &request.model_id):
         raise NoBackendAvailableError(model_id)
@@ -53,8 +54,8 @@ cdef object select_backend(
 
 
 cdef list explain_choice(
-        reg_registry *reg, model_id, policy, require, exclude, allow_unknown):
+        reg_registry *reg, model_id, policy, require, exclude, only, allow_unknown):
     cdef reg_request request
     model_id = exact_text(model_id, "model_id")
-    exclusion = fill_request(&request, policy, require, exclude, allow_unknown)
+    ids = fill_request(&request, policy, require, exclude, only, allow_unknown)
     return candidates_of(reg, &request) if has_key(model_id, &request.model_id) else []

@@ -3,6 +3,7 @@
 #define REG_COMPILER_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define reg_likely(condition) __builtin_expect(!!(condition), 1)
 #define reg_unlikely(condition) __builtin_expect(!!(condition), 0)
@@ -24,6 +25,15 @@
 #else
 #define REG_TLS_MODEL
 #endif
+
+/* The number whose bytes in memory are those of `number`, lowest first. */
+static inline uint64_t little_endian(uint64_t number) {
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return __builtin_bswap64(number);
+#else
+    return number;
+#endif
+}
 
 /* gcc defines __SANITIZE_THREAD__ and __SANITIZE_ADDRESS__; clang has __has_feature. */
 #if defined(__SANITIZE_THREAD__)

@@ -119,4 +119,38 @@ typedef struct reg_settings {
     double panic;        /* at most this share is left: ejections are ignored; negative: never */
 } reg_settings;
 
+/* A string as an array of code points, each in `width` bytes: 1, 2 or 4. The caller owns it. */
+typedef struct reg_text {
+    const void *characters;
+    size_t length; /* characters */
+    uint8_t width;
+    bool is_ascii; /* the width is 1, and all are below 128 */
+} reg_text;
+
+/* Integers in memory, each in `width` bytes: 1, 2, 4 or 8, of any alignment. */
+typedef struct reg_numbers {
+    const char *first;
+    ptrdiff_t stride; /* bytes from one to the next */
+    size_t length;
+    uint8_t width;
+    bool is_signed;
+} reg_numbers;
+
+/* The state of a hash of bytes: see base/hash.h. */
+typedef struct reg_hash {
+    uint64_t lanes[4];
+    uint64_t length; /* bytes so far */
+    unsigned char rest[32];
+} reg_hash;
+
+/* A prompt while it is hashed. */
+typedef struct reg_prefix {
+    reg_hash hash;
+    uint64_t block; /* characters or numbers in a block */
+    uint64_t left;  /* how many the block that has begun still lacks; at least 1 */
+} reg_prefix;
+
+/* Bytes that UTF-8 does not have. They stand before a part of a message. */
+typedef enum reg_mark { REG_CONTENT_MARK = 0xFE, REG_ROLE_MARK = 0xFF } reg_mark;
+
 #endif

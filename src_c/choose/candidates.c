@@ -3,32 +3,44 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- excluded ids ---- */
+/* ---- ids of the request ---- */
 
 static int by_hash(const void *left, const void *right) {
     uint64_t a = ((const reg_key *)left)->hash, b = ((const reg_key *)right)->hash;
     return (a > b) - (a < b);
 }
 
-void request_prepare(reg_request *request) {
-    if (request->exclude_count > 1)
-        qsort(request->exclude, request->exclude_count, sizeof *request->exclude, by_hash);
+static void sort(reg_key *keys, size_t count) {
+    if (count > 1) qsort(keys, count, sizeof *keys, by_hash);
 }
 
-static bool is_excluded(const reg_request *request, const reg_key *id) {
-    size_t low = 0, high = request->exclude_count;
+void request_prepare(reg_request *request) {
+    sort(request->exclude, request->exclude_count);
+    sort(request->only, request->only_count);
+}
+
+static bool contains(const reg_key *keys, size_t count, const reg_key *id) {
+    size_t low = 0, high = count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (request->exclude[middle].hash < id->hash)
+        if (keys[middle].hash < id->hash)
             low = middle + 1;
         else
             high = middle;
     }
-    for (; low < request->exclude_count && request->exclude[low].hash == id->hash; low++)
-        if (request->exclude[low].length == id->length &&
-            memcmp(request->exclude[low].data, id->data, id->length) == 0)
+    for (; low < count && keys[low].hash == id->hash; low++)
+        if (keys[low].length == id->length && memcmp(keys[low].data, id->data, id->length) == 0)
             return true;
     return false;
+}
+
+/* Members of `few` are in `only`. */
+static bool is_excluded(const choice *c, const reg_key *id) {
+    const reg_request *request = c->request;
+    return (request->exclude_count != 0 &&
+            contains(request->exclude, request->exclude_count, id)) ||
+           (request->is_limited && c->few == NULL &&
+            !contains(request->only, request->only_count, id));
 }
 
 /* ---- the list ---- */
@@ -52,6 +64,7 @@ static __attribute__((noinline)) void read_time(choice *c) {
 
 bool choice_begin(choice *c, reg_registry *reg, const reg_request *request) {
     *c = (choice){.request = request,
+                  .few = c->few,
                   .traits = traits_of(request->policy),
                   .settings = reg->settings,
                   .version = load_committed(&reg->committed),
@@ -66,7 +79,8 @@ bool choice_begin(choice *c, reg_registry *reg, const reg_request *request) {
         reg_unlikely(c->is_careful))
         read_time(c);
     c->is_plain = request->exclude_count == 0 && !request->allow_unknown &&
-                  request->capabilities == 0 && request->min_context == 0;
+                  request->capabilities == 0 && request->min_context == 0 &&
+                  (!request->is_limited || c->few != NULL);
     return true;
 }
 
@@ -101,6 +115,12 @@ static reg_reason reason_of_availability(const choice *c, record *r, uint64_t pe
     return counter_has_trial(pending) ? REG_ON_TRIAL : REG_ELIGIBLE;
 }
 
+bool candidate_is_due(const choice *c, const candidate *x) {
+    const state *s = record_state_at(x->record, c->version);
+    return s->is_ejected && c->time >= state_availability(s)->ejected_until &&
+           !counter_has_trial(x->pending);
+}
+
 static reg_reason reason_of_health(uint8_t health) {
     return health == REG_UNKNOWN    ? REG_IS_UNKNOWN
            : health == REG_DRAINING ? REG_IS_DRAINING
@@ -115,8 +135,7 @@ static reg_reason reason_of_missing(uint8_t capabilities) {
 
 reg_reason candidate_obstacle(const choice *c, const member *place, uint64_t pending) {
     const reg_request *request = c->request;
-    if (request->exclude_count != 0 && is_excluded(request, &place->record->item.key))
-        return REG_EXCLUDED;
+    if (is_excluded(c, &place->record->item.key)) return REG_EXCLUDED;
     uint8_t standing = record_standing_at(place->record, c->version),
             health = standing & STANDING_HEALTH;
     if (health != REG_HEALTHY && !(health == REG_UNKNOWN && request->allow_unknown))

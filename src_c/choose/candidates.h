@@ -14,7 +14,8 @@ typedef struct choice {
     const reg_request *request;
     const policy_traits *traits; /* of its policy */
     model *model;
-    member_reading reading;
+    member_array *few;      /* see few.h; NULL: the choice reads the model's list */
+    member_reading reading; /* of that list */
     uint64_t version;
     /* See rounds.h for these. */
     uint32_t start;          /* the position at which a pass begins */
@@ -43,11 +44,11 @@ typedef struct choice {
 #define TALLY_UNKNOWN UINT64_MAX /* for `tally`: the attempt was not rechecked */
 #define NO_ROUND UINT32_MAX      /* for `round_age`: no member is older */
 
-/* Sorts the excluded ids, because `candidate_obstacle` looks them up by bisection. */
+/* Sorts the ids of the request, because `candidate_obstacle` looks them up by bisection. */
 void request_prepare(reg_request *request);
 
-/* Reads the committed version, and the model's list at that version. Returns false if no backend
- * lists the model. */
+/* Reads the committed version, and the model's list at that version. Returns false if there is no
+ * candidate, because no backend lists the model. The caller has set `few`. */
 bool choice_begin(choice *c, reg_registry *reg, const reg_request *request);
 
 /* The members at positions `from` to `to` - 1. */
@@ -114,10 +115,15 @@ static inline bool candidate_is_full(const candidate *x) {
  * is the member's word, which says whether a trial is out. */
 reg_reason candidate_obstacle(const choice *c, const member *place, uint64_t pending);
 
+/* Whether a request that takes this ejected candidate is a trial, although the choice ignores
+ * ejections: it is one if the time is over and the place is free. */
+bool candidate_is_due(const choice *c, const candidate *x);
+
 /* Whether a request that takes this eligible candidate is a trial. */
 static inline bool candidate_is_trial(const choice *c, const candidate *x) {
-    return !record_is_plainly_healthy(x->record, c->version) && !c->ignores_ejection &&
-           record_standing_at(x->record, c->version) & STANDING_EJECTED;
+    return !record_is_plainly_healthy(x->record, c->version) &&
+           record_standing_at(x->record, c->version) & STANDING_EJECTED &&
+           (!c->ignores_ejection || candidate_is_due(c, x));
 }
 
 /* Whether there is no such obstacle, with a fast path for plain requests. */

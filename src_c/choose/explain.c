@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "choose/few.h"
 #include "choose/panic.h"
 #include "choose/rounds.h"
 #include "registry/locks.h"
@@ -21,6 +22,7 @@ static int by_turn(const explained *a, const explained *b) {
          b_is_unserved = is_unserved(b->choice, &b->seen);
     if (a_is_unserved != b_is_unserved) return a_is_unserved ? -1 : 1;
     if (!a_is_unserved && a->seen.age != b->seen.age) return compare(b->seen.age, a->seen.age);
+    if (few_suffice(a->choice->request)) return compare(a->report.order, b->report.order);
     return compare(distance_from_start(a->choice, &a->seen),
                    distance_from_start(b->choice, &b->seen));
 }
@@ -93,6 +95,7 @@ static size_t explain_all(reg_registry *reg, choice *c, explained *items) {
 
 reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *candidates) {
     choice c;
+    c.few = NULL; /* the others are listed too */
     *candidates = (reg_candidates){0};
     request_prepare(request);
     if (!choice_begin(&c, reg, request)) return REG_OK;

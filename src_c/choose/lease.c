@@ -13,7 +13,6 @@
  * outcome has been settled (registry/availability.c). */
 #include "choose/lease.h"
 
-#include "registry/fork.h"
 #include "registry/idle.h"
 #include "registry/write.h"
 

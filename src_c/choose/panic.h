@@ -5,6 +5,9 @@
  * so the count is that of the choice's version, and step 5 of select.c rechecks the standing of
  * every member if a write has begun since.
  *
+ * A request that takes an ejected backend in a panic is its trial if the time is over and the place
+ * is free (`candidate_is_due`). Otherwise a retry that excludes all others would be beside a trial.
+ *
  * The count takes O(members). It is made only if a registration of this registry has flags, and if
  * it can matter: with a share of 0, the default, only if the choice has found nobody, or a trial.
  * Otherwise the chosen backend itself is left. */

@@ -34,8 +34,10 @@ static inline bool depends_on_picks_only(const choice *c, const picks *p) {
 }
 
 /* Step 5, the first half, with the version `now` of step 4. Turns depend on the weights of all
- * candidates, and panics on the standing of all. */
+ * candidates, and panics on the standing of all. A choice among few reads them anew instead: that
+ * costs as little, and a write may have registered another one of them. */
 static inline bool are_listed(const choice *c, const picks *p, uint64_t now) {
+    if (reg_unlikely(c->few != NULL)) return false;
     bool only_picks =
         depends_on_picks_only(c, p) && !c->traits->takes_turns && !c->has_counted_left;
     return only_picks ? picks_are_listed(c, p, now) : all_are_listed(c, now);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "choose/few.h"
 #include "choose/recheck.h"
 
 /* The pass has not read the states of the members, so they are prefetched this many members
@@ -54,8 +55,11 @@ static int by_order(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
-reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *c, bool may_retry,
+reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *attempted, bool may_retry,
                   reg_refusal *refusal) {
+    choice all = *attempted;
+    const choice *c = &all;
+    few_widen(&all); /* those that are not in `only` are reported too */
     *refusal = (reg_refusal){.retry_after = REG_NEVER};
     if (c->reading.length == 0) return REG_NONE_AVAILABLE;
     reg_obstacle *items = memory_alloc_raw(c->reading.length * sizeof *items);
@@ -69,7 +73,7 @@ reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *c, bool m
         if (deadline < first) first = deadline;
         items[count++] = obstacle_at(c, m, reason);
     }
-    if (may_retry && is_disturbed(c)) {
+    if (may_retry && is_disturbed(attempted)) {
         memory_free(items);
         return REG_CHANGED;
     }

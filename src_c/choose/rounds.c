@@ -41,6 +41,10 @@ static uint32_t start_position(const choice *c, uint64_t word) {
 }
 
 void round_join(choice *c, reg_registry *reg) {
+    if (reg_unlikely(c->request->is_limited)) {
+        c->now = load_hint(&reg->tick) + 1; /* a full pass from the beginning: see rounds.h */
+        return;
+    }
     bool has_rounds = c->traits->has_rounds;
     kind_round *own = has_rounds && !c->is_plain ? kind_round_of(c) : NULL;
     c->is_kind_round = own != NULL;
@@ -90,7 +94,7 @@ void round_end(const choice *c, reg_registry *reg, const candidate *chosen, bool
     }
     uint32_t tick = next_tick(reg);
     store_private(stamp, tick);
-    if (c->traits->has_rounds)
+    if (c->traits->has_rounds && !c->request->is_limited)
         begin_round(c, tick, round_word(c, chosen, tick), leaves_unserved);
     else
         disturb(c->model);

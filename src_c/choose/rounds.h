@@ -39,6 +39,9 @@
  * are not eligible for that kind. If there are more kinds, a kind takes over the round of another
  * one with a full pass, O(members). For this kind, all members are then unserved again.
  *
+ * A request that is limited to some ids (few.h) makes a full pass over these, and belongs to no
+ * round.
+ *
  * The bound. We say that x is passed over for y if y is chosen although the last choice of x is
  * longer ago. Here x and y are equal, and they are the best candidates for all requests in
  * question. 'Round' means a round of one word.

@@ -67,6 +67,11 @@
  *     A pass that ended early has added up only some of them, so the sums usually differ and the
  *     attempt fails. If the sums happen to be equal, the chosen candidate was unbeatable at V.
  *
+ * A choice among few (few.h) looks its candidates up by id instead of reading the list. So it may
+ * miss one that a write has removed from the map after its commit, which is after V. Where step 5
+ * would compare the list, because a write has begun, such an attempt fails, even if it has found
+ * nobody. So a. holds: an attempt that does not fail has looked up the members of V.
+ *
  * Progress
  * --------
  * An attempt fails only because an operation of another thread took effect on one
@@ -82,6 +87,7 @@
  * The turns of ROUND_ROBIN are exact, because they are taken under the registry's turns lock. A
  * thread that holds this lock never waits for a reader. */
 #include "base/random.h"
+#include "choose/few.h"
 #include "choose/lease.h"
 #include "choose/panic.h"
 #include "choose/pass.h"
@@ -172,6 +178,7 @@ static verdict attempt_locked(reg_registry *reg, choice *c, const reg_request *r
     if (traits_of(request->policy)->takes_turns) REG_ASSERT_TURNS_OF(reg);
     if (is_last) REG_ASSERT_WRITER_OF(reg);
     if (!choice_begin(c, reg, request)) return NONE_LEFT;
+    if (reg_unlikely(c->few != NULL)) few_read(c, reg);
     if (c->reading.length > QUICK_LENGTH && !c->traits->draws_two && !request->may_block)
         return WOULD_BLOCK;
     if (c->traits->ties_by_age) round_join(c, reg);
@@ -251,10 +258,11 @@ reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease
     choice c;
     record *chosen = NULL;
     reg_status status = REG_NO_MEMORY;
-    if (reservation_prepare(slot))
+    if (few_alloc(&c, request) && reservation_prepare(slot))
         status = choose_or_refuse(reg, reader_from_slot(slot), request, true, &c, &chosen, refusal);
     if (status == REG_OK) lease_fill(lease, reg, slot, chosen, c.version, c.is_trial);
     epoch_leave(slot);
+    few_free(&c);
     if (status == REG_OK) lease_begin(lease, reg);
     return status;
 }
@@ -263,7 +271,9 @@ reg_status reg_select(reg_registry *reg, reg_reader *reader, reg_request *reques
                       void **definition, reg_refusal *refusal) {
     choice c;
     record *chosen = NULL;
+    if (!few_alloc(&c, request)) return REG_NO_MEMORY;
     reg_status status = choose_or_refuse(reg, reader, request, false, &c, &chosen, refusal);
+    few_free(&c);
     if (status == REG_OK) *definition = record_state_at(chosen, c.version)->definition;
     return status;
 }

@@ -24,7 +24,7 @@
  *   write     that ejects or restores, under the writer lock, at version W
  *             W1   TRANSITION = W
  *             W2   set TRIAL, which now is the write's, and raise the word's version, in one
- *                  read-modify-write
+ *                  read-modify-write. It finds whether a trial was out, for the watches
  *             W3   publish the state, commit W
  *             W4   clear TRIAL, and raise the word's version, in one read-modify-write
  *
@@ -44,6 +44,8 @@
  *      it may be the write that has the place.
  *   e. The place is not lost: a lease ends by E3, be it by the collector, or its ejection ends by
  *      W4.
+ *   f. The view before the change shows what a view at the old version showed just before W2: if W2
+ *      has found TRIAL, a trial of the old state's ejection was out, by b.
  *
  * An outcome
  * ----------
@@ -56,7 +58,22 @@
  * so it must not begin one: `settle_locked` counts it in the new row instead.
  *
  * The outcome is settled before the request leaves the count in flight (E1 before E2). So whoever
- * finds the place free finds the ejection, too. */
+ * finds the place free finds the ejection, too.
+ *
+ * Without memory
+ * --------------
+ * The end of a request can't fail, but E1 may run out of memory. It then changes neither the state
+ * nor TRANSITION, and no watch is told. The outcome was counted before, E2 and E3 follow as ever,
+ * and what E1 was to do is left to the next request:
+ *   failure   that was to eject: the row and the window stay as they are, so the next failure
+ *             ejects. Of a trial: its row of successes is over all the same
+ *   success   of a trial: it stays counted, so the next success restores. Any other: what has
+ *             passed stays in the state, and the next success clears it
+ *   back-off  the cool-down is lost, and the next answer of that kind begins another
+ * While a stalled reader holds back too much memory, there is no E1 at all. So a trial's outcome
+ * then neither adds to the row of successes nor ends it.
+ *
+ * A write by hand fails instead, and changes nothing. */
 #include "registry/availability.h"
 
 #include "base/memory.h"
@@ -93,23 +110,24 @@ static void clear_passed(reg_registry *reg, state *fresh, uint64_t now) {
     if (fresh->is_slow && now >= slow_end(reg, fresh)) fresh->is_slow = 0;
 }
 
-void note_slow_start_locked(reg_registry *reg, record *r, const state *fresh) {
+void note_slow_start_locked(reg_registry *reg, const state *fresh) {
     REG_ASSERT_WRITER_OF(reg);
     uint64_t end = slow_end(reg, fresh);
-    for (uint32_t i = 0; i < r->memberships->count; i++) {
-        _Atomic uint64_t *until = &r->memberships->variants[i]->model->members.slow_until;
+    const memberships *m = memberships_at(fresh);
+    for (uint32_t i = 0; i < m->count; i++) {
+        _Atomic uint64_t *until = &m->variants[i]->model->members.slow_until;
         uint64_t seen = load_published(until); /* a choice may clear it once it has passed */
         while (seen < end && !cas_seq_cst(until, &seen, end)) {
         }
     }
 }
 
-static void start_slowly_locked(reg_registry *reg, record *r, state *fresh, uint64_t now) {
+static void start_slowly_locked(reg_registry *reg, state *fresh, uint64_t now) {
     REG_ASSERT_WRITER_OF(reg);
     if (reg->settings->values.slow_start == 0) return;
     fresh->is_slow = 1;
     state_availability(fresh)->slow_from = now;
-    note_slow_start_locked(reg, r, fresh);
+    note_slow_start_locked(reg, fresh);
 }
 
 bool health_starts_slowly_locked(reg_registry *reg, record *r, reg_health health) {
@@ -123,9 +141,9 @@ void update_availability_locked(reg_registry *reg, record *r, state *fresh, bool
     REG_ASSERT_WRITER_OF(reg);
     uint64_t now = registry_now(reg);
     clear_passed(reg, fresh, now);
-    if (starts_slowly) start_slowly_locked(reg, r, fresh, now);
-    outcomes *o = record_outcomes(r, reg->settings);
-    if (o != NULL) outcomes_settle_from(o, first_end(reg, fresh));
+    if (starts_slowly) start_slowly_locked(reg, fresh, now);
+    /* The write that began it, or an earlier one, has created the block. */
+    outcomes_settle_from(load_published(&line_of(r)->outcomes), first_end(reg, fresh));
 }
 
 /* ---- transitions ---- */
@@ -134,10 +152,10 @@ void update_availability_locked(reg_registry *reg, record *r, state *fresh, bool
 static void commit_transition_locked(reg_registry *reg, record *r, outcomes *o, state *fresh) {
     REG_ASSERT_WRITER_OF(reg);
     exchange_seq_cst(&o->transition, next_version_locked(reg));
-    counter_hold_trial(&line_of(r)->counters.pending);
+    bool had_trial = counter_hold_trial(&line_of(r)->counters.pending);
     commit_state_locked(reg, r, fresh, true);
     counter_void_trial(&line_of(r)->counters.pending);
-    watches_feed_locked(reg, REG_AVAILABILITY_CHANGED, r, r);
+    watches_feed_transition_locked(reg, r, had_trial);
 }
 
 static void eject_locked(reg_registry *reg, record *r, outcomes *o, uint64_t now) {
@@ -167,7 +185,7 @@ static void restore_locked(reg_registry *reg, record *r, outcomes *o, uint64_t n
     o->restored_at = now;
     clear_passed(reg, fresh, now);
     fresh->is_ejected = 0;
-    start_slowly_locked(reg, r, fresh, now);
+    start_slowly_locked(reg, fresh, now);
     commit_transition_locked(reg, r, o, fresh);
     outcomes_restore(o, first_end(reg, fresh));
 }
@@ -212,6 +230,7 @@ static void settle_ejected_locked(reg_registry *reg, const settlement *what, uin
         if (++what->outcomes->successes >= reg->settings->values.trials)
             restore_locked(reg, r, what->outcomes, now);
     } else if (now >= state_availability(load_own(&r->state))->ejected_until) {
+        what->outcomes->successes = 0; /* also if there is no memory to eject again */
         eject_locked(reg, r, what->outcomes, now);
     }
 }

@@ -11,11 +11,11 @@
 bool health_starts_slowly_locked(reg_registry *reg, record *r, reg_health health);
 
 /* Clears the flags of what has passed, and begins a slow start if `starts_slowly`. `fresh` is the
- * state that the current write is about to commit. */
+ * state that the current write is about to commit. The record has its outcomes. */
 void update_availability_locked(reg_registry *reg, record *r, state *fresh, bool starts_slowly);
 
 /* Call it in a write that makes a record with a slow start join lists of models. */
-void note_slow_start_locked(reg_registry *reg, record *r, const state *fresh);
+void note_slow_start_locked(reg_registry *reg, const state *fresh);
 
 /* ---- for leases ---- */
 
@@ -30,7 +30,7 @@ typedef struct settlement {
 } settlement;
 
 /* Changes the registration's availability by an outcome, if it is still registered. If memory runs
- * out, nothing changes, and the next such outcome tries again. */
+ * out, nothing changes, and the next such outcome tries again: availability.c has the details. */
 void settle_locked(reg_registry *reg, const settlement *what);
 
 #endif

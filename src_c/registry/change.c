@@ -94,7 +94,7 @@ bool change_prepare_locked(reg_registry *reg, change *c) {
     REG_ASSERT_WRITER_OF(reg);
     if (c->old != NULL) {
         c->old_state = load_own(&c->old->state);
-        c->left = c->old->memberships;
+        c->left = memberships_at(c->old_state);
         c->old_instance = c->old->instance;
     }
     if (c->entry != NULL) {
@@ -145,7 +145,7 @@ static void fill_state_locked(reg_registry *reg, const change *c) {
     s->shown.generations = reg->generations;
     s->shown.link = c->old == NULL ? NULL : &c->old_state->shown;
     s->record = c->fresh;
-    s->id = c->entry->id_object;
+    s->memberships = &c->joined->base;
     s->checked_at = c->entry->now;
     s->health = REG_UNKNOWN;
     s->serial = ++reg->last_serial;
@@ -159,9 +159,9 @@ static void fill_record_locked(reg_registry *reg, const change *c) {
     fill_state_locked(reg, c);
     uint64_t order = c->old == NULL ? c->state->serial : order_of(line_of(c->old));
     r->item.key = c->entry->id;
-    r->memberships = c->joined;
     r->instance = c->instance;
-    r->memberships->born = generation_now(reg->generations);
+    c->joined->base.id = c->entry->id_object;
+    c->joined->base.born = generation_now(reg->generations);
     line->order_low = (uint32_t)order;
     line->order_high = (uint16_t)(order >> 32);
     store_private(&line->weight, (uint16_t)(c->entry->weight * WEIGHT_UNIT));
@@ -208,8 +208,8 @@ static void join_lists_locked(reg_registry *reg, const change *c) {
         }
     }
     mark_models_locked(c->left, false);
-    c->joined->born = c->left->born;
-    c->fresh->memberships = c->joined;
+    c->joined->base.id = c->left->base.id;
+    c->joined->base.born = c->left->base.born;
 }
 
 static bool is_reweighed(const change *c) { return c->state->weight != c->old_state->weight; }
@@ -227,9 +227,10 @@ static void join_update_locked(reg_registry *reg, const change *c) {
     c->fresh->instance = c->instance;
     state_succeed(c->state, c->old_state);
     define_locked(reg, c->state, c->entry);
+    c->state->memberships = &c->joined->base;
     c->old_state->owns_error = false;
     if (is_reweighed(c)) reweigh_locked(c);
-    if (c->state->is_slow) note_slow_start_locked(reg, c->fresh, c->state);
+    if (c->state->is_slow) note_slow_start_locked(reg, c->state);
     record_set_state_locked(c->fresh, c->state);
 }
 
@@ -303,9 +304,8 @@ void change_settle_locked(reg_registry *reg, change *c) {
         if (state_is_flagged(c->old_state)) note_unflagged_locked(reg);
         alias_tidy_locked(&reg->urls, c->old->url, &reg->limbo);
         member_list_tidy_locked(&reg->roster, committed_locked(reg), &reg->limbo);
-        record_retire(c->old, c->left->born, &reg->limbo);
+        record_retire(c->old, &reg->limbo);
     } else {
         state_retire(c->old_state, &reg->limbo);
-        memory_free(c->left);
     }
 }

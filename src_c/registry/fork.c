@@ -6,7 +6,10 @@
  * registries; for each registry its turns lock, then its writer lock, then the lock of its waiters;
  * the locks of the orphans, of the reservations, of the record pool, of idle waiters (idle.h) and
  * of outcomes (outcomes.h). A lock READING of a watch comes before the writer lock and is not taken
- * here: see watch.c. */
+ * here: see watch.c.
+ *
+ * A registry leaves the list after its settings have lost it. So a registry of the list has a
+ * writer lock that fork takes, and of any other registry no lease takes the lock (settings.h). */
 #include "registry/fork.h"
 
 #include "base/clock.h"
@@ -25,7 +28,7 @@ static void before_fork(void) {
     pthread_mutex_lock(&list_lock);
     for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {
         pthread_mutex_lock(&reg->turns);
-        pthread_mutex_lock(&reg->writer);
+        pthread_mutex_lock(&reg->settings->writer);
         pthread_mutex_lock(&reg->waiters.lock);
     }
     reclaim_before_fork();
@@ -41,7 +44,7 @@ static void after_fork(void) {
     reclaim_after_fork();
     for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {
         pthread_mutex_unlock(&reg->waiters.lock);
-        pthread_mutex_unlock(&reg->writer);
+        pthread_mutex_unlock(&reg->settings->writer);
         pthread_mutex_unlock(&reg->turns);
     }
     pthread_mutex_unlock(&list_lock);
@@ -75,19 +78,10 @@ void fork_add_registry(reg_registry *reg) {
 
 void fork_remove_registry(reg_registry *reg) {
     pthread_mutex_lock(&list_lock);
-    reg->settings->registry = NULL;
     if (reg->next != NULL) reg->next->previous = reg->previous;
     if (reg->previous != NULL)
         reg->previous->next = reg->next;
     else
         all_registries = reg->next;
     pthread_mutex_unlock(&list_lock);
-}
-
-reg_registry *lock_writer_of(settings *s) {
-    pthread_mutex_lock(&list_lock);
-    reg_registry *reg = s->registry;
-    if (reg != NULL) lock_writer(reg);
-    pthread_mutex_unlock(&list_lock);
-    return reg;
 }

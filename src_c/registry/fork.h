@@ -10,11 +10,7 @@ bool fork_start(void);
 
 /* Adds a new registry to the list. */
 void fork_add_registry(reg_registry *reg);
-/* Removes a registry that is about to be freed. */
+/* Removes a registry that is about to be freed, and that its settings have lost. */
 void fork_remove_registry(reg_registry *reg);
-
-/* The registry with these settings, with its writer lock held, or NULL if it is gone. For leases,
- * which may outlive their registry: while the lock is held, reg_free waits. */
-reg_registry *lock_writer_of(settings *s);
 
 #endif

@@ -10,8 +10,9 @@ reg_status reg_update_health(reg_registry *reg, const reg_key *id, uint64_t seri
     record *r;
     reg_status status = begin_state_write(reg, id, serial, &r, garbage);
     if (status != REG_OK) return status;
-    bool is_slow = health_starts_slowly_locked(reg, r, health);
-    state *fresh = next_state_locked(reg, r, is_slow);
+    bool is_slow = health_starts_slowly_locked(reg, r, health),
+         can_be_slow = !is_slow || record_outcomes(r, reg->settings) != NULL;
+    state *fresh = can_be_slow ? next_state_locked(reg, r, is_slow) : NULL;
     if (fresh != NULL) {
         fresh->error = error;
         fresh->error_bytes = known_bytes(error_bytes);

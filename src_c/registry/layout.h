@@ -36,9 +36,9 @@ struct reg_registry {
     /* The number of choices; a hint, and never 0. See rounds.h. */
     _Alignas(REG_CACHE_LINE) _Atomic uint32_t tick;
 
-    /* The writer lock: see locks.h. It also guards every field that is not published. */
-    _Alignas(REG_CACHE_LINE) pthread_mutex_t writer;
-    epoch_limbo limbo;
+    /* Under the writer lock, which is in the settings (settings.h). It guards every field that is
+     * not published. */
+    _Alignas(REG_CACHE_LINE) epoch_limbo limbo;
     uint64_t last_serial;          /* the serial number given last; 0: none yet */
     uint64_t fleet_changed;        /* the version of the last write of reg_apply or reg_remove */
     generations *generations;      /* of this registry's views */

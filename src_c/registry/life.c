@@ -85,7 +85,6 @@ reg_registry *reg_new(const reg_settings *wanted) {
     }
     reg->roster.moved = memberships_moved_in_roster_locked;
     store_private(&reg->tick, 1);
-    pthread_mutex_init(&reg->writer, NULL);
     pthread_mutex_init(&reg->turns, NULL);
     waiters_init(&reg->waiters);
     fork_add_registry(reg);
@@ -100,27 +99,28 @@ static void retire_everything_locked(reg_registry *reg) {
     for (uint32_t i = 0; array != NULL && i < load_own(&array->length); i++) {
         record *r = array->members[i].record;
         if (!member_is_in(&array->members[i], MEMBER_LAST_TICK)) continue; /* it was removed */
-        for (uint32_t k = 0; k < r->memberships->count; k++)
-            model_index_unref_locked(&reg->models, r->memberships->variants[k], &reg->limbo);
+        const memberships *m = memberships_locked(r);
+        for (uint32_t k = 0; k < m->count; k++)
+            model_index_unref_locked(&reg->models, m->variants[k], &reg->limbo);
         if (--r->url->refs == 0) alias_tidy_locked(&reg->urls, r->url, &reg->limbo);
         if (r->instance != NULL && --r->instance->refs == 0)
             alias_tidy_locked(&reg->instances, r->instance, &reg->limbo);
-        record_retire(r, r->memberships->born, &reg->limbo);
+        record_retire(r, &reg->limbo);
     }
     member_list_retire_locked(&reg->roster, &reg->limbo);
     generations_end(reg->generations, &reg->limbo);
 }
 
 void reg_free(reg_registry *reg, reg_release release) {
-    fork_remove_registry(reg);
     lock_writer(reg);
+    publish(&reg->settings->registry, NULL); /* from now on, leases leave it alone */
     retire_everything_locked(reg);
     unlock_writer(reg);
+    fork_remove_registry(reg); /* not before: see fork.c */
     reclaim_destroy(orphans_adopt(&reg->limbo), release);
     free_maps(reg);
     waiters_end(&reg->waiters);
     pthread_mutex_destroy(&reg->turns);
-    pthread_mutex_destroy(&reg->writer);
     settings_unref(reg->settings);
     memory_free(reg);
 }

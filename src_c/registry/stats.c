@@ -14,8 +14,7 @@ static size_t records_bytes_locked(const string_map *map) {
     REG_ASSERT_WRITER();
     size_t bytes = string_map_bytes_locked(map);
     EACH_ITEM(map, item) {
-        record *r = reg_container(item, record, item);
-        bytes += record_bytes_locked(r) + memberships_bytes(r->memberships);
+        bytes += record_bytes_locked(reg_container(item, record, item));
     }
     return bytes;
 }

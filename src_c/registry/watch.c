@@ -59,10 +59,10 @@
  * Sleep
  * -----
  * A consumer that finds nothing enters the registry's list of waiters (waiters.h). EVENT is PUSHED,
- * IS_LAGGING or IS_CLOSED. After a write the binding takes off all waiters of the registry: each
- * watch has been fed or lags, so none of them is woken in vain, unless several wait for one watch.
- * All of these are woken, and those that come too late sleep again. To wake only one of them would
- * lose a wake-up if that one never runs, for example in an event loop that was stopped.
+ * IS_LAGGING or IS_CLOSED. After a write the binding takes off all waiters of the registry, because
+ * each watch has been fed or lags. If several wait for one watch, those that come too late sleep
+ * again. To wake only one of them would lose a wake-up if that one never runs, for example in an
+ * event loop that was stopped. A write that watches do not tell (a cool-down) wakes in vain, too.
  *
  * Locks: READING, then the writer lock. The producer, which holds the writer lock, only tries to
  * take READING, so there is no deadlock.
@@ -211,27 +211,48 @@ static void push_locked(reg_watch *w, epoch_slot *slot, const reg_change *change
     exchange_seq_cst(&w->pushed, pushed + 1);
 }
 
-static void push_to_all_locked(reg_registry *reg, epoch_slot *slot, reg_change_kind kind,
-                               record *before, record *after) {
+/* What a write has changed. */
+typedef struct news {
+    reg_change_kind kind;
+    record *before, *after; /* NULL: none */
+    bool had_trial;         /* a trial was out before, which the views can't see any more */
+} news;
+
+static void push_to_all_locked(reg_registry *reg, epoch_slot *slot, const news *n) {
     REG_ASSERT_WRITER_OF(reg);
+    record *before = n->before, *after = n->after;
     reg_change change = {.version = load_own(&reg->committed),
-                         .kind = (uint8_t)kind,
+                         .kind = (uint8_t)n->kind,
                          .has_before = before != NULL,
                          .has_after = after != NULL};
     uint64_t now = 0;
     if (before != NULL) change.before = view_at(reg, before, change.version - 1, &now);
     if (after != NULL) change.after = view_at(reg, after, change.version, &now);
+    if (n->had_trial && change.before.unavailable == REG_ELIGIBLE)
+        change.before.unavailable = REG_ON_TRIAL;
     for (reg_watch *w = reg->watches; w != NULL; w = w->next) push_locked(w, slot, &change);
 }
 
 /* A removal is inside an epoch already, other writes are not. The slot was taken when the write was
  * prepared. */
-void watches_push_locked(reg_registry *reg, reg_change_kind kind, record *before, record *after) {
+static void push_news_locked(reg_registry *reg, const news *n) {
     REG_ASSERT_WRITER_OF(reg);
     bool is_reading = load_own(&epoch_own_slot->epoch) != 0;
     epoch_slot *slot = is_reading ? epoch_own_slot : epoch_enter();
-    push_to_all_locked(reg, slot, kind, before, after);
+    push_to_all_locked(reg, slot, n);
     if (!is_reading) epoch_leave(slot);
+}
+
+void watches_push_locked(reg_registry *reg, reg_change_kind kind, record *before, record *after) {
+    REG_ASSERT_WRITER_OF(reg);
+    push_news_locked(reg, &(news){.kind = kind, .before = before, .after = after});
+}
+
+void watches_push_transition_locked(reg_registry *reg, record *r, bool had_trial) {
+    REG_ASSERT_WRITER_OF(reg);
+    push_news_locked(
+        reg,
+        &(news){.kind = REG_AVAILABILITY_CHANGED, .before = r, .after = r, .had_trial = had_trial});
 }
 
 size_t watches_bytes_locked(reg_registry *reg) {

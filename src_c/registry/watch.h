@@ -13,6 +13,7 @@
 
 bool watches_allocate_locked(reg_registry *reg, size_t changes);
 void watches_push_locked(reg_registry *reg, reg_change_kind kind, record *before, record *after);
+void watches_push_transition_locked(reg_registry *reg, record *r, bool had_trial);
 
 /* Allocates what `changes` calls of watches_feed_locked need. False if out of memory. If the write
  * fails afterwards, there is nothing to undo: a later write uses what was allocated. O(changes) for
@@ -29,6 +30,13 @@ static inline void watches_feed_locked(reg_registry *reg, reg_change_kind kind, 
                                        record *after) {
     REG_ASSERT_WRITER_OF(reg);
     if (reg_unlikely(reg->watches != NULL)) watches_push_locked(reg, kind, before, after);
+}
+
+/* The same for a write that has ejected or restored `r`. `had_trial`: a trial was out, until this
+ * write has ended it. */
+static inline void watches_feed_transition_locked(reg_registry *reg, record *r, bool had_trial) {
+    REG_ASSERT_WRITER_OF(reg);
+    if (reg_unlikely(reg->watches != NULL)) watches_push_transition_locked(reg, r, had_trial);
 }
 
 /* Takes what watches have dropped during this write, as a list for reclaim_destroy. */

@@ -168,13 +168,15 @@ static inline bool counter_end_trial(_Atomic uint64_t *pending, uint64_t *seen) 
     return cas_seq_cst(pending, seen, (counter_changes(*seen) & ~COUNTER_TRIAL) + COUNTER_VERSION);
 }
 
-/* Sets the bit 'trial' for a write, so no request becomes a trial until counter_void_trial. The
- * version grows even if the bit was set: a release that has read the word must not clear it. */
-static inline void counter_hold_trial(_Atomic uint64_t *pending) {
+/* Sets the bit 'trial' for a write, so no request becomes a trial until counter_void_trial. Returns
+ * whether it was set. The version grows even then: a release that has read the word must not clear
+ * the bit. */
+static inline bool counter_hold_trial(_Atomic uint64_t *pending) {
     uint64_t seen = load_seq_cst(pending);
     while (
         !cas_seq_cst(pending, &seen, (counter_changes(seen) | COUNTER_TRIAL) + COUNTER_VERSION)) {
     }
+    return counter_has_trial(seen);
 }
 
 /* Clears the bit 'trial' and every claim. The version grows in any case, so a request that was

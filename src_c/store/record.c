@@ -30,24 +30,34 @@ record *record_before(record *r, uint64_t version) {
     return life_at(&r->life, version) ? r : NULL;
 }
 
-state *state_alloc(bool is_flagged) {
-    return memory_alloc_raw(sizeof(state) + (is_flagged ? sizeof(availability) : 0));
+state *state_alloc(bool has_room) {
+    state *s = memory_alloc_raw(sizeof(state) + (has_room ? sizeof(availability) : 0));
+    if (s != NULL) s->has_room = has_room;
+    return s;
 }
 
 static state *state_of(const epoch_node *node) { return reg_container(node, state, shown.node); }
 
 static void destroy_state(epoch_node *node, epoch_release release) {
     state *s = state_of(node);
-    if (s->owns_definition) release(s->definition);
+    if (s->owns_definition) {
+        release(s->definition);
+        memory_free(s->memberships);
+    }
     if (s->owns_error) release(s->error);
     memory_free(s);
+}
+
+static size_t bytes_without_objects(const state *s) {
+    return sizeof *s + (s->has_room ? sizeof(availability) : 0);
 }
 
 /* The size of a state with the objects that it owns. */
 static size_t bytes_of_state(const epoch_node *node) {
     const state *s = state_of(node);
-    return sizeof *s + (state_is_flagged(s) ? sizeof(availability) : 0) +
-           (s->owns_definition ? s->definition_bytes : 0) + (s->owns_error ? s->error_bytes : 0);
+    return bytes_without_objects(s) +
+           (s->owns_definition ? s->definition_bytes + s->memberships->bytes : 0) +
+           (s->owns_error ? s->error_bytes : 0);
 }
 
 /* Views may show the objects that a state owns. Returns the generation in which the older of them
@@ -69,7 +79,7 @@ void state_retire(state *s, epoch_limbo *limbo) {
 
 static void destroy_removed(epoch_node *node, epoch_release release) {
     record *r = state_of(node)->record;
-    release(state_of(node)->id);
+    release(state_of(node)->memberships->id);
     record_free(r);
     destroy_state(node, release);
 }
@@ -100,15 +110,15 @@ static size_t bytes_of_record(const epoch_node *node) {
 
 static const epoch_kind record_kind = {.bytes = bytes_of_record, .unwrap = unwrap_record};
 
-void record_retire(record *r, uint32_t born, epoch_limbo *limbo) {
-    load_own(&r->state)->definition_born = born;
-    memory_free(r->memberships);
+void record_retire(record *r, epoch_limbo *limbo) {
+    state *last = load_own(&r->state);
+    last->definition_born = last->memberships->born;
     epoch_retire(limbo, &r->node, &record_kind);
 }
 
 size_t record_bytes_locked(record *r) {
     REG_ASSERT_WRITER();
-    size_t flagged = state_is_flagged(load_own(&r->state)) ? sizeof(availability) : 0;
+    const state *s = load_own(&r->state);
     size_t counted = load_published(&line_of(r)->outcomes) != NULL ? sizeof(outcomes) : 0;
-    return sizeof(record_place) + sizeof(state) + flagged + counted;
+    return sizeof(record_place) + bytes_without_objects(s) + s->memberships->bytes + counted;
 }

@@ -35,13 +35,9 @@
 #include "store/string_map.h"
 #include "store/version.h"
 
-struct memberships;
-
-/* The parts of a registration that change together. A state is immutable, so a reader never sees a
- * status with the error of another one. */
-/* What a state has behind it (state_availability) if one of its flags for it is set. Times are
- * those of the registry's clock; `_wall` is the same time on the wall clock, in microseconds since
- * 1970, UTC, for views. */
+/* What a state has behind it (state_availability) if one of its flags for it is set. After they
+ * were cleared it may still be there, without a meaning. Times are those of the registry's clock;
+ * `_wall` is the same time on the wall clock, in microseconds since 1970, UTC, for views. */
 typedef struct availability {
     uint64_t ejected_until; /* if it is ejected */
     int64_t ejected_until_wall;
@@ -50,6 +46,15 @@ typedef struct availability {
     uint64_t slow_from; /* if it starts slowly */
 } availability;
 
+/* The beginning of a record's memberships (memberships.h): what their life depends on. */
+typedef struct membership_base {
+    void *id;       /* the caller's object that owns the bytes of the record's key */
+    uint32_t born;  /* the generation in which the record was added */
+    uint32_t bytes; /* the size of the memberships */
+} membership_base;
+
+/* The parts of a registration that change together. A state is immutable, so a reader never sees a
+ * status with the error of another one. */
 typedef struct state {
     retained shown; /* `link`: the previous state; version.h says when it may be followed */
     uint64_t version;
@@ -62,11 +67,12 @@ typedef struct state {
     uint64_t is_ejected : 1;
     uint64_t is_cooling : 1; /* its time may be over */
     uint64_t is_slow : 1;    /* likewise */
-    uint64_t : 2;
+    uint64_t has_room : 1;   /* for an availability, in the state's memory; set by state_alloc */
+    uint64_t : 1;
     uint64_t serial : 48; /* of the registration */
     uint64_t weight : 16;
     limits limits;
-    void *id; /* the caller's object that owns the bytes of the record's key */
+    membership_base *memberships; /* the models of the definition; owned together with it */
     /* For the writer, until the state is collected. If several states share an object, the newest
      * one owns it. */
     uint32_t definition_born; /* its generation: see reservation.h */
@@ -91,14 +97,16 @@ static inline availability *state_availability(const state *s) {
     return (availability *)((state *)s + 1);
 }
 
-/* A state that is not zeroed, with room for an availability if `is_flagged`. NULL if out of memory.
- */
-state *state_alloc(bool is_flagged);
+/* A state that is not zeroed but for `has_room`: whether it has room for an availability. NULL if
+ * out of memory. */
+state *state_alloc(bool has_room);
 
 /* Begins a state of the same record that differs from `old` in a part, which the caller then sets.
  * The owner of each object that both share is the caller's business too. */
 static inline void state_succeed(state *fresh, state *old) {
+    bool has_room = fresh->has_room;
     *fresh = *old;
+    fresh->has_room = has_room;
     if (reg_unlikely(state_is_flagged(old))) *state_availability(fresh) = *state_availability(old);
     fresh->shown = (retained){.link = &old->shown, .generations = old->shown.generations};
 }
@@ -114,7 +122,6 @@ typedef struct record {
     _Atomic(state *) state;
     union {
         struct { /* while it is registered; under the lock */
-            struct memberships *memberships;
             alias *url;
             alias *instance; /* NULL: none */
         };
@@ -227,9 +234,8 @@ void record_pool_unlock(void);
 
 /* Retires a state or a record, after the commit of the write that replaced or removed it. */
 void state_retire(state *s, epoch_limbo *limbo);
-/* `born` is the generation in which the record was added. */
-void record_retire(record *r, uint32_t born, epoch_limbo *limbo);
-/* The size of a record with its line, its state and its outcomes, but without its memberships. */
+void record_retire(record *r, epoch_limbo *limbo);
+/* The size of a record with its line, its state, its memberships and its outcomes. */
 size_t record_bytes_locked(record *r);
 
 /* The block of outcomes, which is created if there is none. NULL if out of memory. */

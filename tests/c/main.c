@@ -9,11 +9,13 @@ unsigned test_round;
 
 static long run_all(const char *name, long *work) {
     const test *suites[] = {
-        start_tests,  clock_tests,       counter_tests,      string_map_tests, member_list_tests,
-        epoch_tests,  reclamation_tests, reservation_tests,  slab_pool_tests,  registry_tests,
-        memory_tests, stall_tests,       orphan_tests,       contract_tests,   change_tests,
-        select_tests, choice_tests,      availability_tests, idle_tests,       watch_tests,
-        torture_tests};
+        start_tests,        clock_tests,         counter_tests,     string_map_tests,
+        member_list_tests,  epoch_tests,         reclamation_tests, reservation_tests,
+        slab_pool_tests,    registry_tests,      memory_tests,      stall_tests,
+        orphan_tests,       contract_tests,      change_tests,      change_random_tests,
+        change_point_tests, change_thread_tests, select_tests,      choice_tests,
+        availability_tests, failure_tests,       idle_tests,        watch_tests,
+        hash_tests,         torture_tests};
     long passed = 0;
     for (size_t i = 0; i < sizeof suites / sizeof *suites; i++) {
         for (const test *t = suites[i]; t->name != NULL; t++) {

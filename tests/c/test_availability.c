@@ -1,98 +1,15 @@
 /* Ejections, trials, cool-downs and slow starts: each on a clock that is moved by hand, and then
  * with threads that fail, try, restore, remove and free at the same time. */
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "base/memory.h"
 #include "check.h"
-#include "client.h"
+#include "registry/locks.h"
+#include "timed.h"
 
-static const uint64_t SECOND = 1000000000;
 enum { THREADS = 8 };
-
-/* A fleet of backends b0, b1, ... on a manual clock. `shape` may change the settings. */
-typedef struct fleet {
-    reg_registry *reg;
-    reg_clock *clock;
-} fleet;
-
-static fleet new_fleet(int count, void (*shape)(reg_settings *s)) {
-    fleet f = {.clock = reg_clock_new(0)};
-    reg_settings s = {.clock = f.clock,
-                      .latency_ttl = 60 * SECOND,
-                      .ejects = true,
-                      .consecutive_failures = 3,
-                      .failure_rate = -1,
-                      .window = 10 * SECOND,
-                      .base = 30 * SECOND,
-                      .max = 300 * SECOND,
-                      .trials = 1};
-    if (shape != NULL) shape(&s);
-    f.reg = reg_new(&s);
-    for (int i = 0; i < count; i++) {
-        char id[16];
-        snprintf(id, sizeof id, "b%d", i);
-        offer o = {.id = id, .models = {"m"}, .context_length = 8192};
-        CHECK(client_add(f.reg, &o, i) == REG_OK);
-        CHECK(client_health(f.reg, id, REG_HEALTHY, -1) == REG_OK);
-    }
-    return f;
-}
-
-static void free_fleet(fleet f) {
-    client_free(f.reg);
-    reg_clock_drop(f.clock);
-}
-
-/* Acquires a request on this backend only, or fails. */
-static bool acquire_on(reg_registry *reg, const char *id, reg_lease *lease, reg_reason *reason) {
-    static const char *const ids[] = {"b0", "b1", "b2"};
-    reg_key others[3];
-    reg_request request = client_request("m", REG_LEAST_PENDING);
-    for (int i = 0; i < 3; i++)
-        if (strcmp(ids[i], id) != 0) others[request.exclude_count++] = key_of(ids[i]);
-    request.exclude = others;
-    reg_refusal refusal = {0};
-    *lease = (reg_lease){0};
-    bool has_it = reg_acquire(reg, &request, lease, &refusal) == REG_OK;
-    for (size_t i = 0; reason != NULL && i < refusal.count; i++)
-        if (object_of(refusal.items[i].definition)->number == id[1] - '0')
-            *reason = refusal.items[i].reason;
-    reg_refusal_drop(&refusal, object_release);
-    return has_it;
-}
-
-/* Ends a request as the binding does. */
-static bool end(reg_lease *lease, reg_outcome outcome, uint64_t retry_after) {
-    reg_aftermath after = {0};
-    reg_waiter *watchers = NULL;
-    reg_garbage *garbage = NULL;
-    bool is_ended = reg_lease_release(lease, outcome, &(uint32_t){5}, &after);
-    if (after.flags & REG_MUST_SETTLE)
-        reg_lease_settle(lease, outcome, retry_after, &after, &watchers, &garbage);
-    CHECK(after.flags == 0 && watchers == NULL);
-    reg_destroy(garbage, object_release);
-    reg_lease_drop(lease, object_release);
-    return is_ended;
-}
-
-static reg_view view_of(reg_registry *reg, const char *id) {
-    reg_key key = key_of(id);
-    reg_view view;
-    reg_reader *reader = reg_read_begin();
-    CHECK(reg_get(reg, &key, &view) == REG_OK);
-    reg_read_end(reader);
-    return view;
-}
-
-static void fail(reg_registry *reg, const char *id, int times) {
-    for (int i = 0; i < times; i++) {
-        reg_lease lease;
-        CHECK(acquire_on(reg, id, &lease, NULL) && end(&lease, REG_FAILED, 0));
-    }
-}
-
-static void never_panics(reg_settings *s) { s->panic = -1; }
 
 static void starts_slowly(reg_settings *s) {
     s->panic = -1;
@@ -106,13 +23,6 @@ static void judges_rates(reg_settings *s) {
     s->min_requests = 4;
 }
 
-static void restore(reg_registry *reg, const char *id) {
-    reg_key key = key_of(id);
-    reg_garbage *garbage;
-    CHECK(reg_restore(reg, &key, 0, &garbage) == REG_OK);
-    reg_destroy(garbage, object_release);
-}
-
 /* ---- one thread ---- */
 
 static long a_row_ejects(void) {
@@ -121,7 +31,7 @@ static long a_row_ejects(void) {
     reg_reason reason = REG_ELIGIBLE;
     CHECK(acquire_on(f.reg, "b0", &late, NULL));
     fail(f.reg, "b0", 2);
-    CHECK(acquire_on(f.reg, "b0", &lease, NULL) && end(&lease, REG_SUCCEEDED, 0));
+    CHECK(acquire_on(f.reg, "b0", &lease, NULL) && finish(&lease, REG_SUCCEEDED, 0));
     fail(f.reg, "b0", 2);
     CHECK(view_of(f.reg, "b0").unavailable == REG_ELIGIBLE);
     fail(f.reg, "b0", 1);
@@ -130,7 +40,7 @@ static long a_row_ejects(void) {
     CHECK(view.failed == 5 && view.total == 6 && view.pending == 1);
     CHECK(!acquire_on(f.reg, "b0", &lease, &reason) && reason == REG_EJECTED);
     reg_clock_advance(f.clock, 30 * SECOND);
-    CHECK(end(&late, REG_FAILED, 0)); /* it started before the ejection, so it ejects nobody */
+    CHECK(finish(&late, REG_FAILED, 0)); /* it started before the ejection, so it ejects nobody */
     CHECK(view_of(f.reg, "b0").unavailable == REG_ELIGIBLE);
     free_fleet(f);
     return 6;
@@ -150,7 +60,7 @@ static long a_trial_is_alone(void) {
             CHECK(acquire_on(f.reg, "b0", &trial, NULL));
             CHECK(view_of(f.reg, "b0").unavailable == REG_ON_TRIAL);
             CHECK(!acquire_on(f.reg, "b0", &lease, &reason) && reason == REG_ON_TRIAL);
-            CHECK(end(&trial, REG_ABANDONED, 0));
+            CHECK(finish(&trial, REG_ABANDONED, 0));
         }
     }
     CHECK(acquire_on(f.reg, "b0", &trial, NULL));
@@ -158,9 +68,9 @@ static long a_trial_is_alone(void) {
     fail(f.reg, "b0", 3);
     reg_clock_advance(f.clock, 300 * SECOND);
     CHECK(acquire_on(f.reg, "b0", &lease, NULL)); /* although the old one is still out */
-    CHECK(end(&trial, REG_SUCCEEDED, 0));
+    CHECK(finish(&trial, REG_SUCCEEDED, 0));
     CHECK(view_of(f.reg, "b0").unavailable == REG_ON_TRIAL); /* it gave back no place but its own */
-    CHECK(end(&lease, REG_SUCCEEDED, 0));
+    CHECK(finish(&lease, REG_SUCCEEDED, 0));
     CHECK(view_of(f.reg, "b0").unavailable == REG_ELIGIBLE);
     fail(f.reg, "b0", 2);
     CHECK(view_of(f.reg, "b0").unavailable == REG_ELIGIBLE);
@@ -173,7 +83,7 @@ static long rates_are_those_of_the_window(void) {
     reg_lease lease;
     reg_clock_advance(f.clock, 1000 * SECOND);
     for (int i = 0; i < 8; i++)
-        CHECK(acquire_on(f.reg, "b0", &lease, NULL) && end(&lease, REG_SUCCEEDED, 0));
+        CHECK(acquire_on(f.reg, "b0", &lease, NULL) && finish(&lease, REG_SUCCEEDED, 0));
     reg_clock_advance(f.clock, 5 * SECOND);
     fail(f.reg, "b0", 7);
     CHECK(view_of(f.reg, "b0").unavailable == REG_ELIGIBLE); /* 7 of 15 */
@@ -181,7 +91,7 @@ static long rates_are_those_of_the_window(void) {
     CHECK(view_of(f.reg, "b0").unavailable == REG_EJECTED); /* 8 of 16 */
     restore(f.reg, "b0");
     for (int i = 0; i < 8; i++)
-        CHECK(acquire_on(f.reg, "b0", &lease, NULL) && end(&lease, REG_SUCCEEDED, 0));
+        CHECK(acquire_on(f.reg, "b0", &lease, NULL) && finish(&lease, REG_SUCCEEDED, 0));
     reg_clock_advance(f.clock, 20 * SECOND); /* these are out of every window by now */
     fail(f.reg, "b0", 3);
     CHECK(view_of(f.reg, "b0").unavailable == REG_ELIGIBLE); /* only 3 outcomes */
@@ -199,14 +109,14 @@ static long panic_counts_who_is_left(void) {
     fail(f.reg, "b1", 3);
     for (int i = 0; i < 30; i++) {
         int number = client_acquire(f.reg, client_request("m", REG_ROUND_ROBIN), &lease);
-        CHECK(number == 2 && end(&lease, REG_SUCCEEDED, 0));
+        CHECK(number == 2 && finish(&lease, REG_SUCCEEDED, 0));
     }
     fail(f.reg, "b2", 3); /* now nobody is left, so all are */
     for (int i = 0; i < 30; i++) {
         int number = client_acquire(f.reg, client_request("m", REG_ROUND_ROBIN), &lease);
         CHECK(number >= 0);
         count[number]++;
-        CHECK(end(&lease, REG_ABANDONED, 0));
+        CHECK(finish(&lease, REG_ABANDONED, 0));
     }
     CHECK(count[0] == 10 && count[1] == 10 && count[2] == 10);
     free_fleet(f);
@@ -219,14 +129,14 @@ static long a_cool_down_only_moves_later(void) {
     reg_reason reason = REG_ELIGIBLE;
     reg_key key = key_of("b0");
     reg_garbage *garbage;
-    CHECK(acquire_on(f.reg, "b0", &lease, NULL) && end(&lease, REG_BACK_OFF, 20 * SECOND));
+    CHECK(acquire_on(f.reg, "b0", &lease, NULL) && finish(&lease, REG_BACK_OFF, 20 * SECOND));
     CHECK(reg_cool_down(f.reg, &key, 0, 10 * SECOND, &garbage) == REG_OK);
     reg_destroy(garbage, object_release);
     reg_clock_advance(f.clock, 20 * SECOND - 1);
     CHECK(!acquire_on(f.reg, "b0", &lease, &reason) && reason == REG_COOLING_DOWN);
     CHECK(view_of(f.reg, "b0").failed == 1);
     reg_clock_advance(f.clock, 1);
-    CHECK(acquire_on(f.reg, "b0", &lease, NULL) && end(&lease, REG_SUCCEEDED, 0));
+    CHECK(acquire_on(f.reg, "b0", &lease, NULL) && finish(&lease, REG_SUCCEEDED, 0));
     free_fleet(f);
     return 4;
 }
@@ -244,7 +154,7 @@ static long a_slow_start_grows(void) {
         }
         CHECK(first * (10 + part) >= (total / 10 - 11) * part);
         CHECK(first * (10 + part) <= (total / 10 + 22) * part);
-        for (int i = 0; i < total / 10; i++) CHECK(end(&leases[i], REG_ABANDONED, 0));
+        for (int i = 0; i < total / 10; i++) CHECK(finish(&leases[i], REG_ABANDONED, 0));
         reg_clock_advance(f.clock, 30 * SECOND / 9);
     }
     free_fleet(f);
@@ -257,7 +167,8 @@ static long a_lease_settles_after_its_registry(void) {
     for (int i = 0; i < 4; i++) CHECK(acquire_on(f.reg, "b0", &leases[i], NULL));
     reg_free(f.reg, object_release);
     reg_clock_drop(f.clock);
-    for (int i = 0; i < 4; i++) CHECK(end(&leases[i], i == 3 ? REG_BACK_OFF : REG_FAILED, SECOND));
+    for (int i = 0; i < 4; i++)
+        CHECK(finish(&leases[i], i == 3 ? REG_BACK_OFF : REG_FAILED, SECOND));
     CHECK(objects_alive == 0);
     return 4;
 }
@@ -291,7 +202,7 @@ static long a_restored_backend_needs_a_whole_row(void) {
               acquire_on(f.reg, "b0", &succeeding, NULL));
         fail_first_part(&failing, &after);
         if (by_hand) restore(f.reg, "b0");
-        CHECK(end(&succeeding, by_hand ? REG_ABANDONED : REG_SUCCEEDED, 0));
+        CHECK(finish(&succeeding, by_hand ? REG_ABANDONED : REG_SUCCEEDED, 0));
         fail_second_part(&failing, &after);
         fail(f.reg, "b0", 1);
         CHECK(view_of(f.reg, "b0").unavailable == REG_ELIGIBLE);
@@ -319,7 +230,8 @@ static long a_row_ends_once(void) {
     fail_second_part(&second, &after[1]);
     CHECK(view_of(f.reg, "b0").unavailable == REG_ELIGIBLE);
     restore(f.reg, "b0");
-    for (int i = 0; i < 3; i++) CHECK(end(&late[i], REG_FAILED, 0)); /* too old for the new row */
+    for (int i = 0; i < 3; i++)
+        CHECK(finish(&late[i], REG_FAILED, 0)); /* too old for the new row */
     fail(f.reg, "b0", 2);
     CHECK(view_of(f.reg, "b0").unavailable == REG_ELIGIBLE);
     free_fleet(f);
@@ -339,14 +251,14 @@ static long a_share_is_not_rounded(void) {
     bool is_taken[ALL] = {false};
     for (int i = 0; i < ALL - 29; i++) {
         CHECK(client_acquire(f.reg, client_request("m", REG_LEAST_PENDING), &leases[i]) >= 0);
-        CHECK(end(&leases[i], REG_FAILED, 0));
+        CHECK(finish(&leases[i], REG_FAILED, 0));
     }
     for (int i = 0; i < ALL; i++) { /* ejections are ignored, so all get one */
         int n = client_acquire(f.reg, client_request("m", REG_LEAST_PENDING), &leases[i]);
         CHECK(n >= 0 && !is_taken[n]);
         is_taken[n] = true;
     }
-    for (int i = 0; i < ALL; i++) CHECK(end(&leases[i], REG_ABANDONED, 0));
+    for (int i = 0; i < ALL; i++) CHECK(finish(&leases[i], REG_ABANDONED, 0));
     free_fleet(f);
     return ALL;
 }
@@ -379,7 +291,7 @@ static void *try_it(void *shared) {
         CHECK(view_of(s->fleet.reg, "b0").pending == 1);
         s->trials++;
         s->out--;
-        CHECK(end(&lease, REG_ABANDONED, 0));
+        CHECK(finish(&lease, REG_ABANDONED, 0));
     }
     return NULL;
 }
@@ -401,7 +313,7 @@ static void *fail_once(void *shared) {
         reg_lease lease;
         if (!acquire_on(s->fleet.reg, "b0", &lease, NULL)) continue;
         s->failures++;
-        CHECK(end(&lease, REG_FAILED, 0));
+        CHECK(finish(&lease, REG_FAILED, 0));
     }
     return NULL;
 }
@@ -440,13 +352,13 @@ static void *meddle(void *shared) {
 
 static void *use_all(void *shared) {
     storm *s = shared;
-    static const reg_outcome outcomes[] = {REG_FAILED, REG_SUCCEEDED, REG_FAILED,
-                                           REG_FAILED, REG_ABANDONED, REG_BACK_OFF};
+    static const reg_outcome ways[] = {REG_FAILED, REG_SUCCEEDED, REG_FAILED,
+                                       REG_FAILED, REG_ABANDONED, REG_BACK_OFF};
     for (uint32_t i = 0; i < s->rounds; i++) {
         reg_lease lease;
         reg_request request = client_request("m", (reg_policy)(i % REG_POLICY_COUNT));
         if (client_acquire(s->fleet.reg, request, &lease) < 0) continue;
-        CHECK(end(&lease, outcomes[(i / REG_POLICY_COUNT) % 6], SECOND));
+        CHECK(finish(&lease, ways[(i / REG_POLICY_COUNT) % 6], SECOND));
     }
     return NULL;
 }
@@ -463,7 +375,7 @@ static long nothing_stays_behind(void) {
         char id[] = {'b', (char)('0' + i), '\0'};
         reg_lease lease;
         CHECK(view_of(s.fleet.reg, id).pending == 0);
-        CHECK(acquire_on(s.fleet.reg, id, &lease, NULL) && end(&lease, REG_SUCCEEDED, 0));
+        CHECK(acquire_on(s.fleet.reg, id, &lease, NULL) && finish(&lease, REG_SUCCEEDED, 0));
     }
     free_fleet(s.fleet);
     return 3000;
@@ -492,8 +404,73 @@ static long failures_are_a_part(void) {
     return s.rounds;
 }
 
+/* The next change that the watch has: what its views show before and after. */
+static bool tells(reg_watch *watch, reg_reason before, reg_reason after) {
+    reg_change change;
+    reg_views views;
+    reg_garbage *garbage;
+    CHECK(reg_watch_take(watch, true, &change, &views, &garbage) == REG_OK && garbage == NULL);
+    CHECK(change.kind == REG_AVAILABILITY_CHANGED && change.has_before && change.has_after);
+    reg_keep_drop(change.kept, 2, object_release);
+    return change.before.unavailable == before && change.after.unavailable == after;
+}
+
+/* The write takes the place of the trial before it commits, but the view before shows it. */
+static long a_watch_sees_a_trial(void) {
+    fleet f = new_fleet(3, never_panics);
+    reg_watch *watch;
+    reg_views views;
+    reg_kept *kept;
+    reg_lease lease;
+    reg_waiter *waiters;
+    reg_garbage *garbage;
+    CHECK(reg_watch_open(f.reg, 8, &watch, &views, &kept) == REG_OK);
+    reg_keep_drop(kept, views.count, object_release);
+    reg_views_free(&views);
+    fail(f.reg, "b0", 3);
+    CHECK(tells(watch, REG_ELIGIBLE, REG_EJECTED));
+    reg_clock_advance(f.clock, 30 * SECOND);
+    fail(f.reg, "b0", 1);
+    CHECK(tells(watch, REG_ON_TRIAL, REG_EJECTED));
+    reg_clock_advance(f.clock, 60 * SECOND);
+    CHECK(acquire_on(f.reg, "b0", &lease, NULL) && finish(&lease, REG_SUCCEEDED, 0));
+    CHECK(tells(watch, REG_ON_TRIAL, REG_ELIGIBLE));
+    fail(f.reg, "b0", 3);
+    reg_clock_advance(f.clock, 300 * SECOND);
+    restore(f.reg, "b0");
+    CHECK(tells(watch, REG_ELIGIBLE, REG_EJECTED) && tells(watch, REG_ELIGIBLE, REG_ELIGIBLE));
+    reg_watch_close(watch, &waiters, &garbage);
+    CHECK(waiters == NULL && garbage == NULL);
+    reg_watch_free(watch);
+    free_fleet(f);
+    return 5;
+}
+
+/* The room that a state has for deadlines is counted as long as the state has it. */
+static long a_cleared_state_is_counted_with_its_room(void) {
+    fleet f = new_fleet(1, NULL);
+    reg_garbage *garbage;
+    reg_key id = key_of("b0");
+    size_t flagged = 0, cleared = 0;
+    for (int i = 0; i < 2; i++) { /* the first round allocates what stays */
+        CHECK(reg_cool_down(f.reg, &id, 0, SECOND, &garbage) == REG_OK);
+        reg_destroy(garbage, object_release);
+        client_stats(f.reg);
+        flagged = client_stats(f.reg).bytes;
+        restore(f.reg, "b0");
+        client_stats(f.reg);
+        cleared = client_stats(f.reg).bytes;
+    }
+    CHECK(cleared == flagged);
+    CHECK(client_health(f.reg, "b0", REG_HEALTHY, -1) == REG_OK);
+    client_stats(f.reg);
+    CHECK(client_stats(f.reg).bytes < cleared);
+    free_fleet(f);
+    return 2;
+}
+
 static void *release_late(void *shared) {
-    CHECK(end(shared, REG_BACK_OFF, SECOND));
+    CHECK(finish(shared, REG_BACK_OFF, SECOND));
     return NULL;
 }
 
@@ -514,6 +491,47 @@ static long a_registry_is_freed_while_leases_settle(void) {
     return 900;
 }
 
+/* A lease that settles while a writer of its registry is slow, and what others do meanwhile. */
+static _Atomic int settling;
+static _Atomic bool others_are_done;
+
+static void *settle_slowly(void *lease) {
+    settling = 1;
+    return release_late(lease);
+}
+
+static void *do_the_rest(void *lease) {
+    while (settling == 0) sched_yield();
+    for (int i = 0; i < 100; i++) sched_yield(); /* until it waits for the lock, most likely */
+    reg_free(reg_new(NULL), object_release);
+    release_late(lease);
+    others_are_done = true;
+    return NULL;
+}
+
+/* It delays the releases of its own registry, but no other registry. */
+static long a_slow_writer_delays_no_other_registry(void) {
+    fleet slow = new_fleet(1, NULL), other = new_fleet(1, NULL);
+    reg_lease leases[2];
+    pthread_t threads[2];
+    CHECK(acquire_on(slow.reg, "b0", &leases[0], NULL));
+    CHECK(acquire_on(other.reg, "b0", &leases[1], NULL));
+    settling = 0;
+    others_are_done = false;
+    lock_writer(slow.reg);
+    CHECK(pthread_create(&threads[0], NULL, settle_slowly, &leases[0]) == 0);
+    CHECK(pthread_create(&threads[1], NULL, do_the_rest, &leases[1]) == 0);
+    for (int i = 0; i < 10000 && !others_are_done; i++) usleep(1000);
+    bool are_done = others_are_done; /* without waiting for the slow writer */
+    unlock_writer(slow.reg);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    CHECK(are_done);
+    reg_free(slow.reg, object_release);
+    reg_clock_drop(slow.clock);
+    free_fleet(other);
+    return 2;
+}
+
 const test availability_tests[] = {
     {"availability: a row ejects", a_row_ejects},
     {"availability: a trial is alone", a_trial_is_alone},
@@ -529,5 +547,8 @@ const test availability_tests[] = {
     {"availability: failures are a part", failures_are_a_part},
     {"availability: a row of many threads", a_row_of_many_threads_ejects_once},
     {"availability: nothing stays behind", nothing_stays_behind},
+    {"availability: a watch sees a trial", a_watch_sees_a_trial},
+    {"availability: bytes", a_cleared_state_is_counted_with_its_room},
+    {"availability: a slow writer", a_slow_writer_delays_no_other_registry},
     {"availability: freed while leases settle", a_registry_is_freed_while_leases_settle},
     {0}};

@@ -8,11 +8,21 @@
 
 static epoch_limbo limbo;
 
-static record *new_record(uint64_t serial) {
+/* A record with a state that has these memberships, and nothing else. */
+static record *new_record(uint64_t serial, memberships *m) {
     record *r = record_alloc();
-    line_of(r)->order_low = serial;
-    r->memberships = memberships_new(NULL, 0);
+    state *s = memory_alloc(sizeof *s);
+    CHECK(r != NULL && s != NULL && m != NULL);
+    s->memberships = &m->base;
+    line_of(r)->order_low = (uint32_t)serial;
+    store_private(&r->state, s);
     return r;
+}
+
+static void drop_record(record *r) {
+    memory_free(memberships_locked(r));
+    memory_free(load_own(&r->state));
+    record_free(r);
 }
 
 static size_t count_at(member_list *list, uint64_t version, uint64_t *serials) {
@@ -35,15 +45,15 @@ static long every_version_sees_its_own(void) {
     record *records[COUNT];
     uint64_t serials[COUNT], committed = 0;
     for (; committed < COUNT; committed++) {
-        records[committed] = new_record(committed + 1);
+        records[committed] = new_record(committed + 1, memberships_new(NULL, 0));
         CHECK(member_list_reserve_locked(&list, 1, committed, &limbo));
-        records[committed]->memberships->roster_position =
+        memberships_locked(records[committed])->roster_position =
             member_list_add_locked(&list, records[committed], (member_traits){0}, committed);
     }
     for (; committed < 2 * COUNT; committed++) {
         CHECK(member_list_reserve_locked(&list, 0, committed, &limbo));
-        member_list_remove_locked(&list, records[committed - COUNT]->memberships->roster_position,
-                                  committed);
+        record *r = records[committed - COUNT];
+        member_list_remove_locked(&list, memberships_locked(r)->roster_position, committed);
         member_list_tidy_locked(&list, committed + 1, &limbo);
     }
     for (uint64_t version = 0; version <= 2 * COUNT; version++) {
@@ -54,10 +64,7 @@ static long every_version_sees_its_own(void) {
     }
     member_list_retire_locked(&list, &limbo);
     reclaim_destroy(epoch_collect_now(&limbo), NULL);
-    for (int i = 0; i < COUNT; i++) {
-        memory_free(records[i]->memberships);
-        record_free(records[i]);
-    }
+    for (int i = 0; i < COUNT; i++) drop_record(records[i]);
     contract_leave_writer(&limbo);
     return 3 * COUNT;
 }
@@ -67,25 +74,26 @@ static long every_version_sees_its_own(void) {
 static long ticks_run_out(void) {
     contract_enter_writer(&limbo);
     member_list list = {.moved = memberships_moved_in_roster_locked};
-    record *one = new_record(1), *two = new_record(2);
+    record *one = new_record(1, memberships_new(NULL, 0)),
+           *two = new_record(2, memberships_new(NULL, 0));
     uint64_t serials[2], far = (uint64_t)1 << 40;
     CHECK(member_list_reserve_locked(&list, 2, 0, &limbo));
-    one->memberships->roster_position = member_list_add_locked(&list, one, (member_traits){0}, 0);
+    memberships_locked(one)->roster_position =
+        member_list_add_locked(&list, one, (member_traits){0}, 0);
     CHECK(count_at(&list, far, serials) == 1);
     CHECK(member_list_reserve_locked(&list, 1, far, &limbo));
-    two->memberships->roster_position = member_list_add_locked(&list, two, (member_traits){0}, far);
+    memberships_locked(two)->roster_position =
+        member_list_add_locked(&list, two, (member_traits){0}, far);
     CHECK(count_at(&list, 1, serials) == 1 && count_at(&list, far, serials) == 1 &&
           count_at(&list, far + 1, serials) == 2);
     CHECK(member_list_reserve_locked(&list, 0, 2 * far, &limbo));
-    member_list_remove_locked(&list, one->memberships->roster_position, 2 * far);
+    member_list_remove_locked(&list, memberships_locked(one)->roster_position, 2 * far);
     CHECK(count_at(&list, 2 * far, serials) == 2 && count_at(&list, 2 * far + 1, serials) == 1 &&
           serials[0] == 2);
     member_list_retire_locked(&list, &limbo);
     reclaim_destroy(epoch_collect_now(&limbo), NULL);
-    memory_free(one->memberships);
-    memory_free(two->memberships);
-    record_free(one);
-    record_free(two);
+    drop_record(one);
+    drop_record(two);
     contract_leave_writer(&limbo);
     return 3;
 }
@@ -99,14 +107,12 @@ static long a_move_looks_at_one_slot(void) {
     enum { COUNT = 1000 };
     variant *none[COUNT] = {0};
     member_list list = {0};
-    record *r = record_alloc();
-    r->memberships = memberships_new(none, COUNT);
+    record *r = new_record(1, memberships_new(none, COUNT));
     for (uint32_t slot = 0; slot < COUNT; slot++)
         memberships_moved_in_model_locked(r, &list, slot, slot + 7);
     for (uint32_t slot = 0; slot < COUNT; slot++)
-        CHECK(r->memberships->positions[slot] == slot + 7);
-    memory_free(r->memberships);
-    record_free(r);
+        CHECK(memberships_locked(r)->positions[slot] == slot + 7);
+    drop_record(r);
     contract_leave_writer(&limbo);
     return COUNT;
 }
@@ -122,11 +128,10 @@ static long the_last_slot_is_shared(void) {
         CHECK(member_slot(&traits) == (slot < MEMBER_LAST_SLOT ? slot : MEMBER_LAST_SLOT));
     }
     CHECK(traits.context_length == 1 && traits.capabilities == 0xFF);
-    record *r = record_alloc();
     memberships *m = memory_alloc(sizeof *m + count * (sizeof(variant *) + sizeof(uint32_t)));
     m->count = count;
     m->positions = (uint32_t *)(m->variants + count);
-    r->memberships = m;
+    record *r = new_record(1, m);
     for (uint32_t slot = MEMBER_LAST_SLOT; slot < count; slot++) {
         m->variants[slot] = memory_alloc(sizeof *m->variants[slot]);
         m->variants[slot]->model = memory_alloc_lines(sizeof(model));
@@ -139,8 +144,7 @@ static long the_last_slot_is_shared(void) {
         memory_free(m->variants[slot]->model);
         memory_free(m->variants[slot]);
     }
-    memory_free(m);
-    record_free(r);
+    drop_record(r);
     contract_leave_writer(&limbo);
     return count;
 }
@@ -216,15 +220,14 @@ static void begin_fleet(fleet *f) {
 
 static void join_all(fleet *f, int backend) {
     variant *none[LISTS] = {0};
-    record *r = f->records[backend] = record_alloc();
-    line_of(r)->order_low = (uint32_t)++f->serial;
-    r->memberships = memberships_new(none, LISTS);
+    record *r = f->records[backend] = new_record(++f->serial, memberships_new(none, LISTS));
     for (uint32_t i = 0; i < LISTS; i++) {
         member_traits traits = {0};
         member_set_slot(&traits, i);
         COUNTING_COPIES(f, f->lists[i],
                         member_list_reserve_locked(f->lists[i], 1, f->committed, &limbo));
-        r->memberships->positions[i] = member_list_add_locked(f->lists[i], r, traits, f->committed);
+        memberships_locked(r)->positions[i] =
+            member_list_add_locked(f->lists[i], r, traits, f->committed);
     }
     f->committed++;
 }
@@ -234,14 +237,13 @@ static void leave_all(fleet *f, int backend) {
     for (uint32_t i = 0; i < LISTS; i++) {
         COUNTING_COPIES(f, f->lists[i],
                         member_list_reserve_locked(f->lists[i], 0, f->committed, &limbo));
-        member_list_remove_locked(f->lists[i], r->memberships->positions[i], f->committed);
+        member_list_remove_locked(f->lists[i], memberships_locked(r)->positions[i], f->committed);
     }
     f->committed++;
     for (uint32_t i = 0; i < LISTS; i++)
         COUNTING_COPIES(f, f->lists[i],
                         (member_list_tidy_locked(f->lists[i], f->committed, &limbo), true));
-    memory_free(r->memberships);
-    record_free(r);
+    drop_record(r);
 }
 
 /* Lists of at most this many members are renewed every few writes, which is cheap. The check skips

@@ -7,26 +7,32 @@ from collections.abc import Callable, Iterator, Sequence
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
-from support.machine import RegistryMachine
+from support.machine import FailuresMachine, RegistryMachine, with_make
+from support.oracle import OracleRegistry
 
 from registry import Registry
 
 UNIT = "steps"
 GOAL = 10**5
 
-EXAMPLES = 60
+EXAMPLES = 40  # of each machine
 STEPS = 60
 PHASES = (Phase.generate, Phase.shrink)
+KINDS = (RegistryMachine, FailuresMachine)
 
 
 def run(
     until: Callable[[], bool],
     *,
-    make: Callable[[], Registry] = Registry,
+    make: Callable[..., Registry] = Registry,
+    contract: Callable[..., OracleRegistry] = OracleRegistry,
+    kinds: Sequence[type[RegistryMachine]] = KINDS,
     phases: Sequence[Phase] = PHASES,
     first: int | None = None,
 ) -> Iterator[int]:
     """Runs rounds of examples, and raises the shortest sequence that shows a difference.
+
+    `make` gets the settings that the oracle has.
 
     The examples are new each time, unless `first` gives the seed of the first round.
     """
@@ -42,17 +48,12 @@ def run(
         suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
     )
     for number in itertools.count():
-
-        class Machine(RegistryMachine):
-            """Compares this check's registry."""
-
-            def make(self) -> Registry:
-                return make()
-
-        if first is not None:
-            seed(first + number)(Machine)
-        before = Machine.steps
-        run_state_machine_as_test(Machine, settings=once)
-        yield Machine.steps - before
+        before = RegistryMachine.steps
+        for kind in kinds:
+            machine = with_make(kind, make, contract)
+            if first is not None:
+                seed(first + number)(machine)
+            run_state_machine_as_test(machine, settings=once)
+        yield RegistryMachine.steps - before
         if until():
             return

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from support.linearizability import describe, explains, history
+from support.oracle import OracleRegistry
 
 from registry import Registry
 
@@ -16,15 +17,11 @@ GOAL = 10_000
 ROUND = 300
 
 
-def new_registry() -> Registry:
-    """The oracle knows neither ejections nor slow starts."""
-    return Registry(ejection=None)
-
-
 def run(
     until: Callable[[], bool],
     *,
-    make: Callable[[], Registry] = new_registry,
+    make: Callable[..., Registry] = Registry,
+    contract: Callable[..., OracleRegistry] = OracleRegistry,
     histories: int = ROUND,
     first: int = 0,
 ) -> Iterator[int]:
@@ -34,7 +31,7 @@ def run(
     try:
         for seed in itertools.count(first, histories):
             for number in range(seed, seed + histories):
-                steps, start = history(make(), number)
+                steps, start = history(make, number, contract)
                 assert explains(steps, start), f"history {number}:\n{describe(steps)}"
             yield histories
             if until():

@@ -33,6 +33,7 @@ MODULES = {
     "storm": 10,
     "waits": 20,
     "incarnations": 20,
+    "failures": 30,
     "swaps": 60,
     "replacements": 10,
     "limits": 15,

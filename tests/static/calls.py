@@ -8,10 +8,12 @@ that they don't need, so both must find the error.
 
 from __future__ import annotations
 
+from array import array
+from collections import UserDict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, assert_type
+from typing import Any, TypedDict, assert_type
 
 from registry import (
     Backend,
@@ -38,6 +40,9 @@ from registry import (
     Watch,
     follow_fleet,
     load_fleet,
+    prefix_blocks,
+    prefix_blocks_of_tokens,
+    prefix_key,
 )
 from registry.testing import ManualClock
 
@@ -89,6 +94,28 @@ def right_definitions(kind: BackendTypeValue, source: DiscoverySourceValue, text
     assert_type(load_fleet("fleet.toml"), list[Backend])
     Backend("b", "b", "http://b", settings={"timeouts": {"read": 5}, "hosts": ["a"]})
     assert_type(backend.settings, Mapping[str, Any])
+
+
+class Message(TypedDict):
+    """A chat message as SDKs declare it."""
+
+    role: str
+    content: str | None
+
+
+def hashes_of_prompts(chat: list[Message]) -> None:
+    """Texts, messages and token ids; and what is none of these."""
+    assert_type(prefix_key("a"), int)
+    assert_type(prefix_key(chat, length=5), int)
+    assert_type(prefix_blocks([{"role": "a", "content": [{"type": "text"}]}]), list[int])
+    assert_type(prefix_blocks((UserDict[str, str](),), block_chars=1), list[int])
+    assert_type(prefix_blocks_of_tokens([1, 2], block_tokens=1), list[int])
+    prefix_blocks_of_tokens(array("L"), block_tokens=1)
+    prefix_key(b"a")  # type: ignore[arg-type]
+    prefix_key(text="a")  # type: ignore[call-arg]
+    prefix_blocks({"role": "a"})  # type: ignore[arg-type]
+    prefix_blocks_of_tokens("a", block_tokens=1)  # type: ignore[arg-type]
+    prefix_blocks_of_tokens([1])  # type: ignore[call-arg]
 
 
 async def following(registry: Registry, source: DiscoverySourceValue, text: str) -> None:

@@ -40,12 +40,40 @@ backends_lock = threading.Lock()
 index_lock = threading.Lock()
 
 
+class Meeting:
+    """Where a thread waits until another one comes, so that a planted race needs no luck."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.is_awaited = False
+        self.met = 0
+
+    def wait(self, limit: float) -> None:
+        """Returns when another thread calls it, or after `limit` seconds."""
+        with self.changed:
+            if self.is_awaited:
+                self.is_awaited = False
+                self.met += 1
+                self.changed.notify_all()
+                return
+            before, self.is_awaited = self.met, True
+            if not self.changed.wait_for(lambda: self.met != before, limit):
+                self.is_awaited = False
+
+
 class CheckThenAct(Registry):
-    """Chooses first and counts later, as many gateways do."""
+    """Chooses first and counts later, as many gateways do.
+
+    Two threads that have both chosen go on together. One that is alone goes on after a while.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.meeting = Meeting()
 
     def acquire(self, model_id: str, /, **arguments: Any) -> Lease:
         chosen = self.select(model_id, **arguments)
-        time.sleep(GAP)
+        self.meeting.wait(0.02)
         return super().acquire(
             model_id, exclude=[backend_id for backend_id in IDS if backend_id != chosen.id]
         )

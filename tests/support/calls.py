@@ -7,7 +7,7 @@ from typing import Any
 
 from registry import Backend, Model, Registry, Requirements
 
-CHOICE = ("policy", "require", "exclude", "allow_unknown")
+CHOICE = ("policy", "require", "exclude", "only", "allow_unknown")
 
 # The names of the arguments, as error messages give them.
 OPERATIONS: Mapping[str, tuple[str, ...]] = {
@@ -78,6 +78,7 @@ ARGUMENTS: Mapping[str, Callable[[], Any]] = {
     "policy": lambda: "round_robin",
     "require": Requirements,
     "exclude": lambda: ["z"],
+    "only": lambda: ["x", "y"],
     "allow_unknown": lambda: True,
     "failed": lambda: False,
     "abandoned": lambda: False,

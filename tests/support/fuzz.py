@@ -30,7 +30,7 @@ from registry import (
     Requirements,
     load_fleet,
 )
-from support.machine import RegistryMachine, definition
+from support.machine import RegistryMachine, definition, with_make
 from support.oracle import Request
 
 T = TypeVar("T")
@@ -107,7 +107,12 @@ class Source:
             self.one(REQUIREMENTS),
         )
         return Request(
-            model_id, policy, require, self.distinct(IDS), allow_unknown=self.one((False, True))
+            model_id,
+            policy,
+            require,
+            self.distinct(IDS),
+            self.one((None, None, self.some(IDS))),
+            allow_unknown=self.one((False, True)),
         )
 
     def limits(self) -> dict[str, Any]:
@@ -208,7 +213,9 @@ RULES: tuple[tuple[str, Callable[[Source], tuple[Any, ...]]], ...] = (
     ("acquire", lambda s: (s.request(),)),
     ("select", lambda s: (s.request(),)),
     ("explain", lambda s: (s.request(),)),
-    ("release", lambda s: (s.one(tuple(range(8))), s.one(SAMPLES), s.one((False, True)))),
+    ("release", lambda s: (
+        s.one(tuple(range(8))), s.one(SAMPLES), s.one(("succeeded", "failed")), 0,
+    )),
     ("same_state", lambda _: ()),
     ("update_backend", lambda s: (s.definition(),)),
     ("edit", lambda s: (s.one(tuple(range(6))), s.changes())),
@@ -233,11 +240,10 @@ def steps(data: bytes) -> Iterator[tuple[str, tuple[Any, ...]]]:
         yield name, arguments
 
 
-def calls(data: bytes, make: Callable[[], Registry] = Registry) -> None:
+def calls(data: bytes, make: Callable[..., Registry] = Registry) -> None:
     """Makes a sequence of calls on the registry and on the oracle."""
-    machine = RegistryMachine()
+    machine = with_make(RegistryMachine, make)()
     machine.start()
-    machine.real = make()
     for name, arguments in steps(data):
         if {"release": machine.leases, "edit": machine.oracle.entries}.get(name, True):
             getattr(machine, name)(*arguments)

@@ -3,11 +3,14 @@
 The search is Wing and Gong's, with Lowe's memory of states that were tried. (J. Wing, C. Gong:
 Testing and verifying concurrent objects, 1993; G. Lowe: Testing for linearizability, 2017.)
 
-A call is one step, or several where the contract promises no more. A release is three steps: the
-average, the total and the requests in flight. A view is one step for definition and status, and
-one step for each counter. Steps of one thread keep their order. If one call ended before another
-call began, the steps of the first call come before the steps of the second. The search looks for an
-order in which the oracle returns every result that was seen.
+A call is one step, or several where the contract promises no more. A release counts its outcome,
+and then changes the average, the total, the failed requests, what the outcome calls for (an
+ejection, a restoration, a cool-down), the requests in flight, and the place of a trial: each is a
+step. So whoever finds that the request has left the count also finds its outcome in force. A view
+is one step for definition, status and availability, and one step for each counter. Steps of one
+thread keep their order. If one call ended before another call began, the steps of the first call
+come before the steps of the second. The search looks for an order in which the oracle returns every
+result that was seen.
 """
 
 from __future__ import annotations
@@ -23,17 +26,32 @@ from registry import (
     Backend,
     BackendStatus,
     BackendView,
+    Ejection,
     Model,
     NoBackendAvailableError,
+    Reason,
     Registry,
     RegistryError,
 )
+from registry.testing import ManualClock
 from support.oracle import Entry, OracleRegistry, Request
+from support.oracle_failures import Due, Outcome, Ticket, nanoseconds, state_of
 from support.threads import run_threads
 
 IDS = ("a", "b", "c")
 MODELS = ("m", "n")
 HEALTH = (BackendStatus.HEALTHY, BackendStatus.UNHEALTHY)
+OUTCOMES: tuple[Outcome, ...] = ("succeeded", "failed", "failed", "asked", "abandoned")
+GIVEN: dict[Outcome, dict[str, Any]] = {
+    "succeeded": {},
+    "failed": {"failed": True},
+    "asked": {"retry_after": 5},
+    "abandoned": {"abandoned": True},
+}
+# Two failures eject. A history begins when the time of a's ejection is over, so its first request
+# is a trial, and from then on the clock stands still.
+RULES = Ejection(consecutive_failures=2, failure_rate=None, base_s=30, max_s=60, slow_start_s=10)
+BEGIN = 30
 
 
 @dataclass
@@ -46,6 +64,8 @@ class Spec:
 
     oracle: OracleRegistry = field(default_factory=OracleRegistry)
     known: dict[int, Entry | None] = field(default_factory=dict)
+    tickets: dict[int, Ticket] = field(default_factory=dict)
+    due: dict[int, Due | None] = field(default_factory=dict)
     serials: dict[int, int] = field(default_factory=dict)
 
     def learn(self, shown: int, entry: Entry) -> int:
@@ -61,7 +81,10 @@ class Spec:
         ]
         copies: dict[int, Entry] = {id(entry): replace(entry) for entry in entries}
         fresh = Spec(
-            known={number: entry and copies[id(entry)] for number, entry in self.known.items()}
+            type(self.oracle)(self.oracle.rules, self.oracle.clock, self.oracle.latency_ttl_s),
+            tickets=dict(self.tickets),
+            due=dict(self.due),
+            known={number: entry and copies[id(entry)] for number, entry in self.known.items()},
         )
         fresh.oracle.entries = {
             name: copies[id(entry)] for name, entry in self.oracle.entries.items()
@@ -84,7 +107,8 @@ class Spec:
                 entry.draining,
                 entry.pending,
                 entry.total,
-                entry.average,
+                entry.failed,
+                state_of(entry),
             )
 
         known = [
@@ -96,6 +120,8 @@ class Spec:
             tuple(known),
             frozenset(self.serials),
             tuple(self.oracle.served),
+            tuple(sorted(self.tickets.items(), key=lambda item: item[0])),
+            tuple(sorted(self.due.items())),
         )
 
 
@@ -222,6 +248,7 @@ class Recorder:
             lambda: self.registry.get_backend(backend_id),
             (find, lambda view: view and (instant(view), view.serial)),
             counter("pending_requests", lambda entry: entry.pending),
+            counter("failed_requests", lambda entry: entry.failed),
             counter("total_requests", lambda entry: entry.total),
             counter("avg_latency_ms", lambda entry: entry.average or 0),
         )
@@ -253,13 +280,15 @@ class Recorder:
         )
         self.simple(name, backend_id)
 
-    def acquire(self, model_id: str, excluded: tuple[str, ...]) -> None:
+    def acquire(
+        self, model_id: str, excluded: tuple[str, ...], only: tuple[str, ...] | None = None
+    ) -> None:
         """Takes a lease by LEAST_PENDING, and keeps it."""
         number = self.rng.randrange(2**60)
-        request = Request(model_id, exclude=excluded)
+        request = Request(model_id, exclude=excluded, only=only)
 
         def call() -> Any:
-            lease = self.registry.acquire(model_id, exclude=excluded)
+            lease = self.registry.acquire(model_id, exclude=excluded, only=only)
             self.held.append((number, lease))
             return lease.backend.id
 
@@ -269,40 +298,56 @@ class Recorder:
                 return NoBackendAvailableError
             if seen not in allowed:
                 return allowed
-            entry = spec.known[number] = spec.oracle.entries[seen]
-            entry.pending += 1
+            spec.known[number], spec.tickets[number] = spec.oracle.begin_lease(request, seen)
             return seen
 
         seen = self.record(
-            f"acquire {model_id} except {excluded}", call, (effect, lambda result: result)
+            f"acquire {model_id} except {excluded}, only {only}",
+            call,
+            (effect, lambda result: result),
         )
 
     def release(self) -> None:
-        """Releases a lease: three steps."""
+        """Releases a lease with a random outcome."""
         if not self.held:
             return
         number, lease = self.held.pop()
+        outcome = self.rng.choice(OUTCOMES)
 
-        def average(entry: Entry) -> None:
-            entry.add_sample(7)
-
-        def total(entry: Entry) -> None:
-            entry.total += 1
-
-        def in_flight(entry: Entry) -> None:
-            entry.finish_request()
-
-        def part(change: Callable[[Entry], None]) -> tuple[Effect, Callable[[Any], Any]]:
+        def part(change: Callable[[Spec, Entry], object]) -> tuple[Effect, Callable[[Any], Any]]:
             def effect(spec: Spec) -> None:
                 entry = spec.known[number]
                 assert entry is not None
-                change(entry)
+                change(spec, entry)
 
             return effect, lambda _seen: None
 
-        self.record(
-            "release", lambda: lease.release(7), part(average), part(total), part(in_flight)
-        )
+        def count(spec: Spec, entry: Entry) -> None:
+            spec.due[number] = spec.oracle.count_outcome(entry, spec.tickets[number], outcome)
+
+        def total(_spec: Spec, entry: Entry) -> None:
+            entry.total += 1
+
+        def failed(_spec: Spec, entry: Entry) -> None:
+            entry.failed += 1
+
+        def settle(spec: Spec, entry: Entry) -> None:
+            due = spec.due.pop(number)
+            spec.oracle.settle(entry, spec.tickets[number], due, nanoseconds(5))
+
+        def leave(_spec: Spec, entry: Entry) -> None:
+            entry.finish_request()
+
+        def free(spec: Spec, entry: Entry) -> None:
+            spec.oracle.free_place(entry, spec.tickets.pop(number))
+
+        parts = [part(count), part(total)]
+        if outcome == "succeeded":
+            parts.insert(0, part(lambda spec, entry: spec.oracle.add_sample(entry, 7)))
+        if outcome in ("failed", "asked"):
+            parts.append(part(failed))
+        parts += [part(settle), part(leave), part(free)]
+        self.record(f"release {outcome}", lambda: lease.release(7, **GIVEN[outcome]), *parts)
 
     def anything(self) -> None:
         """Makes a random call."""
@@ -311,7 +356,12 @@ class Recorder:
         calls: list[Callable[[], None]] = [
             lambda: self.acquire(rng.choice(MODELS), tuple(x for x in IDS if rng.random() < 0.15)),
             lambda: self.acquire("m", ()),
+            lambda: self.acquire("m", (), (one, "gone")),
             self.release,
+            self.release,
+            lambda: self.simple("cool_down", one, 5),
+            lambda: self.simple("restore", one),
+            lambda: self.act_on_seen("restore", one),
             lambda: self.count(one),
             lambda: self.get(one),
             lambda: self.simple("update_status", one, rng.choice(HEALTH)),
@@ -335,7 +385,11 @@ class Recorder:
 
 def instant(view: BackendView) -> tuple[Any, ...]:
     """The part of a view that belongs to one instant: its counters do not."""
-    return view.id, view.url, view.weight, view.models, view.status, view.draining
+    return (
+        *(view.id, view.url, view.weight, view.models, view.status, view.draining),
+        # A transition at work may hold the place of a trial for a moment, so that one is left out.
+        None if view.unavailable is Reason.ON_TRIAL else view.unavailable,
+    )
 
 
 def comparable(result: Any) -> Any:
@@ -361,16 +415,37 @@ def some_fleet(models: tuple[Model, ...], rng: random.Random) -> list[Backend]:
     return [variant(one, models, rng) for one in IDS if rng.random() < 0.7]
 
 
+def eject(registry: Registry, start: Spec, clock: ManualClock) -> None:
+    """Ejects a, with its last requests, and lets the time of that pass."""
+    request = Request("m", exclude=IDS[1:])
+    leases = [registry.acquire("m", exclude=IDS[1:]) for _ in range(2)]
+    entries = [start.oracle.begin_lease(request, "a") for _ in range(2)]
+    for lease, (entry, ticket) in zip(leases, entries, strict=True):
+        lease.release(failed=True)
+        start.oracle.release(entry, ticket, "failed")
+    clock.advance(BEGIN)
+
+
 def history(
-    registry: Registry, seed: int, threads: int = 4, calls: int = 3
+    make: Callable[..., Registry],
+    seed: int,
+    contract: Callable[..., OracleRegistry] = OracleRegistry,
+    threads: int = 4,
+    calls: int = 3,
 ) -> tuple[list[Step], Spec]:
-    """Lets `threads` threads make random calls, and returns their steps and the initial state."""
-    rng = random.Random(seed)
-    start = Spec()
+    """Lets `threads` threads make random calls, and returns their steps and the initial state.
+
+    In every second history, a was ejected, and its time is over.
+    """
+    rng, clock = random.Random(seed), ManualClock()
+    registry = make(ejection=RULES, clock=clock)
+    start = Spec(contract(RULES, lambda: clock.now, 60.0))
     for backend_id in IDS[:2]:
         for one in (registry, start.oracle):
             one.add_backend(definition(backend_id, (Model("m"), Model("n"))))
             one.update_status(backend_id, BackendStatus.HEALTHY)
+    if seed % 2:
+        eject(registry, start, clock)
     recorders = [
         Recorder(registry, number, random.Random(rng.random())) for number in range(threads)
     ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
-import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -17,6 +17,7 @@ from registry import (
     BackendStatus,
     BackendView,
     DiscoverySource,
+    Ejection,
     Lease,
     Model,
     NoBackendAvailableError,
@@ -25,7 +26,9 @@ from registry import (
     Requirements,
 )
 from registry._core.binding import seed_random
+from registry.testing import ManualClock
 from support.oracle import Entry, OracleRegistry, Request
+from support.oracle_failures import Outcome, Ticket, nanoseconds
 
 IDS = st.sampled_from(["h0", "h1", "h2", "ü", "d\0", "d"])
 MODEL_IDS = st.sampled_from(["m1", "m2", "m3", "m4"])
@@ -54,8 +57,18 @@ REQUESTS = st.builds(
     st.sampled_from(Policy),
     st.none() | REQUIREMENTS,
     st.just(()) | st.lists(IDS, max_size=2),
+    st.none() | st.none() | st.lists(IDS, max_size=3),
     allow_unknown=st.booleans(),
 )
+# Requests that fail or succeed on backends of the same model.
+SIMPLE_REQUESTS = st.builds(
+    Request,
+    st.just("m1"),
+    st.sampled_from(Policy),
+    exclude=st.just(()) | st.just(("h1",)),
+    only=st.none() | st.just(("h0", "h2")),
+)
+HEALTH = [BackendStatus.HEALTHY, BackendStatus.HEALTHY, BackendStatus.UNHEALTHY]
 SOURCES = st.sampled_from([DiscoverySource.STATIC, DiscoverySource.STATIC, DiscoverySource.MDNS])
 # Which registration the argument `serial` names: see `RegistryMachine.serial_of`.
 WHICH = st.sampled_from([None, "own", "other"])
@@ -88,7 +101,76 @@ DEFINITIONS = st.builds(definition, IDS, MODEL_LISTS, URLS, INSTANCES, LIMITS, S
 AT_RANDOM = (Policy.RANDOM, Policy.POWER_OF_TWO)
 SAMPLES = st.sampled_from([0, 1, 7, 1000, 2**30, 2**32 - 1])
 
+# Times that a few steps reach, so that deadlines are met exactly, and passed.
+SMALL = Ejection(
+    consecutive_failures=2,
+    failure_rate=0.5,
+    min_requests=4,
+    window_s=4,
+    base_s=2,
+    max_s=6,
+    trials=1,
+    slow_start_s=8,
+    panic=0.0,
+)
+RULES = [
+    SMALL,
+    replace(SMALL, trials=2, panic=None),
+    replace(SMALL, panic=0.5, slow_start_s=0),
+    replace(SMALL, consecutive_failures=None, min_requests=3),
+    replace(SMALL, failure_rate=None, slow_start_s=3, panic=1),
+    None,
+]
+TTLS = [4.0, None]
+SPANS = st.sampled_from([0, 0.5, 1, 2, 3, 4.25, 8])
+OUTCOMES: list[Outcome] = ["succeeded", "succeeded", "failed", "failed", "asked", "abandoned"]
+ENDS = st.sampled_from(OUTCOMES)
+
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def refusal(choose: Callable[[], Any]) -> NoBackendAvailableError:
+    """The error that a choice raises."""
+    try:
+        chosen = choose()
+    except NoBackendAvailableError as error:
+        return error
+    raise AssertionError(f"a choice that must fail chose {chosen}")
+
+
+@dataclass
+class Held:
+    """A lease, and what the oracle knows of it."""
+
+    lease: Lease
+    entry: Entry
+    ticket: Ticket
+    has_token: bool = False
+
+
+def deadlines(entry: Entry, rules: Ejection | None, ttl: float | None) -> list[int]:
+    """When something of this registration ends, in nanoseconds. Some of it may be over."""
+    ends = [entry.cooling_until, entry.ejected_until]
+    if ttl is not None:
+        ends.append(entry.sampled_at + nanoseconds(ttl))
+    if rules is not None and entry.slow_from is not None:
+        ends.append(entry.slow_from + nanoseconds(rules.slow_start_s))
+    if rules is not None and entry.restored_at is not None:
+        ends.append(entry.restored_at + nanoseconds(rules.max_s))
+    if rules is not None and entry.window_from is not None:
+        ends.append(entry.window_from + 2 * nanoseconds(rules.window_s))
+    return ends
+
+
+def time_of_day(clock: ManualClock) -> datetime:
+    """When the clock showed 0. Views tell it, and they promise whole microseconds."""
+    registry = Registry(clock=clock)
+    registry.add_backend(Backend("a", "a", "http://a"))
+    registry.cool_down("a", 1)
+    view = registry.get_backend("a")
+    assert view is not None
+    assert view.unavailable_until is not None
+    return view.unavailable_until - timedelta(seconds=clock.now + 1)
 
 
 def comparable(result: Any) -> Any:
@@ -107,15 +189,32 @@ class RegistryMachine(RuleBasedStateMachine):
 
     steps = 0
 
-    def make(self) -> Registry:
+    def make(self, **settings: Any) -> Registry:
         """The registry to compare."""
-        return Registry(ejection=None)
+        return Registry(**settings)
 
-    @initialize(limits=st.lists(LIMITS, max_size=4))
-    def start(self, limits: list[dict[str, Any]] = []) -> None:  # noqa: B006
+    def make_oracle(self, *settings: Any) -> OracleRegistry:
+        """The contract to compare it with."""
+        return OracleRegistry(*settings)
+
+    @initialize(
+        limits=st.lists(LIMITS, max_size=4),
+        rules=st.sampled_from(RULES),
+        latency_ttl_s=st.sampled_from(TTLS),
+    )
+    def start(
+        self,
+        limits: list[dict[str, Any]] = [],  # noqa: B006
+        rules: Ejection | None = SMALL,
+        latency_ttl_s: float | None = TTLS[0],
+    ) -> None:
         """Starts with a few healthy backends."""
-        self.real, self.oracle = self.make(), OracleRegistry()
-        self.leases: list[tuple[Lease, Entry]] = []
+        self.clock = ManualClock()
+        self.real = self.make(ejection=rules, latency_ttl_s=latency_ttl_s, clock=self.clock)
+        self.oracle = self.make_oracle(
+            rules, lambda: self.clock.now, latency_ttl_s, time_of_day(self.clock)
+        )
+        self.leases: list[Held] = []
         self.serials: dict[int, int] = {}  # The real serial of each serial of the oracle.
         seed_random(1)  # Random choices must repeat when Hypothesis runs a case again.
         logging.getLogger("registry").setLevel(logging.ERROR)
@@ -130,8 +229,8 @@ class RegistryMachine(RuleBasedStateMachine):
             self.update_status(f"h{number}", BackendStatus.HEALTHY, None)
 
     def teardown(self) -> None:
-        for lease, _ in getattr(self, "leases", ()):
-            lease.release()
+        for held in getattr(self, "leases", ()):
+            held.lease.release()
         logging.getLogger("registry").setLevel(logging.NOTSET)
 
     def both(
@@ -238,6 +337,27 @@ class RegistryMachine(RuleBasedStateMachine):
     def drain(self, id: str, which: str | None, operation: str) -> None:
         self.both(operation, id, serials=self.serial_of(id, which))
 
+    @rule(id=IDS, seconds=SPANS, which=WHICH)
+    def cool_down(self, id: str, seconds: float, which: str | None) -> None:
+        self.both("cool_down", id, seconds, serials=self.serial_of(id, which))
+
+    @rule(id=IDS, which=WHICH)
+    def restore(self, id: str, which: str | None = None) -> None:
+        self.both("restore", id, serials=self.serial_of(id, which))
+
+    @rule(seconds=SPANS)
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule(place=st.integers(0, 20), off_by=st.sampled_from([0, 0, -1, 1]))
+    def advance_to_a_deadline(self, place: int, off_by: int) -> None:
+        """Moves the clock to the end of something, or a nanosecond before or after it."""
+        now, rules, ttl = self.oracle.now(), self.oracle.rules, self.oracle.latency_ttl_s
+        ends = [time for e in self.oracle.entries.values() for time in deadlines(e, rules, ttl)]
+        ahead = sorted({end + off_by for end in ends if end + off_by > now})
+        if ahead:
+            self.clock.advance((ahead[place % len(ahead)] - now) / 1e9)
+
     @rule(id=IDS, models=MODEL_LISTS)
     def update_models(self, id: str, models: list[Model]) -> None:
         self.both("update_models", id, models)
@@ -286,25 +406,37 @@ class RegistryMachine(RuleBasedStateMachine):
         candidates = self.real.explain(request.model_id, **request.arguments())
         allowed = self.oracle.choices(request)
         if not allowed:
-            with pytest.raises(NoBackendAvailableError) as caught:
-                choose(request.model_id, **request.arguments())
+            error = refusal(lambda: choose(request.model_id, **request.arguments()))
+            self.oracle.note_refusal(request)
             reasons = {entry.backend.id: reason for entry, reason in self.oracle.listed(request)}
-            assert (caught.value.reasons, caught.value.unknown_model) == (reasons, not reasons)
+            kinds = {entry.backend.id: kind for entry, kind in self.oracle.kinds(request)}
+            assert (error.reasons, error.unknown_model) == (reasons, not reasons)
+            assert error.retry_after == self.oracle.retry_after(request)
+            assert error.kinds == kinds
             assert {c.backend_id: c.reason for c in candidates} == reasons
             return None
         result = choose(request.model_id, **request.arguments())
-        chosen = result.backend.id if isinstance(result, Lease) else result.id
+        chosen = result.id if isinstance(result, Backend) else result.backend.id
         assert chosen in allowed
         assert request.policy in AT_RANDOM or candidates[0].backend_id == chosen
         return result
 
     @rule(request=REQUESTS)
     def acquire(self, request: Request) -> None:
-        lease = self.chosen_by(request, self.real.acquire)
+        taken: list[Lease] = []
+
+        def take(model_id: str, **arguments: Any) -> Lease:
+            taken.append(self.real.acquire(model_id, **arguments))
+            return taken[0]
+
+        try:
+            lease = self.chosen_by(request, take)
+        except BaseException:
+            for one in taken:
+                one.release()
+            raise
         if lease is not None:
-            entry = self.oracle.note_choice(request, lease.backend.id)
-            entry.pending += 1
-            self.leases.append((lease, entry))
+            self.leases.append(Held(lease, *self.oracle.begin_lease(request, lease.backend.id)))
 
     @rule(request=REQUESTS)
     def select(self, request: Request) -> None:
@@ -313,25 +445,67 @@ class RegistryMachine(RuleBasedStateMachine):
             assert self.oracle.note_choice(request, backend.id).backend == backend
 
     @precondition(lambda self: self.leases)
-    @rule(place=st.integers(0, 100), latency_ms=SAMPLES, failed=st.booleans())
-    def release(self, place: int, latency_ms: int, failed: bool) -> None:
-        lease, entry = self.leases.pop(place % len(self.leases))
-        assert lease.active
-        assert lease.release(latency_ms, failed=failed)
-        self.oracle.release(entry, latency_ms, failed)
-        assert not lease.active
-        assert not lease.release(latency_ms)
+    @rule(
+        place=st.integers(0, 100), latency_ms=st.none() | SAMPLES, outcome=ENDS, retry_after=SPANS
+    )
+    def release(
+        self, place: int, latency_ms: int | None, outcome: Outcome, retry_after: float
+    ) -> None:
+        held = self.leases.pop(place % len(self.leases))
+        ways: dict[Outcome, dict[str, Any]] = {
+            "succeeded": {},
+            "failed": {"failed": True},
+            "asked": {"retry_after": retry_after},
+            "abandoned": {"abandoned": True},
+        }
+        assert held.lease.active
+        assert held.lease.release(latency_ms, **ways[outcome])
+        self.oracle.release(held.entry, held.ticket, outcome, latency_ms, retry_after)
+        assert not held.lease.active
+        assert not held.lease.release(latency_ms)
+        assert not held.lease.first_token()
+
+    @rule(request=REQUESTS, outcomes=st.lists(ENDS, min_size=1, max_size=4))
+    def requests(self, request: Request, outcomes: list[Outcome]) -> None:
+        """Makes a few requests that end at once."""
+        for outcome in outcomes:
+            before = len(self.leases)
+            self.acquire(request)
+            if len(self.leases) > before:
+                self.release(before, None, outcome, 1)
+
+    @precondition(lambda self: self.leases)
+    @rule(place=st.integers(0, 100))
+    def lose(self, place: int) -> None:
+        """A lease is collected unreleased."""
+        held = self.leases.pop(place % len(self.leases))
+        entry, ticket = held.entry, held.ticket
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            del held
+        self.oracle.release(entry, ticket, "abandoned")
+
+    @precondition(lambda self: self.leases)
+    @rule(place=st.integers(0, 100))
+    def first_token(self, place: int) -> None:
+        held = self.leases[place % len(self.leases)]
+        assert held.lease.first_token() != held.has_token
+        if not held.has_token:
+            self.oracle.add_token(held.entry, held.ticket)
+            held.has_token = True
 
     @rule(request=REQUESTS)
     def explain(self, request: Request) -> None:
         candidates = self.real.explain(request.model_id, **request.arguments())
         known = {entry.backend.id: (entry, reason) for entry, reason in self.oracle.listed(request)}
+        kinds = {entry.backend.id: kind for entry, kind in self.oracle.kinds(request)}
         ranks = [c.rank for c in candidates if c.rank is not None]
         assert ranks == list(range(1, 1 + len(ranks)))
         assert all(c.rank is None for c in candidates[len(ranks) :])
         assert sorted(known) == sorted(c.backend_id for c in candidates)
         for c in candidates:
             entry, reason = known[c.backend_id]
+            assert c.kind == kinds[c.backend_id]
             expected = (
                 reason,
                 entry.pending,
@@ -357,7 +531,7 @@ class RegistryMachine(RuleBasedStateMachine):
     @precondition(lambda self: hasattr(self, "real"))
     @invariant()
     def same_state(self) -> None:
-        type(self).steps += 1
+        RegistryMachine.steps += 1
         self.learn_serials()
         models = self.real.models()
         assert sorted(models) == sorted(self.oracle.served)
@@ -380,3 +554,67 @@ class RegistryMachine(RuleBasedStateMachine):
         assert all(
             (id in self.real) == (id in self.oracle) for id in ("h0", "h1", "ü", "d", "d\0", "z")
         )
+
+
+class FailuresMachine(RegistryMachine):
+    """A fleet that changes little, so that its requests have time to fail, and to recover."""
+
+    @initialize(
+        limits=st.lists(LIMITS, min_size=1, max_size=3),
+        rules=st.sampled_from(RULES[:-1]),
+        latency_ttl_s=st.sampled_from(TTLS),
+    )
+    def start(
+        self,
+        limits: list[dict[str, Any]] = [{}],  # noqa: B006
+        rules: Ejection | None = SMALL,
+        latency_ttl_s: float | None = TTLS[0],
+    ) -> None:
+        super().start([{**one, "max_pending": None} for one in limits], rules, latency_ttl_s)
+
+    @rule(request=SIMPLE_REQUESTS, outcomes=st.lists(ENDS, min_size=1, max_size=4))
+    def more_requests(self, request: Request, outcomes: list[Outcome]) -> None:
+        self.requests(request, outcomes)
+
+    @rule(request=SIMPLE_REQUESTS)
+    def keep_one(self, request: Request) -> None:
+        self.acquire(request)
+
+    @rule(id=st.sampled_from(["h0", "h1"]), status=st.sampled_from(HEALTH))
+    def turn(self, id: str, status: BackendStatus) -> None:
+        self.update_status(id, status, None)
+
+
+def _removed(self: RegistryMachine, *arguments: Any, **named: Any) -> None:
+    raise NotImplementedError
+
+
+# These rules would end the history of the registrations, or add nothing to it.
+for _name in (
+    "reconcile",
+    "reload",
+    "remove",
+    "update_models",
+    "add_model",
+    "remove_model",
+    "count_many",
+    "update_latency_many",
+    "set_mdns_instance",
+    "drain",
+    "select",
+):
+    setattr(FailuresMachine, _name, _removed)
+
+
+def with_make(
+    kind: type[RegistryMachine],
+    make: Callable[..., Registry],
+    contract: Callable[..., OracleRegistry] = OracleRegistry,
+) -> type[RegistryMachine]:
+    """The machine with another registry to compare, or with another contract."""
+
+    methods = {
+        "make": lambda _self, **settings: make(**settings),
+        "make_oracle": lambda _self, *settings: contract(*settings),
+    }
+    return cast("type[RegistryMachine]", type("Machine", (kind,), methods))

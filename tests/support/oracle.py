@@ -7,9 +7,9 @@ is meant to be right by inspection. It promises nothing about threads.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from registry import (
     Backend,
@@ -18,11 +18,14 @@ from registry import (
     BackendView,
     DiscoverySource,
     DuplicateBackendError,
+    Ejection,
     Model,
+    Reason,
     Reconciliation,
 )
 from registry._url import normalize_url
 from support.oracle_choices import TOP, Chooser, Entry, Request
+from support.oracle_failures import Outcome, Ticket, nanoseconds
 
 __all__ = ["Entry", "OracleRegistry", "Request"]
 
@@ -42,10 +45,21 @@ def difference(old: Backend, new: Backend) -> str:
 
 
 class OracleRegistry(Chooser):
-    """The operations of `registry.Registry`, for one thread."""
+    """The operations of `registry.Registry`, for one thread.
 
-    def __init__(self) -> None:
-        super().__init__()
+    `clock` tells the seconds, and `began` the time of day at which it showed 0. The defaults are
+    those of a registry that never ejects and of a time that stands still.
+    """
+
+    def __init__(
+        self,
+        rules: Ejection | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
+        latency_ttl_s: float | None = None,
+        began: datetime = datetime(2000, 1, 1, tzinfo=UTC),
+    ) -> None:
+        super().__init__(rules, clock, latency_ttl_s)
+        self.began = began
         # The serial of the latest registration.
         self.last_serial = 0
         # The models that are served, with the number of the write that they are served since.
@@ -82,10 +96,14 @@ class OracleRegistry(Chooser):
             if model_id in self.served
         }
 
-    @staticmethod
-    def _view(entry: Entry) -> BackendView:
+    def _view(self, entry: Entry) -> BackendView:
         """A copy of the registration, which never changes. Without a sample, the average is 0."""
-        b = entry.backend
+        b, obstacle = entry.backend, self.obstacle(entry)
+        deadlines = {
+            Reason.COOLING_DOWN: entry.cooling_until,
+            Reason.EJECTED: entry.ejected_until,
+        }
+        until = None if obstacle is None else deadlines.get(obstacle)
         return BackendView(
             id=b.id,
             name=b.name,
@@ -106,6 +124,11 @@ class OracleRegistry(Chooser):
             serial=entry.serial,
             draining=entry.draining,
             failed_requests=entry.failed,
+            avg_ttft_ms=entry.first_token,
+            unavailable=obstacle,
+            unavailable_until=None
+            if until is None
+            else self.began + timedelta(microseconds=until // 1000),
         )
 
     # ---- Registering.
@@ -236,6 +259,8 @@ class OracleRegistry(Chooser):
     ) -> None:
         """Sets status, error and check time together. A healthy backend has no error."""
         entry = self._entry(backend_id, serial)
+        if (entry.status, status) == (BackendStatus.UNHEALTHY, BackendStatus.HEALTHY):
+            self.start_slowly(entry)
         entry.status = status
         entry.checked = datetime.now(UTC)
         entry.error = None if status is BackendStatus.HEALTHY else error
@@ -247,6 +272,14 @@ class OracleRegistry(Chooser):
     def resume(self, backend_id: str, *, serial: int | None = None) -> None:
         """The operator lets the backend be chosen again, if its health allows it."""
         self._entry(backend_id, serial).draining = False
+
+    def cool_down(self, backend_id: str, seconds: float, *, serial: int | None = None) -> None:
+        """Keeps new requests away for so many seconds."""
+        self.rest(self._entry(backend_id, serial), nanoseconds(seconds))
+
+    def restore(self, backend_id: str, *, serial: int | None = None) -> None:
+        """Ends ejection, trial, cool-down and slow start at once."""
+        self.bring_back_by_hand(self._entry(backend_id, serial))
 
     def update_models(self, backend_id: str, models: Iterable[Model]) -> None:
         """Replaces the whole list. Health and counters stay."""
@@ -293,10 +326,7 @@ class OracleRegistry(Chooser):
         return entry.total
 
     def update_latency(self, backend_id: str, latency_ms: int) -> int:
-        entry = self._entry(backend_id)
-        entry.add_sample(latency_ms)
-        assert entry.average is not None
-        return entry.average
+        return self.add_sample(self._entry(backend_id), latency_ms)
 
     # The bulk forms count nothing if one of the ids is not registered.
 
@@ -317,17 +347,27 @@ class OracleRegistry(Chooser):
 
     # ---- Leases.
 
-    @staticmethod
-    def release(entry: Entry, latency_ms: int, failed: bool) -> None:
+    def release(
+        self,
+        entry: Entry,
+        ticket: Ticket,
+        outcome: Outcome,
+        latency_ms: int | None = None,
+        retry_after: float = 0,
+    ) -> None:
         """Ends a lease, on its own registration, even if the registration has been removed.
 
-        A failed request counts in the total, but its latency is not a sample.
+        Every request counts in the total, but only that of a success is a sample: the given one,
+        or the time since the choice.
         """
-        entry.finish_request()
+        if outcome == "succeeded":
+            self.add_sample(entry, self.elapsed_ms(ticket) if latency_ms is None else latency_ms)
+        due = self.count_outcome(entry, ticket, outcome)
         entry.total += 1
-        entry.failed += failed
-        if not failed:
-            entry.add_sample(latency_ms)
+        entry.failed += outcome in ("failed", "asked")
+        self.settle(entry, ticket, due, nanoseconds(retry_after))
+        entry.finish_request()
+        self.free_place(entry, ticket)
 
     # ---- URLs and mDNS instances.
 

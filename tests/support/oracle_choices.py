@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
-from registry import Backend, BackendStatus, Policy, Requirements
+from registry import Backend, BackendStatus, Ejection, Policy, Reason, Requirements
+from support.oracle_failures import Availability, Failures, Ticket
 
 # The largest number of requests in flight.
 TOP = 2**32 - 1
 
 
 @dataclass
-class Entry:
+class Entry(Availability):
     """One registration: a definition, its health, the operator's decision, and its counters."""
 
     backend: Backend
@@ -27,36 +28,22 @@ class Entry:
     pending: int = 0
     total: int = 0
     failed: int = 0
-    average: int | None = None  # None until the first sample
 
     def serves(self, model_id: str) -> bool:
         """Whether the backend lists the model."""
         return any(model.id == model_id for model in self.backend.models)
 
-    def load(self) -> Fraction:
-        """The requests in flight, plus one, in proportion to the weight."""
-        return Fraction(self.pending + 1, self.backend.weight)
-
     def is_full(self) -> bool:
         """Whether the requests in flight have reached the cap."""
         return self.pending >= (self.backend.max_pending or TOP)
 
-    def smart_score(self, best_average: int) -> int:
-        """The score of the Nexus router: the highest is best.
-
-        A backend without a sample counts as the best average.
-        """
-        average = best_average if self.average is None else self.average
+    def smart_score(self, average: int) -> int:
+        """The score of the Nexus router: the highest is best."""
         return (
             (100 - min(self.backend.priority, 100)) * 50
             + (100 - min(self.pending, 100)) * 30
             + (100 - min(average // 10, 100)) * 20
         )
-
-    def add_sample(self, latency_ms: int) -> None:
-        """The first sample becomes the average. Later: (sample + 4 * old) / 5, rounded down."""
-        old = self.average
-        self.average = latency_ms if old is None else (latency_ms + 4 * old) // 5
 
     def finish_request(self) -> None:
         """Subtracts 1 from the requests in flight, but never goes below 0."""
@@ -71,87 +58,160 @@ class Request:
     policy: Policy = Policy.LEAST_PENDING
     require: Requirements | None = None
     exclude: Iterable[str] = ()
+    only: Iterable[str] | None = None
     allow_unknown: bool = False
+
+    def may_go_to(self, backend_id: str) -> bool:
+        """Whether the request is for this backend, among others."""
+        is_wanted = self.only is None or backend_id in self.only
+        return is_wanted and backend_id not in self.exclude
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments: all but the model id."""
         return {name: value for name, value in vars(self).items() if name != "model_id"}
 
 
-class Chooser:
+class Chooser(Failures):
     """The choices of an `OracleRegistry`."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        rules: Ejection | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
+        latency_ttl_s: float | None = None,
+    ) -> None:
+        super().__init__(rules, clock, latency_ttl_s)
         # Registrations by id, in the order of registration.
         self.entries: dict[str, Entry] = {}
         # Credits of ROUND_ROBIN: by model id, then by serial.
         self.credits: dict[str, dict[int, int]] = {}
-        # The weights at the latest of these choices, likewise.
+        # The weights at the latest of these choices or refusals, likewise.
         self.settled: dict[str, dict[int, int]] = {}
+        # The models of which a weight has changed since the latest of these choices.
+        self.reweighed: set[str] = set()
 
-    def reason(self, entry: Entry, request: Request) -> str | None:
-        """Why a backend that lists the model must not be chosen: the first reason that applies.
+    def is_registered(self, entry: Availability) -> bool:
+        return any(entry is one for one in self.entries.values())
 
-        None if the backend qualifies.
+    def load(self, entry: Entry) -> Fraction:
+        """The requests in flight, plus one, in proportion to the weight."""
+        return Fraction(entry.pending + 1, self.weight(entry))
+
+    def weight(self, entry: Entry) -> int:
+        """The weight for choices, which grows in a slow start."""
+        return self.weight_of(entry, entry.backend.weight)
+
+    def lasting_kind(self, entry: Entry, request: Request) -> Reason | None:
+        """Why a backend that lists the model does not suit the request: the first such reason.
+
+        None if nothing but its load and its availability can stand against it.
         """
         model = next(model for model in entry.backend.models if model.id == request.model_id)
         require = request.require or Requirements()
-        reasons = {
-            "excluded": entry.backend.id in request.exclude,
-            "unhealthy": entry.status is BackendStatus.UNHEALTHY,
-            "draining": entry.status is BackendStatus.DRAINING,
-            "unknown": entry.status is BackendStatus.UNKNOWN and not request.allow_unknown,
-            # After the reasons of the status: see below for the text.
-            "drained": entry.draining,
-            "no vision": require.vision and not model.supports_vision,
-            "no tools": require.tools and not model.supports_tools,
-            "no json mode": require.json_mode and not model.supports_json_mode,
-            f"context {model.context_length} < {require.min_context}": model.context_length
-            < require.min_context,
-            "full": entry.is_full(),
-        }
-        first = next((text for text, applies in reasons.items() if applies), None)
-        return "draining" if first == "drained" else first
+        reasons = [
+            (Reason.EXCLUDED, not request.may_go_to(entry.backend.id)),
+            (Reason.UNHEALTHY, entry.status is BackendStatus.UNHEALTHY),
+            (Reason.DRAINING, entry.status is BackendStatus.DRAINING),
+            (
+                Reason.UNKNOWN,
+                entry.status is BackendStatus.UNKNOWN and not request.allow_unknown,
+            ),
+            (Reason.DRAINING, entry.draining),  # after the reasons of the status
+            (Reason.NO_VISION, require.vision and not model.supports_vision),
+            (Reason.NO_TOOLS, require.tools and not model.supports_tools),
+            (Reason.NO_JSON_MODE, require.json_mode and not model.supports_json_mode),
+            (Reason.SHORT_CONTEXT, model.context_length < require.min_context),
+        ]
+        return next((kind for kind, applies in reasons if applies), None)
+
+    def is_panic(self, request: Request) -> bool:
+        """Whether ejections would leave too few, so that this choice ignores them.
+
+        It counts those that are eligible but for their ejection, full ones too. Left are those
+        that are not ejected. One whose time is over is not left until it is restored.
+        """
+        counted = [
+            entry
+            for entry in self.serving(request)
+            if self.lasting_kind(entry, request) is None
+            and self.obstacle(entry, ignores_ejection=True) is None
+        ]
+        left = [entry for entry in counted if not entry.is_ejected]
+        panic = None if self.rules is None else self.rules.panic
+        return panic is not None and len(left) < len(counted) and len(left) / len(counted) <= panic
+
+    def serving(self, request: Request) -> list[Entry]:
+        """Every backend that lists the model."""
+        return [entry for entry in self.entries.values() if entry.serves(request.model_id)]
+
+    def kinds(self, request: Request) -> list[tuple[Entry, Reason | None]]:
+        """Every backend that lists the model, with the first reason against it."""
+        ignores_ejection = self.is_panic(request)
+        return [
+            (
+                entry,
+                self.lasting_kind(entry, request)
+                or self.obstacle(entry, ignores_ejection=ignores_ejection)
+                or (Reason.FULL if entry.is_full() else None),
+            )
+            for entry in self.serving(request)
+        ]
+
+    @staticmethod
+    def text(entry: Entry, request: Request, kind: Reason | None) -> str | None:
+        """The reason for people."""
+        if kind is not Reason.SHORT_CONTEXT:
+            return kind and kind.value
+        model = next(model for model in entry.backend.models if model.id == request.model_id)
+        require = request.require or Requirements()
+        return f"context {model.context_length} < {require.min_context}"
+
+    def retry_after(self, request: Request) -> float | None:
+        """The seconds until the first deadline of those that are cooling down or ejected."""
+        ignores_ejection = self.is_panic(request)
+        deadlines = [
+            self.deadline(entry, ignores_ejection=ignores_ejection)
+            for entry, kind in self.kinds(request)
+            if kind in (Reason.COOLING_DOWN, Reason.EJECTED)
+        ]
+        first = min((one for one in deadlines if one is not None), default=None)
+        return None if first is None else (first - self.now()) / 1e9
 
     def listed(self, request: Request) -> list[tuple[Entry, str | None]]:
-        """Every backend that lists the model, with the reason against it."""
-        serving = [entry for entry in self.entries.values() if entry.serves(request.model_id)]
-        return [(entry, self.reason(entry, request)) for entry in serving]
+        """Every backend that lists the model, with the reason against it as a text."""
+        return [(entry, self.text(entry, request, kind)) for entry, kind in self.kinds(request)]
 
     def eligible(self, request: Request) -> list[Entry]:
         """The backends that qualify."""
-        return [entry for entry, reason in self.listed(request) if reason is None]
+        return [entry for entry, kind in self.kinds(request) if kind is None]
 
     def best_average(self, request: Request) -> int:
         """The best average latency among the backends that qualify and those that are only full."""
         samples = [
-            entry.average
-            for entry, reason in self.listed(request)
-            if reason in (None, "full") and entry.average is not None
+            average
+            for entry, kind in self.kinds(request)
+            if kind in (None, Reason.FULL) and (average := self.counted_average(entry)) is not None
         ]
         return min(samples, default=0)
 
     def cost(self, entry: Entry, request: Request) -> Any:
         """What the policy minimises. The policies that draw at random have no cost: 0.
 
-        LOWEST_LATENCY: a backend without a sample counts as the best average, and wins ties. Among
-        several without a sample, the least loaded wins.
+        LOWEST_LATENCY: a backend without a sample, or with an average that is too old, counts as
+        the best average, and wins ties. Among several of these, the least loaded wins.
 
         ROUND_ROBIN: the backend with the most credits wins, once each has received its weight.
         """
         credit = self.credits.get(request.model_id, {}).get(entry.serial, 0)
-        is_sampled = entry.average is not None
-        average = entry.average if entry.average is not None else self.best_average(request)
+        counted, load = self.counted_average(entry), self.load(entry)
+        is_sampled = counted is not None
+        average = counted if counted is not None else self.best_average(request)
         costs = {
-            Policy.LEAST_PENDING: entry.load(),
-            Policy.LOWEST_LATENCY: (
-                average * entry.load(),
-                is_sampled,
-                0 if is_sampled else entry.load(),
-            ),
-            Policy.ROUND_ROBIN: -(credit + entry.backend.weight),
-            Policy.PRIORITY: (entry.backend.priority, entry.load()),
-            Policy.SMART: -entry.smart_score(self.best_average(request)),
+            Policy.LEAST_PENDING: load,
+            Policy.LOWEST_LATENCY: (average * load, is_sampled, 0 if is_sampled else load),
+            Policy.ROUND_ROBIN: -(credit + self.weight(entry)),
+            Policy.PRIORITY: (entry.backend.priority, load),
+            Policy.SMART: -entry.smart_score(average),
             Policy.POWER_OF_TWO: 0,
             Policy.RANDOM: 0,
         }
@@ -167,8 +227,8 @@ class Chooser:
         if not eligible:
             return set()
         if request.policy is Policy.POWER_OF_TWO and len(eligible) > 1:
-            top = max(entry.load() for entry in eligible)
-            most_loaded = [entry for entry in eligible if entry.load() == top]
+            top = max(self.load(entry) for entry in eligible)
+            most_loaded = [entry for entry in eligible if self.load(entry) == top]
             never = most_loaded if len(most_loaded) == 1 else []
             return {entry.backend.id for entry in eligible if entry not in never}
         least = min(self.cost(entry, request) for entry in eligible)
@@ -182,25 +242,42 @@ class Chooser:
         changed since the latest choice, no credit stays beyond the sum of the weights.
         """
         if request.policy is Policy.ROUND_ROBIN:
+            self.note_weights(request)
             credits = self.credits.setdefault(request.model_id, {})
             eligible = self.eligible(request)
             for entry in eligible:
-                credits[entry.serial] = credits.get(entry.serial, 0) + entry.backend.weight
-            credits[self.entries[chosen].serial] -= sum(entry.backend.weight for entry in eligible)
-            self._limit_credits(request.model_id)
+                credits[entry.serial] = credits.get(entry.serial, 0) + self.weight(entry)
+            credits[self.entries[chosen].serial] -= sum(map(self.weight, eligible))
+            self._limit_credits(request)
         return self.entries[chosen]
 
-    def _limit_credits(self, model_id: str) -> None:
-        """After a change of weights."""
-        weights = {
-            entry.serial: entry.backend.weight
-            for entry in self.entries.values()
-            if entry.serves(model_id)
-        }
-        settled = self.settled.setdefault(model_id, {})
-        is_reweighed = any(settled.get(key, weight) != weight for key, weight in weights.items())
+    def begin_lease(self, request: Request, chosen: str) -> tuple[Entry, Ticket]:
+        """Records that the backend was chosen by `acquire`: one more request is in flight."""
+        entry = self.note_choice(request, chosen)
+        ticket = self.begin_request(entry, ignores_ejection=self.is_panic(request))
+        entry.pending += 1
+        return entry, ticket
+
+    def _weights(self, request: Request) -> dict[int, int]:
+        return {entry.serial: self.weight(entry) for entry in self.serving(request)}
+
+    def note_weights(self, request: Request) -> None:
+        """A choice or a refusal by ROUND_ROBIN looks at the weights."""
+        settled, weights = self.settled.setdefault(request.model_id, {}), self._weights(request)
+        if any(settled.get(key, weight) != weight for key, weight in weights.items()):
+            self.reweighed.add(request.model_id)
         settled.update(weights)
-        if is_reweighed:
-            limit, credits = sum(weights.values()), self.credits[model_id]
+
+    def note_refusal(self, request: Request) -> None:
+        """A request was refused. No counts and no credits change."""
+        if request.policy is Policy.ROUND_ROBIN:
+            self.note_weights(request)
+
+    def _limit_credits(self, request: Request) -> None:
+        """After a change of weights."""
+        weights = self._weights(request)
+        if request.model_id in self.reweighed:
+            self.reweighed.discard(request.model_id)
+            limit, credits = sum(weights.values()), self.credits[request.model_id]
             for serial in weights:
                 credits[serial] = max(-limit, min(limit, credits.get(serial, 0)))

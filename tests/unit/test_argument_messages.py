@@ -36,6 +36,7 @@ GIVEN: dict[str, Any] = {
     "model": Model("n"),
     "model_id": "m",
     "models": [Model("m")],
+    "only": ["a"],
     "path": "fleet.toml",
     "samples": [1],
     "seconds": 1,
@@ -98,7 +99,7 @@ def test_the_error_names_a_wrong_argument_of_a_method(
 
 @pytest.mark.parametrize(
     ("name", "argument"),
-    [one for one in methods(Registry) if one[1] in ("ids", "samples", "exclude", "models")],
+    [one for one in methods(Registry) if one[1] in ("ids", "samples", "exclude", "only", "models")],
 )
 def test_the_error_names_a_wrong_item_of_an_iterable(
     filled: Registry, name: str, argument: str

@@ -133,3 +133,12 @@ def test_goals_find_a_slow_refusal(
 ) -> None:
     monkeypatch.setattr(goals, "interleaved", lambda *_given: [[refused], [1.0]])
     assert goals.refusing(TWO_ROUNDS).met is met
+
+
+@pytest.mark.parametrize(("learns", "failed", "met"), [(1.1, 1500.0, True), (1.11, 1501.0, False)])
+def test_goals_find_that_learning_costs_too_much(
+    monkeypatch: pytest.MonkeyPatch, learns: float, failed: float, met: bool
+) -> None:
+    measured = iter([[[learns], [1.0]], [[learns], [1.0]], [[failed], [500.0]]])
+    monkeypatch.setattr(goals, "interleaved", lambda *_given: next(measured))
+    assert [goal.met for goal in goals.learning(TWO_ROUNDS)] == [met] * 3

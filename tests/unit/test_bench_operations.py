@@ -9,10 +9,20 @@ from typing import Any
 
 import pytest
 
-from benchmarks.fleet import busy, changes, filled
+from benchmarks.fleet import (
+    busy,
+    changes,
+    filled,
+    panicking,
+    patient,
+    starting,
+    strict,
+    trying,
+    without_ejection,
+)
 from benchmarks.operations import BULK, OPERATIONS, SIZES, Operation, loop
 from benchmarks.peers import OURS, Peer, dashmap_native, installed
-from registry import Policy, Registry
+from registry import Policy, Reason, Registry
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the peers' packages
 
@@ -61,12 +71,21 @@ def test_every_peer_supports_the_basic_operations() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_an_operation_changes_nothing_but_counters(operation: Operation) -> None:
-    registry, ids = filled(SMALL)
-    loop(operation.statement, operation.names(registry, ids))(4)
+    names = operation.names(*filled(SMALL))
+    registry, ids = names["registry"], names["ids"]  # some operations have a registry of their own
+    before = states(registry)
+    loop(operation.statement, names)(4)
     assert list(registry) == ids
     assert registry.model_count() == 10
-    counted = sum(view.pending_requests for view in registry.get_all_backends())
-    assert counted == (4 if operation.name == "increment_pending" else 0)
+    counted, unavailable = states(registry)
+    assert unavailable == before[1]
+    assert counted - before[0] == (4 if operation.name == "increment_pending" else 0)
+
+
+def states(registry: Registry) -> tuple[int, list[Reason | None]]:
+    """The requests in flight, and why which backend is unavailable."""
+    views = registry.get_all_backends()
+    return sum(view.pending_requests for view in views), [view.unavailable for view in views]
 
 
 def test_the_table_has_every_method_of_a_registry() -> None:
@@ -81,6 +100,7 @@ def test_the_table_has_every_policy() -> None:
     assert set(rows) == {
         "acquire and release",
         *(f"acquire and release, {name}" for name in others),
+        "acquire and release, only one backend",
     }
     assert all(operation.sizes == SIZES for operation in rows.values())
 
@@ -130,3 +150,47 @@ def test_a_writer_adds_updates_and_removes() -> None:
 
 def test_a_busy_fleet_has_no_idle_backend() -> None:
     assert [view.pending_requests for view in busy(SMALL).get_all_backends()] == [1] * SMALL
+
+
+def fail(registry: Registry, count: int) -> list[Reason | None]:
+    """Lets requests fail, one after the other, and returns why backends are unavailable."""
+    for _ in range(count):
+        registry.acquire("model-3").release(failed=True)
+    return [reason for reason in states(registry)[1] if reason]
+
+
+def test_a_patient_fleet_counts_failures_and_ejects_nobody() -> None:
+    for registry in (patient(SMALL), without_ejection(SMALL)):
+        assert fail(registry, 40 * SMALL) == []
+        failed = [view.failed_requests for view in registry.get_all_backends()]
+        assert failed == [40] * SMALL
+
+
+def test_a_strict_fleet_ejects_at_the_first_failure() -> None:
+    assert fail(strict(SMALL), 1) == [Reason.EJECTED]
+
+
+def test_a_panicking_fleet_serves_though_all_are_ejected() -> None:
+    registry = panicking(SMALL)
+    assert states(registry) == (0, [Reason.EJECTED] * SMALL)
+    registry.acquire("model-3").release(abandoned=True)
+    assert states(registry) == (0, [Reason.EJECTED] * SMALL)
+
+
+def test_each_request_of_a_trying_fleet_is_a_trial() -> None:
+    registry = trying(SMALL)
+    for _ in range(3):
+        lease = registry.acquire("model-3")
+        view = registry.get_backend(lease.backend.id)
+        assert view is not None
+        assert view.unavailable is Reason.ON_TRIAL
+        lease.release(abandoned=True)
+
+
+def test_one_backend_of_a_starting_fleet_gets_fewer_requests() -> None:
+    registry = starting(SMALL)
+    leases = [registry.acquire("model-3") for _ in range(10 * (SMALL - 1) + 1)]
+    counts = [view.pending_requests for view in registry.get_all_backends()]
+    assert counts == [10] * (SMALL - 1) + [1]
+    for lease in leases:
+        lease.release(abandoned=True)

@@ -104,6 +104,9 @@ def test_every_goal_is_measured(small_run: Result) -> None:
         ("update_status, 10,000 views of two registries kept and dropped / none", 1),
         ("refusal / acquire and release, 1,000 candidates", 1),
         ("reconcile, 30 backends with ", 2),
+        ("acquire and release / with ejection=None, 10 candidates", 1),
+        ("acquire and release / with ejection=None, 1,000 candidates", 1),
+        ("a failed request, more than a successful one, 10 candidates, us", 1),
     ):
         assert sum(what.startswith(start) for what in measured) == count, start
     for goal in small_run.goals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import timedelta
 
 import pytest
@@ -150,6 +151,38 @@ def test_successes_of_the_window_count() -> None:
     assert not is_ejected(registry)
     finish(registry, "a", failed=True)
     assert is_ejected(registry)
+
+
+def verdicts(outcomes: list[tuple[float, bool]], now: float, rules: Ejection) -> set[bool]:
+    """What windows from once to twice the length say, of all (time, whether it failed)."""
+    ages = [now - when for when, _ in outcomes]
+    lengths = [age for age in ages if rules.window_s <= age <= 2 * rules.window_s]
+    found = set()
+    for length in (rules.window_s, 2 * rules.window_s, *lengths):
+        failed = [one for age, (_, one) in zip(ages, outcomes, strict=True) if age <= length]
+        is_enough = len(failed) >= rules.min_requests
+        found.add(is_enough and sum(failed) >= (rules.failure_rate or 0) * len(failed))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_some_window_of_once_to_twice_the_length_is_judged(seed: int) -> None:
+    draw = random.Random(seed)
+    rules = Ejection(
+        consecutive_failures=None,
+        failure_rate=draw.choice([0.25, 0.5, 0.75, 1]),
+        min_requests=draw.randint(1, 12),
+    )
+    registry, clock = make_timed(ejection=rules)
+    clock.advance(draw.randrange(100))
+    outcomes: list[tuple[float, bool]] = []
+    while len(outcomes) < 60 and not is_ejected(registry):
+        clock.advance(draw.choice([0, 0, 0.25, 1, 5, 10, 15]))
+        has_failed = draw.random() < 0.5
+        finish(registry, "a", failed=has_failed)
+        outcomes.append((clock.now, has_failed))
+        told = verdicts(outcomes, clock.now, rules) if has_failed else {False}
+        assert is_ejected(registry) in told
 
 
 # ---- what an ejection is

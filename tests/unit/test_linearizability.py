@@ -7,21 +7,37 @@ from typing import Any
 import pytest
 from long import histories
 from support.broken import CheckThenAct, StaleReads
+from support.broken_failures import (
+    AbandonedEjects,
+    RestsLate,
+    TwoTrials,
+)
 from support.linearizability import Spec, Step, definition, explains
 from support.oracle import OracleRegistry
 from support.rounds import at_once
 
 from registry import Model, Registry
 
+# More than ten times as many histories as it takes to find any of these bugs.
+MANY = 50_000
+
 
 def test_concurrent_histories_have_an_order() -> None:
     assert sum(histories.run(at_once)) == histories.ROUND
 
 
-@pytest.mark.parametrize("broken", [CheckThenAct, StaleReads])
+@pytest.mark.parametrize("broken", [CheckThenAct, StaleReads, RestsLate])
 def test_concurrent_histories_of_a_broken_registry_have_no_order(broken: type[Registry]) -> None:
     with pytest.raises(AssertionError, match="thread 0"):
-        list(histories.run(at_once, make=broken, histories=5000))
+        list(histories.run(at_once, make=broken, histories=MANY))
+
+
+@pytest.mark.parametrize("contract", [TwoTrials, AbandonedEjects])
+def test_concurrent_histories_have_no_order_by_another_rule(
+    contract: type[OracleRegistry],
+) -> None:
+    with pytest.raises(AssertionError, match="thread 0"):
+        list(histories.run(at_once, contract=contract, histories=MANY))
 
 
 # ---- The search itself, on histories written by hand.

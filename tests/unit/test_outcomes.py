@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.fleets import finish, make_backend, make_timed, the
+from support.threads import run_threads
 
 from registry import Lease, Reason, Registry
 
@@ -323,3 +324,13 @@ def test_the_first_token_goes_to_its_own_registration() -> None:
     lease.first_token()
     lease.release()
     assert the(registry, "a").avg_ttft_ms is None
+
+
+def test_one_of_many_threads_is_first() -> None:
+    registry, clock = make_timed()
+    for number in range(20):
+        lease = registry.acquire("m")
+        clock.advance(0.1)
+        assert sum(run_threads([lease.first_token] * 8)) == 1, number
+        lease.release()
+    assert the(registry, "a").avg_ttft_ms == 100

@@ -138,6 +138,17 @@ def test_failures_eject_in_simulated_time() -> None:
     assert recovery <= 90.0 + 10.0
 
 
+@pytest.mark.parametrize("length", [20.0, 168.0, 700.0])
+def test_a_backend_stays_out_at_most_as_long_as_it_has_failed(length: float) -> None:
+    arrivals = [float(number) for number in range(round(2.5 * length) + 100)]
+    fault = FastFailure(**span("a", 0.0, length))
+    outcome = replayed("ab", arrivals, fault, ejection=Ejection())
+    (recovery,) = outcome.recoveries
+    assert recovery is not None
+    waiting = 2.0  # for the request that becomes the trial: every second one, by turns
+    assert 0.0 < recovery <= min(length + Ejection().base_s, Ejection().max_s) + waiting
+
+
 def test_retry_after_cools_down_in_simulated_time() -> None:
     arrivals = [10.0 * number for number in range(20)]
     fault = TooMany(**span("a", 0.0, 15.0), retry_after=100.0)

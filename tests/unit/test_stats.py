@@ -97,6 +97,23 @@ def test_bytes_grow_with_the_fleet(registry: Registry) -> None:
     assert empty + 100 * 200 < registry.stats().bytes < empty + 100 * 2000
 
 
+def test_a_state_whose_flags_were_cleared_is_counted_with_its_room(registry: Registry) -> None:
+    """Room for deadlines is taken with a flag, and lasts as long as the state that lost it."""
+    registry.add_backend(make_backend("a", "m"))
+    flagged = cleared = plain = 0
+    for _ in range(2):  # The first round allocates what stays.
+        registry.cool_down("a", 60)
+        registry.stats()
+        flagged = registry.stats().bytes
+        registry.restore("a")
+        registry.stats()
+        cleared = registry.stats().bytes
+        registry.update_status("a", "healthy")
+        registry.stats()
+        plain = registry.stats().bytes
+    assert plain < cleared == flagged
+
+
 def test_stats_are_frozen(registry: Registry) -> None:
     stats = registry.stats()
     assert stats == RegistryStats(

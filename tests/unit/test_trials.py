@@ -6,7 +6,7 @@ import gc
 from typing import Any
 
 import pytest
-from support.fleets import eject, finish, kind_of, make_timed, refusal, the
+from support.fleets import eject, finish, kind_of, make_backend, make_timed, refusal, the
 from support.selection import picks
 
 from registry import Ejection, Lease, Policy, Reason, Registry
@@ -19,8 +19,7 @@ BUSY = 100
 def due(*ids: str, **rules: Any) -> tuple[Registry, ManualClock]:
     """A registry whose backend a was ejected, and the time of that is over.
 
-    The others are busy, so the next request goes to a. They must not be excluded instead: where
-    nobody else is left, there is a panic, and the request is no trial.
+    The others are busy, so the next request goes to a.
     """
     registry, clock = make_timed(*(ids or ("a", "b")), ejection=Ejection(**rules))
     eject(registry)
@@ -232,3 +231,113 @@ def test_others_see_the_reason_on_trial() -> None:
     registry.cool_down("a", 5)
     assert refusal(registry).kinds == {"a": Reason.COOLING_DOWN, "b": Reason.COOLING_DOWN}
     lease.release()
+
+
+def test_a_bad_argument_of_release_frees_the_place() -> None:
+    registry, _ = due()
+    with pytest.raises(ValueError, match="retry_after"):
+        take(registry).release(retry_after=-1)
+    assert kind_of(registry) is None
+    assert the(registry, "a").failed_requests == 5
+
+
+def test_requests_from_before_decide_no_trial_that_is_out() -> None:
+    registry, clock = make_timed("a", "b")
+    early = [registry.acquire("m", exclude=["b"]) for _ in range(3)]
+    eject(registry)
+    registry.increment_pending_many(["b"] * BUSY)
+    clock.advance(30)
+    trial = take(registry)
+    for lease, outcome in zip(early, ({}, {"failed": True}, {"abandoned": True}), strict=True):
+        lease.release(**outcome)
+        assert kind_of(registry) is Reason.ON_TRIAL
+    trial.release()
+    assert the(registry, "a").unavailable is None
+
+
+def test_a_cool_down_while_a_trial_is_out_leaves_it_to_decide() -> None:
+    registry, clock = due()
+    lease = take(registry)
+    registry.cool_down("a", 10)
+    assert kind_of(registry) is Reason.COOLING_DOWN
+    lease.release()
+    assert kind_of(registry) is Reason.COOLING_DOWN
+    clock.advance(10)
+    both = [take(registry) for _ in range(2)]
+    assert the(registry, "a").unavailable is None
+    for one in both:
+        one.release()
+
+
+def test_a_trial_that_became_an_ordinary_request_counts_in_a_row() -> None:
+    registry, _ = due(consecutive_failures=2)
+    lease = take(registry)
+    registry.restore("a")
+    lease.release(failed=True)
+    assert the(registry, "a").unavailable is None
+    take(registry).release(failed=True)
+    assert the(registry, "a").unavailable is Reason.EJECTED
+
+
+def test_an_equal_url_keeps_a_trial_and_its_place() -> None:
+    registry, _ = due()
+    lease = take(registry)
+    for weight in (2, 3):
+        registry.update_backend(make_backend("a", "m", "n", weight=weight))
+        assert kind_of(registry) is Reason.ON_TRIAL
+    lease.release(failed=True)
+    view = the(registry, "a")
+    assert (view.unavailable, view.failed_requests) == (Reason.EJECTED, 6)
+
+
+@pytest.mark.parametrize("outcome", [{}, {"failed": True}, {"abandoned": True}, {"retry_after": 9}])
+@pytest.mark.parametrize("change", ["removed", "added again", "another url"])
+def test_a_trial_of_a_registration_that_is_gone_touches_nothing(
+    change: str, outcome: dict[str, Any]
+) -> None:
+    registry, _ = due()
+    lease = take(registry)
+    if change == "another url":
+        registry.update_backend(make_backend("a", "m", url="http://another"))
+    else:
+        registry.remove_backend("a")
+        if change == "added again":
+            registry.add_backend(make_backend("a", "m"))
+    before = registry.get_all_backends()
+    with registry.watch() as watch:
+        assert lease.release(**outcome)
+        assert watch.get(timeout=0) is None
+    assert registry.get_all_backends() == before
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_a_request_of_a_panic_takes_the_place_if_it_is_free(policy: Policy) -> None:
+    registry, clock = make_timed("a")
+    eject(registry)
+    early = registry.acquire("m", policy=policy)  # its time runs: no trial
+    assert the(registry, "a").unavailable is Reason.EJECTED
+    clock.advance(30)
+    for _ in range(3):
+        trial = registry.acquire("m", policy=policy)
+        other = registry.acquire("m", policy=policy)  # another panic, beside the trial
+        assert the(registry, "a").unavailable is Reason.ON_TRIAL
+        other.release(abandoned=True)
+        assert the(registry, "a").unavailable is Reason.ON_TRIAL
+        trial.release(abandoned=True)
+        assert the(registry, "a").unavailable is None
+    early.release()
+    assert the(registry, "a").unavailable is None
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_a_retry_that_leaves_nobody_else_excludes_trials(policy: Policy) -> None:
+    registry, clock = make_timed("a", "b")
+    eject(registry)
+    clock.advance(30)
+    retry = registry.acquire("m", policy=policy, exclude=["b"])
+    assert kind_of(registry, policy=policy) is Reason.ON_TRIAL
+    leases = [registry.acquire("m", policy=policy) for _ in range(20)]
+    assert {lease.backend.id for lease in leases} == {"b"}
+    for lease in (retry, *leases):
+        lease.release()
+    assert the(registry, "a").unavailable is None

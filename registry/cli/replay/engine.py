@@ -20,6 +20,10 @@ weight at full speed; more requests share that speed. In flight is the registry'
 backend when the request starts, and includes the request. Later changes of the count do not
 change the service time.
 
+The synthetic trace keeps about 77 requests in flight. The synthetic fleet serves 96 at full speed.
+So a fleet without three of its backends is slow, and one thread, whose window has 64 places, sends
+the trace more slowly than it arrives.
+
 A fault (_faults.py) changes how a request ends. A request that fails is sent once more, at the time
 of its failure and with the faulty backend in `exclude`, as a gateway does. If the second attempt
 fails too, or finds no backend, the request has failed. Failed attempts give no latency sample.

@@ -23,7 +23,10 @@ EVENNESS = (
     "evenness: the greatest load of a backend divided by the mean load (load: time average of "
     "in flight / weight); 1.00 is even. p50, p95, p99: latency in simulated ms."
 )
-FAULTY = ("failed\nattempts", "failed\nrequests", "refused", "to faulty", "recovery (s)")
+FAULTY = (
+    *("failed\nattempts", "failed\nrequests", "refused", "to faulty"),
+    "longest\nrecovery (s)",
+)
 FAULTS = ("from (s)", "to (s)", "requests", "failed", "recovery (s)")
 RECOVERY = (
     "recovery: simulated time from the end of a fault to the start of the first request that the "
@@ -31,7 +34,7 @@ RECOVERY = (
 )
 SHARE = (
     "A failed attempt is retried once on another backend. to faulty: the share that met a fault, "
-    "of the attempts during faults. " + RECOVERY + " Here the longest; never: none was served."
+    "of the attempts during faults. " + RECOVERY + " never: none was served."
 )
 
 
