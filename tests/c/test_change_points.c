@@ -249,12 +249,17 @@ static reg_registry *caps_exchanged(step *steps) {
 }
 static reg_policy policy_of_read;
 static bool is_limited;
-static bool only_with_room(void) {
+static reg_key only_b0;
+static reg_request request_of_read(void) {
     reg_request request = client_request("m", policy_of_read);
-    reg_key only = key_of("b0");
+    only_b0 = key_of("b0");
     request.is_limited = is_limited;
-    request.only = &only;
+    request.only = &only_b0;
     request.only_count = 1;
+    return request;
+}
+static bool only_with_room(void) {
+    reg_request request = request_of_read();
     int chosen = client_select(the_registry, request);
     return chosen == -1 || (chosen == 10 && writes_done != 0);
 }
@@ -277,11 +282,7 @@ static reg_registry *removed_and_added(step *steps) {
 /* A request that only b0 may get is refused for its health, or because it is not registered. The
  * choice must not miss b0 in the map and then find it in the list, without a reason against it. */
 static bool the_reason_is_true(void) {
-    reg_request request = client_request("m", policy_of_read);
-    reg_key only = key_of("b0");
-    request.is_limited = true;
-    request.only = &only;
-    request.only_count = 1;
+    reg_request request = request_of_read();
     request.may_block = true;
     reg_refusal refusal = {0};
     reg_lease lease = {0};
@@ -299,6 +300,7 @@ static long a_backend_that_went_and_came(void) {
     long runs = 0;
     for (int policy = 0; policy < REG_POLICY_COUNT; policy++) {
         policy_of_read = (reg_policy)policy;
+        is_limited = true;
         runs += at_all_points(removed_and_added, the_reason_is_true);
     }
     return runs;
