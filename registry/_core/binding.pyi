@@ -149,10 +149,11 @@ def prefix_key(text: str | Sequence[Mapping[str, object]], /, *, length: int = 1
     """Returns a hash of the first `length` characters of a prompt, an int from 0 to 2**64-1.
 
     `text` is the prompt, a str, or a sequence of chat messages: mappings with `role` and `content`.
-    Prompts that begin alike have the same key. With the policy "affinity", they go to the same
-    backend, which has their beginning in its cache:
+    Prompts that begin alike have the same key. To send them to the same backend, which has their
+    beginning in its cache, choose by the key:
 
-        registry.acquire(model, policy="affinity", affinity=prefix_key(messages))
+        home = ids[prefix_key(messages) % len(ids)]
+        registry.acquire(model, only=[home])
 
     The key is XXH64, with seed 0, of the characters in UTF-8: the same in every process and on
     every host. A prompt that is shorter than `length` counts as a whole. Not for security: who
@@ -176,12 +177,8 @@ def prefix_blocks(
     """Returns a hash for each full block of `block_chars` characters of a prompt, as a list of int.
 
     Each is a hash of everything up to the end of its block, from 0 to 2**64-1. So two prompts have
-    as many leading hashes in common as they have leading blocks in common, and the registry can
-    tell how much of a prompt a backend has read already:
-
-        registry.acquire(
-            model, tokens=count, prefix=prefix_blocks(messages), policy="least_tokens"
-        )
+    as many leading hashes in common as they have leading blocks in common. Whoever keeps the hashes
+    of the prompts that went to a backend can tell how much of a new one it has read already.
 
     The prompt is a str or a sequence of chat messages, as for `prefix_key`, and so is the hash:
     `prefix_blocks(p)[n]` is `prefix_key(p, length=(n + 1) * 2048)`. A prompt that grows at its end
@@ -201,10 +198,7 @@ def prefix_blocks_of_tokens(ids: Sequence[int] | Buffer, /, *, block_tokens: int
     from 0 to 2**64-1, or a one-dimensional buffer of integers, such as an `array` or a NumPy array,
     which is faster. The hash is XXH64, with seed 0, of the ids as 8 bytes each, lowest byte first;
     so the type of the sequence makes no difference. Ids behind the last full block have no hash.
-    `block_tokens`, at least 1, should be `block_tokens` of the `Registry`:
-
-        blocks = prefix_blocks_of_tokens(ids, block_tokens=512)
-        registry.acquire(model, tokens=len(ids), prefix=blocks, policy="least_tokens")
+    `block_tokens` is at least 1.
 
     O(ids); the GIL is released for buffers of at least 65,536 ids. Thread safety: shared objects;
     other threads may change the sequence, and each id is read once. Raises TypeError for a wrong

@@ -6,8 +6,9 @@
 cdef enum:
     # Hashes that are fetched from the core at once.
     HASHES = 64
-    # From this number of characters or ids on, the GIL is released. Less takes at most 0.1 ms, and
-    # getting the GIL back from a busy thread can take 5 ms.
+    # From this number of characters or ids on, the GIL is released, and at most once in so many, if
+    # blocks are short. Less takes at most 0.1 ms, and getting the GIL back from a busy thread can
+    # take 5 ms.
     LONG_INPUT = 65536
 
 cdef str PROMPT = "a str or a sequence of messages"
@@ -112,16 +113,17 @@ cdef class Prompt:
         """Adds a text. If only the first block is wanted, adds no more than that."""
         cdef reg_text characters
         cdef uint64_t found[HASHES]
-        cdef size_t at = 0, count, i
+        cdef size_t at = 0, due = 0, count, i
         if not isinstance(text, str):
             raise _checks.type_error(self.place(field), "a str", text)
         text_of(text, &characters)
         if self.hashes is None and characters.length > self.prefix.left:
             characters.length = self.prefix.left
         while at < characters.length:
-            if characters.length - at < LONG_INPUT:
+            if characters.length - at < LONG_INPUT or at < due:
                 count = reg_prefix_add_text(&self.prefix, &characters, &at, found, HASHES)
             else:
+                due = at + LONG_INPUT
                 with nogil:
                     count = reg_prefix_add_text(&self.prefix, &characters, &at, found, HASHES)
             for i in range(count):
@@ -149,10 +151,11 @@ def prefix_key(text, /, *, length=1024):
     """Returns a hash of the first `length` characters of a prompt, an int from 0 to 2**64-1.
 
     `text` is the prompt, a str, or a sequence of chat messages: mappings with `role` and `content`.
-    Prompts that begin alike have the same key. With the policy "affinity", they go to the same
-    backend, which has their beginning in its cache:
+    Prompts that begin alike have the same key. To send them to the same backend, which has their
+    beginning in its cache, choose by the key:
 
-        registry.acquire(model, policy="affinity", affinity=prefix_key(messages))
+        home = ids[prefix_key(messages) % len(ids)]
+        registry.acquire(model, only=[home])
 
     The key is XXH64, with seed 0, of the characters in UTF-8: the same in every process and on
     every host. A prompt that is shorter than `length` counts as a whole. Not for security: who
@@ -179,12 +182,8 @@ def prefix_blocks(text_or_messages, /, *, block_chars=2048):
     """Returns a hash for each full block of `block_chars` characters of a prompt, as a list of int.
 
     Each is a hash of everything up to the end of its block, from 0 to 2**64-1. So two prompts have
-    as many leading hashes in common as they have leading blocks in common, and the registry can
-    tell how much of a prompt a backend has read already:
-
-        registry.acquire(
-            model, tokens=count, prefix=prefix_blocks(messages), policy="least_tokens"
-        )
+    as many leading hashes in common as they have leading blocks in common. Whoever keeps the hashes
+    of the prompts that went to a backend can tell how much of a new one it has read already.
 
     The prompt is a str or a sequence of chat messages, as for `prefix_key`, and so is the hash:
     `prefix_blocks(p)[n]` is `prefix_key(p, length=(n + 1) * 2048)`. A prompt that grows at its end
@@ -212,10 +211,7 @@ def prefix_blocks_of_tokens(ids, /, *, block_tokens):
     from 0 to 2**64-1, or a one-dimensional buffer of integers, such as an `array` or a NumPy array,
     which is faster. The hash is XXH64, with seed 0, of the ids as 8 bytes each, lowest byte first;
     so the type of the sequence makes no difference. Ids behind the last full block have no hash.
-    `block_tokens`, at least 1, should be `block_tokens` of the `Registry`:
-
-        blocks = prefix_blocks_of_tokens(ids, block_tokens=512)
-        registry.acquire(model, tokens=len(ids), prefix=blocks, policy="least_tokens")
+    `block_tokens` is at least 1.
 
     O(ids); the GIL is released for buffers of at least 65,536 ids. Thread safety: shared objects;
     other threads may change the sequence, and each id is read once. Raises TypeError for a wrong
@@ -266,8 +262,10 @@ cdef int add_buffer(reg_prefix *prefix, ids, list hashes) except -1:
     cdef reg_numbers numbers
     PyObject_GetBuffer(ids, &view, PyBUF_RECORDS_RO)
     try:
-        code = view.format.decode().lstrip(NATIVE_ORDER)
-        if view.ndim != 1 or len(code) != 1 or code not in "bBhHiIlLqQnN":
+        # Without a format, the items are unsigned bytes.
+        code = "B" if view.format == NULL else view.format.decode().lstrip(NATIVE_ORDER)
+        is_integer = len(code) == 1 and code in "bBhHiIlLqQnN" and view.itemsize in (1, 2, 4, 8)
+        if view.ndim != 1 or not is_integer:
             raise _checks.type_error("ids", IDS, ids)
         numbers = reg_numbers(
             <const char *>view.buf, view.strides[0], view.shape[0], view.itemsize, code.islower())
@@ -278,11 +276,12 @@ cdef int add_buffer(reg_prefix *prefix, ids, list hashes) except -1:
 
 cdef int add_numbers(reg_prefix *prefix, const reg_numbers *numbers, list hashes) except -1:
     cdef uint64_t found[HASHES]
-    cdef size_t at = 0, count, i
+    cdef size_t at = 0, due = 0, count, i
     while at < numbers.length:
-        if numbers.length - at < LONG_INPUT:
+        if numbers.length - at < LONG_INPUT or at < due:
             count = reg_prefix_add_numbers(prefix, numbers, &at, found, HASHES)
         else:
+            due = at + LONG_INPUT
             with nogil:
                 count = reg_prefix_add_numbers(prefix, numbers, &at, found, HASHES)
         for i in range(count):

@@ -62,6 +62,7 @@ reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *attempted
     few_widen(&all); /* those that are not in `only` are reported too */
     *refusal = (reg_refusal){.retry_after = REG_NEVER};
     if (c->reading.length == 0) return REG_NONE_AVAILABLE;
+    if (c->reading.length > QUICK_LENGTH && !c->request->may_block) return REG_WOULD_BLOCK;
     reg_obstacle *items = memory_alloc_raw(c->reading.length * sizeof *items);
     if (items == NULL) return REG_NO_MEMORY;
     size_t count = 0;

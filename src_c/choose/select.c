@@ -76,7 +76,8 @@
  * --------
  * An attempt fails only because an operation of another thread took effect on one
  * of the candidates, or because a write began to change one; then the next attempt is careful and
- * does not wait for that write. So choices are lock-free. To prevent starvation, the attempt after
+ * does not wait for that write. A choice among few also fails if a write changed a backend that is
+ * not among them. So choices are lock-free. To prevent starvation, the attempt after
  * MANY_ATTEMPTS (fewer in a long list) holds the writer lock, which keeps the version constant, and
  * omits steps 3 and 5. Its step 6 adds the request even if the word of the chosen candidate has
  * changed. Another pass follows only if that candidate is full. So the chosen candidate is still
@@ -138,12 +139,14 @@ static verdict exact_attempt(reg_registry *reg, const choice *c, picks *p, bool 
                : TRY_AGAIN;
 }
 
-/* Adds one request in flight, unless the record is full or, for a trial, another trial is out.
- * Retries if the word changes. */
-static bool take_below_cap(const choice *c, record *r) {
+/* Adds one request in flight, unless the record is full, or a trial has begun or ended since the
+ * pass: that decides whether this request is one. Retries if the word changes. */
+static bool take_below_cap(const choice *c, const candidate *x) {
+    record *r = x->record;
+    bool had_trial = counter_has_trial(x->pending);
     uint64_t word = load_seq_cst(&line_of(r)->counters.pending);
     while (counter_in_flight(word) < load_published(&line_of(r)->limits.max_pending) &&
-           !(c->is_trial && counter_has_trial(word)))
+           counter_has_trial(word) == had_trial)
         if (cas_seq_cst(&line_of(r)->counters.pending, &word,
                         (counter_changes(word) | trial_bit(c)) + 1))
             return true;
@@ -154,7 +157,7 @@ static bool take_below_cap(const choice *c, record *r) {
 static verdict last_attempt_locked(const choice *c, const picks *p, bool is_acquire) {
     REG_ASSERT_WRITER();
     if (p->count == 0) return NONE_LEFT;
-    return !is_acquire || take_below_cap(c, p->best.record) ? CHOSEN : TRY_AGAIN;
+    return !is_acquire || take_below_cap(c, &p->best) ? CHOSEN : TRY_AGAIN;
 }
 
 /* Looks at the ejections of the registry, after a pass: the choice may have to ignore them, which
@@ -178,7 +181,10 @@ static verdict attempt_locked(reg_registry *reg, choice *c, const reg_request *r
     if (traits_of(request->policy)->takes_turns) REG_ASSERT_TURNS_OF(reg);
     if (is_last) REG_ASSERT_WRITER_OF(reg);
     if (!choice_begin(c, reg, request)) return NONE_LEFT;
-    if (reg_unlikely(c->few != NULL)) few_read(c, reg);
+    if (reg_unlikely(c->few != NULL)) {
+        if (request->only_count > QUICK_LENGTH && !request->may_block) return WOULD_BLOCK;
+        few_read(c, reg);
+    }
     if (c->reading.length > QUICK_LENGTH && !c->traits->draws_two && !request->may_block)
         return WOULD_BLOCK;
     if (c->traits->ties_by_age) round_join(c, reg);

@@ -57,7 +57,7 @@ static void put_into(string_table *table, string_item *item, size_t *filled) {
     while ((there = load_own(&table->slots[i].item)) != NULL && there != STRING_REMOVED)
         i = (i + 1) & table->mask;
     if (there == NULL) ++*filled;
-    store_private(&table->slots[i].hash, item->key.hash);
+    publish(&table->slots[i].hash, item->key.hash);
     publish(&table->slots[i].item, item);
 }
 

@@ -13,6 +13,9 @@
  *   c. Growth builds a complete new table and then publishes it. A reader of the old table sees the
  *      map as it was at some moment of its own call.
  *   d. Tables and items are retired, so they are never freed while a reader may use them.
+ * The hash is published too. So a reader that skips an item because of the hash of a later one sees
+ * what the writer did before it put that one: few.h relies on this.
+ *
  * A key that stays in the map is always found: its slot keeps its item, and by a. no slot before it
  * becomes empty.
  *
@@ -75,7 +78,7 @@ static inline string_item *string_map_get(string_map *map, const reg_key *key) {
     for (size_t i = string_place(table, key->hash);; i = (i + 1) & table->mask) {
         string_item *item = load_published(&table->slots[i].item);
         if (item == NULL) return NULL;
-        if (load_hint(&table->slots[i].hash) != key->hash || item == STRING_REMOVED) continue;
+        if (load_published(&table->slots[i].hash) != key->hash || item == STRING_REMOVED) continue;
         if (item->key.length != key->length) continue;
         /* Usually it is the same string, whose bytes need not be compared. */
         if (item->key.data == key->data || memcmp(item->key.data, key->data, key->length) == 0)

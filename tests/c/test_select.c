@@ -462,6 +462,43 @@ static long a_refusal_keeps_what_it_reports(void) {
     return 2;
 }
 
+/* Tries a choice that must not block, among `count` ids (0: all). */
+static reg_status try_briefly(reg_registry *reg, reg_policy policy, reg_key *ids, size_t count) {
+    reg_request request = client_request("m", policy);
+    reg_lease lease;
+    reg_refusal refusal = {0};
+    request.may_block = false;
+    request.is_limited = count != 0;
+    request.only = ids;
+    request.only_count = count;
+    reg_status status = reg_acquire(reg, &request, &lease, &refusal);
+    if (status == REG_OK) CHECK(client_return(&lease, NULL));
+    if (status == REG_NONE_AVAILABLE) reg_refusal_drop(&refusal, object_release);
+    return status;
+}
+
+/* A choice that may not block reads no long list, be it to choose or to say why not. */
+static long a_brief_choice_reads_no_long_list(void) {
+    enum { COUNT = 100 };
+    reg_registry *reg = client_fleet(COUNT, NULL);
+    static char names[COUNT][8];
+    for (int policy = 0; policy < REG_POLICY_COUNT; policy++) {
+        bool takes_turns = policy == REG_ROUND_ROBIN;
+        reg_key ids[COUNT], gone = key_of("gone");
+        for (int i = 0; i < COUNT; i++) {
+            snprintf(names[i], sizeof names[i], "b%d", i);
+            ids[i] = key_of(names[i]);
+        }
+        CHECK(try_briefly(reg, policy, ids, 0) ==
+              (policy == REG_POWER_OF_TWO ? REG_OK : REG_WOULD_BLOCK));
+        CHECK(try_briefly(reg, policy, ids, 3) == (takes_turns ? REG_WOULD_BLOCK : REG_OK));
+        CHECK(try_briefly(reg, policy, ids, COUNT) == REG_WOULD_BLOCK);
+        CHECK(try_briefly(reg, policy, &gone, 1) == REG_WOULD_BLOCK); /* a refusal names all */
+    }
+    client_free(reg);
+    return 4L * REG_POLICY_COUNT;
+}
+
 const test select_tests[] = {
     {"select: a lease counts and returns", a_lease_counts_and_returns},
     {"select: a lease outlives its registration",
@@ -482,4 +519,5 @@ const test select_tests[] = {
     {"select: requests of one kind rotate", requests_of_one_kind_rotate},
     {"select: an unchanged health is no change", an_unchanged_health_is_no_change},
     {"select: a refusal keeps what it reports", a_refusal_keeps_what_it_reports},
+    {"select: a brief choice reads no long list", a_brief_choice_reads_no_long_list},
     {0}};
