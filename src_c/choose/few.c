@@ -2,12 +2,6 @@
 
 #include <stdlib.h>
 
-static int by_order(const void *left, const void *right) {
-    uint64_t a = order_of(line_of(((const member *)left)->record)),
-             b = order_of(line_of(((const member *)right)->record));
-    return (a > b) - (a < b);
-}
-
 /* Whether the record with this id is a member of the model's list at the choice's version. */
 static bool find(const choice *c, reg_registry *reg, const reg_key *id, member *found) {
     string_item *item = string_map_get(&reg->records, id);
@@ -37,7 +31,7 @@ void few_read(choice *c, reg_registry *reg) {
     uint32_t length = 0;
     for (size_t i = 0; i < request->only_count; i++)
         length += find(c, reg, &request->only[i], &few->members[length]);
-    if (length > 1) qsort(few->members, length, sizeof *few->members, by_order);
+    if (length > 1) qsort(few->members, length, sizeof *few->members, member_by_order);
     length = without_repetitions(few->members, length);
     /* A candidate is never known to be the best without a comparison, nor are all weights equal: a
      * write that changes a weight does not note it here. */

@@ -43,7 +43,7 @@ member_reading member_list_read(member_list *list, uint64_t version) {
     return (member_reading){array, length, load_published(&array->late_from), tick};
 }
 
-static int by_order(const void *left, const void *right) {
+int member_by_order(const void *left, const void *right) {
     uint64_t a = order_of(line_of(((const member *)left)->record)),
              b = order_of(line_of(((const member *)right)->record));
     return (a > b) - (a < b);
@@ -77,7 +77,8 @@ static void copy_live_members(member_array *to, member_array *from) {
     }
     store_private(&to->length, count);
     to->newest = from->newest;
-    if (load_own(&from->late_from) < length) qsort(to->members, count, sizeof(member), by_order);
+    if (load_own(&from->late_from) < length)
+        qsort(to->members, count, sizeof(member), member_by_order);
     copy_weights(to, from);
 }
 

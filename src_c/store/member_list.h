@@ -98,6 +98,9 @@ typedef struct member_list {
     member_moved moved; /* called for every member whose position changes */
 } member_list;
 
+/* Compares two members by their registrations' places in the order, for qsort. */
+int member_by_order(const void *left, const void *right);
+
 /* A list as a reader at one version sees it. */
 typedef struct member_reading {
     member_array *array; /* NULL: nothing */
