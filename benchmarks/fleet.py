@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import cycle
+from random import Random
 from typing import Any
 
 import registry as package
@@ -77,6 +78,22 @@ def full(size: int) -> Registry:
         registry.add_backend(replace(backend(number), max_pending=1))
         registry.update_status(backend_id, BackendStatus.HEALTHY)
     registry.increment_pending_many(ids)
+    return registry
+
+
+def prompts(count: int, blocks: int) -> list[list[int]]:
+    """Hashes of prompts that have nothing in common, always the same ones."""
+    random = Random(blocks)
+    return [[random.getrandbits(64) for _ in range(blocks)] for _ in range(count)]
+
+
+def having_read(size: int, read: list[list[int]]) -> Registry:
+    """A filled registry in which every backend has read these prompts, for the model model-3."""
+    registry: Registry
+    registry, ids = filled(size)
+    for prompt in read:
+        for backend_id in ids:
+            registry.acquire("model-3", only=[backend_id], prefix=prompt).release()
     return registry
 
 

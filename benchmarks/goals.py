@@ -41,6 +41,7 @@ REFUSED = "try:\n    registry.acquire(model)\nexcept NoBackendAvailableError:\n 
 RECONCILE = "registry.reconcile(next(fleets))"
 RECONCILED = 10_000  # backends
 TWO = "registry.acquire(model, policy=Policy.POWER_OF_TWO).release()"
+HAND = "registry.acquire(model, policy=Policy.HOT_COLD).release()"
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def single_thread(budget: Budget) -> list[Goal]:
 def choosing(budget: Budget) -> list[Goal]:
     """Choosing in one thread among few and many candidates, idle and busy."""
     small, large = filled(10)[0], filled(budget.large)[0]
-    hashed, idle, loaded, idle_many, loaded_many, two_small, two_large = interleaved(
+    hashed, idle, loaded, idle_many, loaded_many, *few = interleaved(
         budget.rounds,
         timed(HASH, small, budget, "backend-5"),
         timed(ACQUIRE, small, budget),
@@ -125,13 +126,17 @@ def choosing(budget: Budget) -> list[Goal]:
         timed(ACQUIRE, busy(1000), budget),
         timed(TWO, small, budget),
         timed(TWO, large, budget),
+        timed(HAND, small, budget),
+        timed(HAND, large, budget),
     )
+    two_small, two_large, hand_small, hand_large = few
     return [
         at_most("acquire and release / hash(id), 10 candidates, idle", 6, ratios(idle, hashed)),
         at_most("acquire and release / hash(id), 10 candidates, busy", 6, ratios(loaded, hashed)),
         at_most("acquire and release, 1,000 candidates, idle, us", 2, microseconds(idle_many)),
         at_most("acquire and release, 1,000 candidates, busy, us", 2, microseconds(loaded_many)),
         at_most(f"POWER_OF_TWO, {budget.large:,} candidates / 10", 3, ratios(two_large, two_small)),
+        at_most(f"HOT_COLD, {budget.large:,} candidates / 10", 3, ratios(hand_large, hand_small)),
     ]
 
 

@@ -141,11 +141,30 @@ def choice(policy: Policy) -> Operation:
         name, call = "acquire and release", "registry.acquire(model)"
     else:
         name = f"acquire and release, {policy.name}"
-        call = f"registry.acquire(model, policy=Policy.{policy.name})"
+        key = ", affinity='session-1'" if policy is Policy.AFFINITY else ""
+        call = f"registry.acquire(model, policy=Policy.{policy.name}{key})"
     answer = f"[(lease := {call}).backend.id in ids, lease.release(), lease.release()]"
     is_default = policy is Policy.LEAST_PENDING
     return Operation(name, f"{call}.release()", answer=answer, has_counterparts=is_default)
 
+
+# Requests that say how many tokens they have.
+WORK = (
+    Operation(
+        "request with tokens",
+        "registry.acquire(model, tokens=900).release()",
+        answer="[(lease := registry.acquire(model, tokens=900)).tokens, lease.release(),"
+        " lease.tokens]",
+        has_counterparts=False,
+    ),
+    Operation(
+        "request with tokens, set_tokens",
+        "lease = registry.acquire(model, tokens=900); lease.set_tokens(90); lease.release()",
+        answer="[(lease := registry.acquire(model, tokens=900)).set_tokens(90), lease.tokens,"
+        " lease.release()]",
+        has_counterparts=False,
+    ),
+)
 
 # Changes of a fleet that serves requests.
 CHANGES = (
@@ -176,6 +195,12 @@ CHANGES = (
         " registry.restore(id), registry.get_backend(id).unavailable]",
     ),
     Operation("wait_idle", "registry.wait_idle(other, 0)", setup="other = ids[0]"),
+    Operation(
+        "a place at once, acquire_wait",
+        "registry.acquire_wait(model).release()",
+        answer="registry.acquire_wait(model).release()",
+    ),
+    Operation("waiting", "registry.waiting(model)", answer="registry.waiting(model)"),
     Operation(
         "watch and close",
         "registry.watch().close()",
@@ -242,6 +267,47 @@ PREFIXES = (
         "prefix_blocks_of_tokens, array of 10,000",
         "prefix_blocks_of_tokens(tokens, block_tokens=512)",
         "tokens = array('L', range(10_000))",
+    ),
+)
+
+
+def prompted(name: str, call: str) -> Operation:
+    """A choice in a fleet of which every backend has read the same 600 prompts of 24 blocks."""
+    setup = (
+        "read = fleet.prompts(600, 24); registry = fleet.having_read(len(ids), read);"
+        " prompts = cycle(read)"
+    )
+    acquires = call.startswith("acquire")
+    return Operation(
+        name,
+        f"registry.{call}{'.release()' if acquires else ''}",
+        setup,
+        f"[(lease := registry.{call}).backend.id in ids, lease.tokens, lease.release()]"
+        if acquires
+        else f"registry.{call}.id in ids",
+        sizes=(16,),
+        has_counterparts=False,
+    )
+
+
+LEAST = "model, policy=Policy.LEAST_TOKENS, tokens=20_000"
+READ = "24 blocks that all have read"
+
+# What knowing prompts costs. It costs most where all backends have read all of the prompt.
+PROMPTS = (
+    prompted("select, LEAST_TOKENS", f"select({LEAST})"),
+    prompted(f"select, prefix of {READ}", f"select({LEAST}, prefix=next(prompts))"),
+    prompted("request, LEAST_TOKENS", f"acquire({LEAST})"),
+    prompted(f"request, prefix of {READ}", f"acquire({LEAST}, prefix=next(prompts))"),
+    prompted("request, LEAST_PENDING, prefix of 24 blocks", "acquire(model, prefix=next(prompts))"),
+    Operation(
+        f"explain, prefix of {READ}",
+        f"registry.explain({LEAST}, prefix=next(prompts))",
+        "read = fleet.prompts(600, 24); registry = fleet.having_read(len(ids), read);"
+        " prompts = cycle(read)",
+        f"len(registry.explain({LEAST}, prefix=next(prompts)))",
+        sizes=(16,),
+        has_counterparts=False,
     ),
 )
 
@@ -318,6 +384,7 @@ OPERATIONS = (
         native="add-and-remove",
     ),
     *(choice(policy) for policy in Policy),
+    *WORK,
     Operation(
         "acquire and release, only one backend",
         "registry.acquire(model, only=(id,)).release()",
@@ -333,4 +400,5 @@ OPERATIONS = (
     *CHANGES,
     *FAILURES,
     *PREFIXES,
+    *PROMPTS,
 )

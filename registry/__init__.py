@@ -47,6 +47,7 @@ from registry.errors import (
     FleetFileError,
     NoBackendAvailableError,
     RegistryError,
+    WaitingLineFullError,
 )
 from registry.fleet import FleetFollower, follow_fleet, load_fleet
 from registry.selection import Candidate, Policy, Reason, Requirements
@@ -95,6 +96,7 @@ __all__ = [
     "RegistryError",
     "RegistryStats",
     "Requirements",
+    "WaitingLineFullError",
     "Watch",
     "follow_fleet",
     "load_fleet",

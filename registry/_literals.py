@@ -29,6 +29,9 @@ PolicyValue = Literal[
     "random",
     "priority",
     "smart",
+    "affinity",
+    "least_tokens",
+    "hot_cold",
 ]
 ReasonValue = Literal[
     "excluded",
@@ -42,5 +45,6 @@ ReasonValue = Literal[
     "cooling down",
     "ejected",
     "on trial",
+    "waiting",
     "full",
 ]

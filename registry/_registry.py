@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from registry import _checks
 from registry._autospec import AutospecMeta
 from registry._core import binding
 from registry._field_checks import exact_instance
 from registry._json import encode_views
-from registry._literals import DiscoverySourceValue
+from registry._literals import DiscoverySourceValue, PolicyValue
 from registry._reconcile import (
     Reconciliation,
     check_fleet,
@@ -23,7 +23,7 @@ from registry._reconcile import (
     url_key,
 )
 from registry._url import normalize_url
-from registry._waiting import wait_in_task, wait_in_thread
+from registry._waiting import acquire_in_task, acquire_in_thread, wait_in_task, wait_in_thread
 from registry.backend import (
     INSTANCE_KEY,
     Backend,
@@ -43,11 +43,25 @@ from registry.ejection import (
 )
 from registry.fleet import load_fleet
 from registry.metadata import EMPTY, with_item
-from registry.selection import Policy, Reason
+from registry.selection import (
+    DEFAULT_AFFINITY_FLOOR,
+    DEFAULT_AFFINITY_LOAD,
+    DEFAULT_BLOCK_TOKENS,
+    DEFAULT_PREFIX_BLOCKS,
+    Policy,
+    Reason,
+    Requirements,
+    floor_for_core,
+    load_for_core,
+    prefixes_for_core,
+)
 from registry.settings import EMPTY_SETTINGS
 from registry.stats import RegistryStats
 from registry.testing import ManualClock
 from registry.watching import Watch
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 binding.bind(
     Backend,
@@ -66,6 +80,8 @@ LONG_MODEL_ID = 1000
 T = TypeVar("T")
 
 logger = logging.getLogger("registry")
+
+_max_waiting = _checks.optional(_checks.within(0, 2**64 - 2), "an int")
 
 
 class Registry(binding.RegistryCore, metaclass=AutospecMeta):
@@ -89,26 +105,57 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
         ejection: Ejection | None = DEFAULT_EJECTION,
         latency_ttl_s: float | None = DEFAULT_LATENCY_TTL,
         clock: ManualClock | None = None,
+        affinity_load: float | None = DEFAULT_AFFINITY_LOAD,
+        affinity_floor: float = DEFAULT_AFFINITY_FLOOR,
+        block_tokens: int = DEFAULT_BLOCK_TOKENS,
+        prefix_blocks: int = DEFAULT_PREFIX_BLOCKS,
+        max_waiting: int | None = None,
     ) -> None:
         """Creates an empty registry.
 
         `ejection` has the rules by which failures eject a backend; None: they never do.
 
         `latency_ttl_s` is in seconds, an int or a float, above 0 and at most a year; None: for
-        ever. A backend whose last latency sample is older counts, in LOWEST_LATENCY and SMART, like
-        one without a sample.
+        ever. A backend whose last latency sample is older counts, in LOWEST_LATENCY, SMART and
+        HOT_COLD, like one without a sample. So does, in HOT_COLD, an older time to first token.
 
         `clock` is a `registry.testing.ManualClock`, by which a test or a simulation moves the time;
         None: the system's clock.
+
+        `affinity_load` (1 to 1,000, an int or a float; None: unbounded) and `affinity_floor` (0 to
+        2**32-1, likewise) bound the load up to which AFFINITY keeps the requests of a key at their
+        backend: see `Policy`.
+
+        `block_tokens`, 1 to 2**32-1, is how many tokens a block of a `prefix` stands for, and
+        `prefix_blocks`, 0 to 2**31-1, how many blocks are known for each backend and model: see
+        `acquire`. 0: prefixes are not noted, and need no memory.
+
+        `max_waiting` limits how many calls of `acquire_wait` and `acquire_async` wait for each
+        model at the same time, 0 to 2**64-2; None: there is no limit.
 
         Raises TypeError or ValueError, which names the argument. A subclass may pass other settings
         to `super().__init__`, but only once, and before anything is registered: otherwise
         RuntimeError.
         """
         if not (
-            ejection is DEFAULT_EJECTION and latency_ttl_s is DEFAULT_LATENCY_TTL and clock is None
+            ejection is DEFAULT_EJECTION
+            and latency_ttl_s is DEFAULT_LATENCY_TTL
+            and clock is None
+            and affinity_load is DEFAULT_AFFINITY_LOAD
+            and affinity_floor is DEFAULT_AFFINITY_FLOOR
+            and block_tokens is DEFAULT_BLOCK_TOKENS
+            and prefix_blocks is DEFAULT_PREFIX_BLOCKS
+            and max_waiting is None
         ):
-            self._configure(for_core(ejection), ttl_for_core(latency_ttl_s), clock)
+            self._configure(
+                for_core(ejection),
+                ttl_for_core(latency_ttl_s),
+                clock,
+                load_for_core(affinity_load),
+                floor_for_core(affinity_floor),
+                *prefixes_for_core(block_tokens, prefix_blocks),
+                _max_waiting(max_waiting, "max_waiting"),
+            )
 
     @classmethod
     def from_fleet(
@@ -118,6 +165,11 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
         ejection: Ejection | None = DEFAULT_EJECTION,
         latency_ttl_s: float | None = DEFAULT_LATENCY_TTL,
         clock: ManualClock | None = None,
+        affinity_load: float | None = DEFAULT_AFFINITY_LOAD,
+        affinity_floor: float = DEFAULT_AFFINITY_FLOOR,
+        block_tokens: int = DEFAULT_BLOCK_TOKENS,
+        prefix_blocks: int = DEFAULT_PREFIX_BLOCKS,
+        max_waiting: int | None = None,
     ) -> Self:
         """Creates a registry with the backends of a fleet file, in the order of the file.
 
@@ -131,6 +183,11 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
                 ("ejection", ejection, DEFAULT_EJECTION),
                 ("latency_ttl_s", latency_ttl_s, DEFAULT_LATENCY_TTL),
                 ("clock", clock, None),
+                ("affinity_load", affinity_load, DEFAULT_AFFINITY_LOAD),
+                ("affinity_floor", affinity_floor, DEFAULT_AFFINITY_FLOOR),
+                ("block_tokens", block_tokens, DEFAULT_BLOCK_TOKENS),
+                ("prefix_blocks", prefix_blocks, DEFAULT_PREFIX_BLOCKS),
+                ("max_waiting", max_waiting, None),
             )
             if value is not default
         }
@@ -279,6 +336,99 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
         self._restore(_checks.exact_text(backend_id, "backend_id"), serial)
 
     # ---- waiting
+
+    def acquire_wait(
+        self,
+        model_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        priority: int = 0,
+        policy: Policy | PolicyValue = Policy.LEAST_PENDING,
+        require: Requirements | None = None,
+        exclude: Iterable[str] = (),
+        only: Iterable[str] | None = None,
+        allow_unknown: bool = False,
+        affinity: str | bytes | int | None = None,
+        tokens: int = 0,
+        prefix: Sequence[int] | Buffer | None = None,
+    ) -> binding.Lease:
+        """Blocks until `acquire` would succeed, and returns the `Lease`.
+
+        It waits only where that can help: where some backend's reason is temporary (any but
+        EXCLUDED, NO_VISION, NO_TOOLS, NO_JSON_MODE and SHORT_CONTEXT). Otherwise, and for a model
+        that nobody serves, it raises `NoBackendAvailableError` at once; and later, when the time is
+        up or waiting stops helping. Its `waited` tells for how many seconds the call has waited.
+
+        `timeout` is in seconds of real time, whatever clock the registry has: an int or a float of
+        at least 0; None waits without end, 0 is one try. `priority` is an int from -2**31 to
+        2**31-1. The other arguments are those of `acquire`.
+
+        Among those who wait for one model the lowest priority goes first, and then who came first;
+        one whose requirements, `only` or `exclude` fit no free place is passed over. Between models
+        that share a backend, who came first goes first. A plain `acquire` gets no place that a
+        waiter could take. Whoever makes room, by a release, a write or a `ManualClock`, chooses for
+        the waiter and wakes it; nobody polls. A place that is handed to a call which ends otherwise
+        goes to the next one, and counts in no total.
+
+        Other threads run meanwhile. Signals are handled as in `wait_idle`. Raises
+        `WaitingLineFullError`, a NoBackendAvailableError, if `max_waiting` calls wait for the model
+        already; TypeError or ValueError for a bad argument. Entering the line takes a lock, O(log
+        waiters) steps and at most one choice. Making room takes one choice for each place and for
+        each kind of waiters with different models, requirements or ids. Thread safety: atomic. In a
+        coroutine use `acquire_async`.
+        """
+        return acquire_in_thread(
+            self,
+            model_id,
+            timeout,
+            priority,
+            policy,
+            require,
+            exclude,
+            only,
+            allow_unknown,
+            affinity,
+            tokens,
+            prefix,
+        )
+
+    async def acquire_async(
+        self,
+        model_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        priority: int = 0,
+        policy: Policy | PolicyValue = Policy.LEAST_PENDING,
+        require: Requirements | None = None,
+        exclude: Iterable[str] = (),
+        only: Iterable[str] | None = None,
+        allow_unknown: bool = False,
+        affinity: str | bytes | int | None = None,
+        tokens: int = 0,
+        prefix: Sequence[int] | Buffer | None = None,
+    ) -> binding.Lease:
+        """Waits like `acquire_wait`, as an asyncio coroutine: the event loop runs meanwhile.
+
+        Any thread may make room. If the task is cancelled, or its event loop is closed, the wait
+        ends and its place goes to the next. Arguments, errors, cost and thread safety are those of
+        `acquire_wait`.
+        """
+        return await acquire_in_task(
+            self,
+            model_id,
+            timeout,
+            priority,
+            policy,
+            require,
+            exclude,
+            only,
+            allow_unknown,
+            affinity,
+            tokens,
+            prefix,
+        )
 
     def wait_idle(
         self, backend_id: str, /, timeout: float | None = None, *, serial: int | None = None

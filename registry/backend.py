@@ -40,6 +40,7 @@ UInt32 = Annotated[int, msgspec.Meta(ge=0, le=_checks.UINT32_MAX)]
 UInt64 = Annotated[int, msgspec.Meta(ge=0)]  # msgspec has no limit above 2**63
 Int32 = Annotated[int, msgspec.Meta(ge=_checks.INT32_MIN, le=_checks.INT32_MAX)]
 Cap = Annotated[int, msgspec.Meta(ge=1, le=_checks.UINT32_MAX)]
+TokenCap = Annotated[int, msgspec.Meta(ge=1)]  # likewise
 WEIGHT_MAX = 1000
 Weight = Annotated[int, msgspec.Meta(ge=1, le=WEIGHT_MAX)]
 # The key of a backend's mDNS instance in its metadata.
@@ -139,8 +140,10 @@ class Backend:
     `Registry.acquire` does not choose the backend. None means no limit. `weight` is the backend's
     capacity relative to other backends, 1 to 1,000. `settings` is a table for the caller's own use,
     of what TOML can express; it is copied and read-only at any depth. Because it may hold secrets,
-    it is part of `==`, but not of `hash`, `repr`, views and JSON. Raises TypeError or ValueError,
-    which names the field.
+    it is part of `==`, but not of `hash`, `repr`, views and JSON. `max_pending_tokens` limits the
+    tokens in flight, 1 to 2**64-1: `acquire` does not choose the backend for a request whose tokens
+    would lift the sum above it; one that is bigger than the limit goes where nothing is in flight.
+    None means no limit. Raises TypeError or ValueError, which names the field.
     """
 
     id: Text
@@ -154,6 +157,7 @@ class Backend:
     max_pending: Cap | None = None
     weight: Weight = 1
     settings: Mapping[str, Any] = field(default=EMPTY_SETTINGS, repr=False, hash=False)
+    max_pending_tokens: TokenCap | None = None
 
     if TYPE_CHECKING:
 
@@ -170,6 +174,7 @@ class Backend:
             max_pending: int | None = None,
             weight: int = 1,
             settings: Mapping[str, Any] = EMPTY_SETTINGS,
+            max_pending_tokens: int | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -292,6 +297,7 @@ _CHECKS: dict[Any, _checks.Check] = {
     Url: lambda value, argument: _url.check_url(_checks.text(value, argument), argument),
     bool: _checks.boolean,
     UInt64: _checks.within(0, _checks.UINT64_MAX),
+    TokenCap: _checks.within(1, _checks.UINT64_MAX),
     Time: _utc,
     Reason: _unavailable,
     tuple[Model, ...]: check_models,
@@ -324,6 +330,7 @@ class _State:
     avg_ttft_ms: UInt32 | None
     unavailable: Reason | None
     unavailable_until: Time | None
+    pending_tokens: UInt64
 
 
 _STATE = get_type_hints(_State, include_extras=True)
@@ -354,6 +361,7 @@ _DEFAULTS: dict[str, Any] = {
     "avg_ttft_ms": None,
     "unavailable": None,
     "unavailable_until": None,
+    "pending_tokens": 0,
     **{one.name: one.default for one in _public(Backend) if one.name not in _FIRST},
 }
 _VIEW = {name: {**_DEFINITION, **_STATE}[name] for name in (*_FIRST, *_DEFAULTS)}
@@ -384,6 +392,9 @@ class BackendView(binding.ViewBase):
     requests away, otherwise None. `unavailable_until` is an aware datetime in UTC: when an ejection
     or a cool-down ends. It is None on trial, and where `unavailable` is None.
 
+    `pending_tokens` is the sum of `Lease.tokens` over the active leases (uint64), at the same
+    instant as `pending_requests`.
+
     The other fields are as in `Backend`. The property `backend` is the definition itself, with its
     settings. Raises TypeError or ValueError, which names the field.
     """
@@ -413,6 +424,8 @@ class BackendView(binding.ViewBase):
         avg_ttft_ms: int | None
         unavailable: Reason | None
         unavailable_until: datetime | None
+        pending_tokens: int
+        max_pending_tokens: int | None
 
         def __new__(
             cls,
@@ -438,6 +451,8 @@ class BackendView(binding.ViewBase):
             avg_ttft_ms: int | None = None,
             unavailable: Reason | ReasonValue | None = None,
             unavailable_until: datetime | None = None,
+            pending_tokens: int = 0,
+            max_pending_tokens: int | None = None,
         ) -> Self: ...
 
     else:

@@ -61,8 +61,12 @@ class NoBackendAvailableError(RegistryError, LookupError):
     `reasons` maps the id of each backend of the model to its reason at the instant of the refusal,
     as a text for people; `kinds` has the same as members of `Reason`. Both are empty if no backend
     lists the model. `retry_after` is a time in seconds, or None. `model_id` is the model of the
-    request. The reasons are created when they are first read: O(backends of the model).
+    request. The reasons are created when they are first read: O(backends of the model). `waited` is
+    for how many seconds `Registry.acquire_wait` or `acquire_async` has waited; 0.0 if it has not.
     """
+
+    waited: float = 0.0
+    _problem = "no backend available"
 
     def __init__(
         self,
@@ -140,7 +144,7 @@ class NoBackendAvailableError(RegistryError, LookupError):
         if count > NAMED:
             named.append(f"and {count - NAMED} more")
         why = ", ".join(named) or "no backend lists it"
-        return f"no backend available for {self.model_id!r}: {why}"
+        return f"{self._problem} for {self.model_id!r}: {why}"
 
     def __repr__(self) -> str:
         self._read()
@@ -149,6 +153,12 @@ class NoBackendAvailableError(RegistryError, LookupError):
     def __reduce__(self) -> str | tuple[Any, ...]:
         self._read()
         return super().__reduce__()
+
+
+class WaitingLineFullError(NoBackendAvailableError):
+    """No backend qualifies for a request, and as many wait for one as may: see `max_waiting`."""
+
+    _problem = "no backend available, and the waiting line is full,"
 
 
 class FleetFileError(RegistryError, ValueError):

@@ -10,6 +10,22 @@ from registry._single_import import refuse_second_import
 
 refuse_second_import()
 
+DEFAULT_BLOCK_TOKENS = 512
+DEFAULT_PREFIX_BLOCKS = 16_384
+# The core numbers the places of blocks with 32 bits, and needs some more than it has blocks.
+PREFIX_BLOCKS_MAX = 2**31 - 1
+
+_block_tokens = _checks.within(1, _checks.UINT32_MAX)
+_prefix_blocks = _checks.within(0, PREFIX_BLOCKS_MAX)
+
+
+def prefixes_for_core(block_tokens: object, prefix_blocks: object) -> tuple[int, int]:
+    """Checks these arguments of a registry."""
+    return (
+        _block_tokens(block_tokens, "block_tokens"),
+        _prefix_blocks(prefix_blocks, "prefix_blocks"),
+    )
+
 
 class Policy(StrEnum):
     """How `Registry.acquire` chooses among the backends that qualify for a request.
@@ -17,9 +33,11 @@ class Policy(StrEnum):
     Ties go to the backend that was chosen least recently, for any model, policy and requirements;
     a backend that has never been chosen comes first. Exceptions:
 
-    - RANDOM has no ties, and POWER_OF_TWO takes either of two equal backends at random.
+    - RANDOM and AFFINITY have no ties.
+    - POWER_OF_TWO takes either of two equal backends at random.
+    - HOT_COLD resolves only ties among the backends that it has drawn this way.
     - ROUND_ROBIN resolves only ties between turns this way.
-    - LEAST_PENDING, for a model with more than 16 backends, resolves ties in rounds. A round
+    - LEAST_PENDING resolves ties in rounds. A round
       chooses every tied backend once. As one round ends and the next begins, a backend may be
       chosen again before an equal one.
     """
@@ -61,6 +79,43 @@ class Policy(StrEnum):
     The score is that of the Nexus router: (100 - min(priority, 100)) * 50 + (100 - min(in flight,
     100)) * 30 + (100 - min(average latency in ms // 10, 100)) * 20. A backend without a sample, or
     with an old one, counts as in LOWEST_LATENCY; as 0 if no candidate has a sample.
+    """
+    AFFINITY = "affinity"
+    """The first backend with room in the order of the request's key, the argument `affinity`.
+
+    So requests of equal keys find the same prefix cache, session or adapter again. A key is a str,
+    which counts as its UTF-8 bytes, bytes, or an int from -2**63 to 2**64-1, which counts modulo
+    2**64. Each key ranks the backends by weighted rendezvous hashing of their ids: in the same
+    order in every process and on every host, whatever the model and the order of registration. A
+    backend comes first for a share of the keys in proportion to its weight, which is smaller in a
+    slow start. If a backend goes, only its own keys move; one that comes takes only its share.
+
+    A backend has room if (in flight + 1) / weight is at most max(`affinity_load` * mean,
+    `affinity_floor`), two arguments of `Registry`. The mean is (in flight of all + 1) / (sum of
+    their weights), over all that qualify. Here a slow start makes no difference. If none has room,
+    the smallest (in flight + 1) / weight is chosen. Consistent hashing with bounded loads:
+    Mirrokni, Thorup and Zadimoghaddam, SODA 2018. O(backends of the model).
+    """
+    LEAST_TOKENS = "least_tokens"
+    """The smallest (tokens in flight + those of this request) / weight, exactly.
+
+    With a prefix, only those tokens of this request count that the backend does not have yet, at
+    least 1: see `Registry.acquire`. Equal ones by LEAST_PENDING. O(backends of the model), plus
+    their known blocks of the prefix.
+    """
+    HOT_COLD = "hot_cold"
+    """The fastest of up to 16 different backends drawn at random that is not hot.
+
+    The backends are drawn from those that qualify, each with the same probability; if no more than
+    16 qualify, all are compared. A backend is hot if its in flight / weight is above the 0.84
+    quantile of the drawn ones, interpolated linearly. Among the others, the lowest average time to
+    the first token wins (`Lease.first_token`). If none of these others has such an average, the
+    lowest average latency wins instead. A backend without a sample of what is compared goes first;
+    one whose last such sample is older than the registry's `latency_ttl_s` counts as without.
+
+    The rule of Prequal (Wydrowski et al., NSDI 2024), without its probes. The cost does not grow
+    with the fleet: expected O(1 / p), as for POWER_OF_TWO. `Registry.explain` does not draw: it
+    applies the rule to all backends that qualify, and lists the hot ones last, by their load.
     """
 
 
@@ -112,8 +167,10 @@ class Reason(StrEnum):
     """Too many of its requests failed; see `Ejection`."""
     ON_TRIAL = "on trial"
     """It was ejected, and a request that decides whether it comes back is in flight."""
+    WAITING = "waiting"
+    """Others wait for it: see `Registry.acquire_wait`."""
     FULL = "full"
-    """`max_pending` requests are in flight."""
+    """`max_pending` requests are in flight, or too many tokens for `max_pending_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +179,10 @@ class Candidate:
 
     `reason` is None if the backend qualifies. Otherwise it is the first of these that applies:
     "excluded", "unhealthy", "draining", "unknown", "no vision", "no tools", "no json mode",
-    "context 8192 < 32000", "cooling down", "ejected", "on trial", "full". `kind` is the same as a
-    member of `Reason`, for programs. `rank` is 1 for the next choice, and None for a backend that
-    does not qualify. `pending_requests` is the number of requests in flight; `avg_latency_ms` is
-    in milliseconds.
+    "context 8192 < 32000", "cooling down", "ejected", "on trial", "waiting", "full". `kind` is the
+    same as a member of `Reason`, for programs. `rank` is 1 for the next choice, and None for a
+    backend that does not qualify. `pending_requests` is the number of requests in flight;
+    `avg_latency_ms` is in milliseconds.
     """
 
     backend_id: str
@@ -136,3 +193,24 @@ class Candidate:
     weight: int
     priority: int
     kind: Reason | None = None
+
+
+# ---- the bound of AFFINITY
+
+DEFAULT_AFFINITY_LOAD = 1.25
+DEFAULT_AFFINITY_FLOOR = 4.0
+
+_load = _checks.optional(_checks.number(1, 1000), "an int, a float")
+_floor = _checks.number(0, _checks.UINT32_MAX)
+
+
+def load_for_core(affinity_load: object) -> float:
+    """Checks the argument `affinity_load` of a registry; -1 for None: there is no bound."""
+    load: float | None = _load(affinity_load, "affinity_load")
+    return -1.0 if load is None else load
+
+
+def floor_for_core(affinity_floor: object) -> float:
+    """Checks the argument `affinity_floor` of a registry."""
+    floor: float = _floor(affinity_floor, "affinity_floor")
+    return floor

@@ -25,6 +25,9 @@ class RegistryStats:
     a view, by a lease, by an unread change of a watch, or by an error whose reasons have not been
     read. A view or a lease that you hold keeps alive whatever was registered when it was made.
 
+    `prefix_bytes` is the memory for what is known of prompts: see `Registry.acquire`. At most 32
+    bytes for each block that may be known, and about 1 KB more for each backend and model.
+
     `bytes` is all memory of the core, including what waits and what is kept. Registered Python
     objects, such as definitions and ids, are not included.
     """
@@ -35,4 +38,5 @@ class RegistryStats:
     waiting_for_reclamation: int
     waiting_bytes: int
     kept_for_views: int
+    prefix_bytes: int
     bytes: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _thread import TIMEOUT_MAX, allocate_lock
+from _thread import TIMEOUT_MAX
 from dataclasses import dataclass
 from enum import StrEnum
 from time import monotonic
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, NoReturn, Self
 from registry import _checks
 from registry._core import binding
 from registry._single_import import refuse_second_import
-from registry._waiting import waker
+from registry._waiting import SleepingTask, SleepingThread
 from registry.backend import BackendView
 
 if TYPE_CHECKING:
-    from asyncio import Future
     from types import TracebackType
 
     from registry._registry import Registry
@@ -106,21 +105,20 @@ class Watch(binding.WatchCore):
             change = self._take()
             if change is not None or self.closed:
                 return change
-            left = -1.0
+            left = None
             if deadline is not None:
                 left = deadline - monotonic()
                 if left <= 0:
                     return None
             self._sleep(left)
 
-    def _sleep(self, seconds: float) -> None:
-        """Sleeps until there may be a change, but no longer than that; -1 is without end."""
-        lock = allocate_lock()
-        lock.acquire()
-        waiter = binding.Waiter(lock.release)
+    def _sleep(self, seconds: float | None) -> None:
+        """Sleeps until there may be a change, but no longer than that; None is without end."""
+        sleeper = SleepingThread()
+        waiter = binding.WatchWaiter(sleeper.wake)
         if self._listen(waiter):
             try:
-                lock.acquire(timeout=seconds)
+                sleeper.sleep(seconds)
             finally:
                 self._forget(waiter)
 
@@ -148,14 +146,12 @@ class Watch(binding.WatchCore):
 
     async def _pause(self) -> None:
         """Lets other tasks run until there may be a change."""
-        from asyncio import get_running_loop  # importing it takes longer than importing registry
-
-        loop = get_running_loop()
-        future: Future[None] = loop.create_future()
-        waiter = binding.Waiter(waker(loop, future))
+        sleeper = SleepingTask()
+        sleeper.prepare()
+        waiter = binding.WatchWaiter(sleeper.wake)
         if self._listen(waiter):
             try:
-                await future
+                await sleeper.sleep(None)
             finally:
                 self._forget(waiter)
 

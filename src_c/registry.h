@@ -30,13 +30,24 @@ typedef struct reg_reader reg_reader;   /* a thread inside a read */
 typedef struct reg_kept reg_kept;       /* keeps the objects of views after their read has ended */
 typedef struct reg_garbage reg_garbage; /* what the core no longer uses, for reg_destroy */
 typedef struct reg_record reg_record;   /* the registration that a lease refers to */
-typedef struct reg_idle_waiter reg_idle_waiter; /* a call that waits: see below */
-typedef struct reg_variant reg_variant;         /* one model definition, shared by equal ones */
-typedef struct reg_watch reg_watch;             /* a stream of changes */
-typedef struct reg_waiter reg_waiter;           /* a call that waits for a change: see below */
+typedef struct reg_variant reg_variant; /* one model definition, shared by equal ones */
+typedef struct reg_watch reg_watch;     /* a stream of changes */
+typedef struct reg_noted_prefix reg_noted_prefix; /* the blocks of a request: see lease.c */
 
 /* Drops one reference to an object of the caller. */
 typedef void (*reg_release)(void *object);
+
+/* A thread or a task that sleeps until something happens. It is part of an object of the caller.
+ * While it is listed, the core owns one reference to that object, and nobody else may touch the
+ * other fields. Whoever makes the event happen gets the waiter back, with the reference, and wakes
+ * it. */
+typedef struct reg_waiter {
+    struct reg_waiter *next, *previous;
+    const void *awaited;
+    void *object;   /* for the caller */
+    bool is_listed; /* false at first */
+    bool is_woken;  /* it was taken off, because what it waits for has happened */
+} reg_waiter;
 
 /* ---- life ---- */
 
@@ -81,6 +92,7 @@ typedef struct reg_view {
     int64_t checked_at; /* microseconds since 1970, UTC */
     uint64_t total;
     uint64_t failed;
+    uint64_t pending_tokens;   /* of the leases that are active, at the instant of `pending` */
     int64_t unavailable_until; /* like checked_at; only for REG_COOLING_DOWN and REG_EJECTED */
     uint32_t pending;
     uint32_t latency;    /* the average, in milliseconds */
@@ -157,6 +169,7 @@ typedef struct reg_stats {
     size_t waiting;       /* retired objects that a reader may still hold */
     size_t waiting_bytes;
     size_t kept; /* objects that were replaced or removed, but are kept for views or leases */
+    size_t prefix_bytes; /* what is known of prompts; a part of `bytes` */
     /* All memory of the core. It includes the waiting and the kept objects of the caller, if the
      * caller has given their sizes. */
     size_t bytes;
@@ -180,11 +193,12 @@ enum {
     REG_WAS_ZERO = 1,    /* the count was 0 and stays 0 */
     REG_HAS_WOKEN = 2,   /* the count has become 0: wake every waiter of the list `woken` */
     REG_MUST_SETTLE = 4, /* after reg_lease_release: call reg_lease_settle */
+    REG_IS_WAITED = 8,   /* somebody waits for a place: call reg_hand_over or reg_lease_hand_over */
 };
 
 typedef struct reg_aftermath {
-    uint32_t flags;         /* the caller sets it to 0 before the call; usually it stays 0 */
-    reg_idle_waiter *woken; /* likewise NULL; linked by `next` */
+    uint32_t flags;    /* the caller sets it to 0 before the call; usually it stays 0 */
+    reg_waiter *woken; /* likewise NULL; linked by `next` */
 } reg_aftermath;
 
 /* REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. Lock-free, but if someone waits for the count to become
@@ -192,7 +206,8 @@ typedef struct reg_aftermath {
 reg_status reg_decrement_pending(reg_registry *reg, const reg_key *id, uint32_t *value,
                                  reg_aftermath *after);
 
-/* REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. `value` is the count afterwards. */
+/* REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. `value` is the count afterwards. Takes a lock for a few
+ * steps if the registry ejects backends. */
 reg_status reg_increment_total(reg_registry *reg, const reg_key *id, uint64_t *value);
 
 /* REG_OK, REG_NOT_FOUND, or REG_NO_MEMORY. `sample` and `average` are milliseconds. */
@@ -205,7 +220,8 @@ typedef struct reg_batch {
     const uint32_t *samples; /* milliseconds, for reg_update_latency_many */
     uint32_t *values;        /* out: the value after each operation */
     bool *at_zero;           /* out, for reg_decrement_pending_many */
-    reg_idle_waiter *woken;  /* out, likewise: the waiters to be woken, linked by `next` */
+    bool is_waited;          /* out, likewise: as REG_IS_WAITED */
+    reg_waiter *woken;       /* out, likewise: the waiters to be woken, linked by `next` */
     size_t applied;          /* out: how many operations, from the first on, were applied */
     size_t unknown;          /* out, on REG_NOT_FOUND: the index of the first unknown id */
 } reg_batch;
@@ -220,16 +236,13 @@ reg_status reg_update_latency_many(reg_registry *reg, reg_batch *batch);
 
 /* ---- waiting until nothing is in flight ---- */
 
-/* One call that waits for the count in flight of one registration to become 0. The caller zeroes it
- * and sets `object`; the core changes the other fields. */
-struct reg_idle_waiter {
-    void *object; /* the caller's, for whoever wakes this waiter */
-    reg_record *record;
-    reg_kept *kept; /* keeps the record */
-    struct reg_idle_waiter *next, *previous;
-    bool is_linked;
-    bool is_woken; /* valid after reg_wait_end: the count was 0 at an instant of the wait */
-};
+/* One call that waits for the count in flight of one registration to become 0. The caller zeroes
+ * it and sets `node.object`. `node.is_woken` is valid after reg_wait_end: the count was 0 at an
+ * instant of the wait. */
+typedef struct reg_idle_waiter {
+    reg_waiter node;
+    reg_kept *kept; /* keeps the registration */
+} reg_idle_waiter;
 
 /* Whether nothing is in flight on the registration with this id and serial (0: any). REG_OK,
  * REG_NOT_FOUND, or REG_NO_MEMORY. Not inside a read. Costs what a counter operation costs. */
@@ -253,6 +266,11 @@ typedef struct reg_request {
     reg_key model_id;
     reg_policy policy;
     uint32_t min_context; /* tokens */
+    uint32_t tokens;      /* how much work the request puts in front of others */
+    /* A hash for each block of the prompt, of everything up to its end. NULL: not given; otherwise
+     * with REG_LEAST_TOKENS only those tokens count that the backend does not have yet. */
+    const uint64_t *prefix;
+    size_t prefix_count;
     uint8_t capabilities; /* all that the model must have: REG_VISION and so on */
     bool allow_unknown;   /* a backend of unknown health may be chosen too */
     bool may_block;       /* the call may take O(fleet) time and wait for a lock */
@@ -261,7 +279,22 @@ typedef struct reg_request {
     size_t exclude_count;
     reg_key *only; /* likewise sorted; an id may be unknown, or there twice */
     size_t only_count;
+    uint64_t affinity; /* the key, for REG_AFFINITY */
 } reg_request;
+
+/* The key of a text: a hash of its bytes, the same on every host. O(length). */
+uint64_t reg_affinity_of(const void *bytes, size_t length);
+/* Who must be woken after a call, with no lock held. The caller zeroes it before the call. */
+typedef struct reg_wakes {
+    reg_waiter *woken; /* linked by `next`, in the order of the line; each with a reference */
+    /* Likewise, by `next_nudged`: they sleep again if there is nothing to do. */
+    struct reg_place_waiter *nudged;
+    reg_waiter *last; /* of `woken`; NULL if that is empty, or if it is not known */
+} reg_wakes;
+
+/* Takes the next one out, or returns NULL. The caller wakes it, and has its reference. Between two
+ * calls, the core may add others. */
+reg_waiter *reg_wakes_next(reg_wakes *wakes);
 
 /* One backend as reg_explain sees it. */
 typedef struct reg_candidate {
@@ -299,26 +332,39 @@ typedef struct reg_refusal {
 
 /* One request in flight. A zeroed lease refers to no registration. */
 typedef struct reg_lease {
-    reg_record *record; /* NULL: none */
-    void *definition;   /* that it was chosen by; borrowed until reg_lease_drop */
-    reg_kept *kept;     /* keeps both of them */
-    uint64_t started;   /* the time of the registry's clock */
-    uint64_t version;   /* of the choice */
+    reg_record *record;             /* NULL: none */
+    void *definition;               /* that it was chosen by; borrowed until reg_lease_drop */
+    reg_kept *kept;                 /* keeps both of them */
+    uint64_t started;               /* the time of the registry's clock */
+    uint64_t version;               /* of the choice */
+    reg_noted_prefix *prefix;       /* what was noted; NULL: nothing */
+    _Atomic uint64_t cached_tokens; /* that the choice assumed, or that the engine had */
+    _Atomic uint32_t tokens;        /* see lease.c */
     bool is_trial;
     bool ends_trial;       /* its failure does, in reg_lease_settle */
+    uint8_t ended_phase;   /* likewise: the phase in which the release found it */
     _Atomic uint8_t phase; /* see lease.c */
 } reg_lease;
 
-/* Chooses a backend and adds one request to its count in flight, in one atomic step. Returns REG_OK
- * and sets the lease, or REG_NONE_AVAILABLE and sets the refusal, or REG_WOULD_BLOCK, or
- * REG_NO_MEMORY. The caller owns the lease and drops it with reg_lease_drop. Not inside a read.
- * Lock-free, with two exceptions: REG_ROUND_ROBIN takes a lock, and so does a choice that other
- * threads disturb again and again. Without `may_block`, the call returns REG_WOULD_BLOCK instead of
- * taking a lock. O(backends of the model); for REG_POWER_OF_TWO expected O(1 / share of eligible
- * backends). A choice that is limited takes O(ids * models of each backend), whatever the length of
- * the model's list; but REG_ROUND_ROBIN and a refusal read the whole list. */
+/* Chooses a backend and adds one request to its count in flight, in one atomic step. Returns
+ * REG_OK and sets the lease, or REG_NONE_AVAILABLE and sets the refusal, or REG_WOULD_BLOCK, or
+ * REG_NO_MEMORY; or REG_WAITS, if somebody waits for a place: call reg_acquire_beside. The caller
+ * owns the lease and drops it with reg_lease_drop. Not inside a read. Lock-free, with three
+ * exceptions: REG_ROUND_ROBIN takes a lock, and so does a choice that other threads disturb again
+ * and again; and noting a prefix takes one, for O(blocks). Without `may_block`, the call returns
+ * REG_WOULD_BLOCK instead of taking one of the first two, or of taking long. O(backends of the
+ * model), with REG_LEAST_TOKENS also the known blocks of each; for REG_POWER_OF_TWO expected O(1 /
+ * share of eligible backends). A choice that is limited takes O(ids * models of each backend),
+ * whatever the length of the model's list; but REG_ROUND_ROBIN and a refusal read the whole
+ * list. */
 reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease,
                        reg_refusal *refusal);
+
+/* The same where somebody waits. It takes no place that a waiter could take: it
+ * hands such a place over, and the caller wakes `wakes`. Takes a lock for O(kinds of waiters)
+ * choices. `may_block` is set. */
+reg_status reg_acquire_beside(reg_registry *reg, reg_request *request, reg_lease *lease,
+                              reg_refusal *refusal, reg_wakes *wakes);
 
 /* Chooses a backend like reg_acquire, but counts nothing. The definition is borrowed until
  * reg_read_end. Inside a read. */
@@ -340,6 +386,71 @@ const char *reg_policy_name(reg_policy policy);
 
 /* Makes the calling thread's random choices repeatable. For tests. */
 void reg_seed_random(uint64_t seed);
+
+/* ---- waiting for a place ---- */
+
+/* One call that waits until a backend may be chosen. The caller zeroes it and sets `node.object`,
+ * the request (with `may_block`), the priority and the lease. What the request points to stays
+ * valid, and the caller keeps the registry, until reg_line_leave. */
+typedef struct reg_place_waiter {
+    reg_waiter node;
+    reg_request request;
+    reg_lease *lease; /* where the place is handed over; NULL once the caller has taken it */
+    int32_t priority; /* lower goes first */
+    /* Out: how many references the core gives back with this call. */
+    uint32_t given_back;
+    /* Out: the nanoseconds until a deadline after which the caller must look again, or REG_NEVER.
+     * A clock that is moved by hand has none: see reg_clock_hand_over. */
+    uint64_t look_after;
+    /* Of the core, under its lock. */
+    uint64_t arrival;
+    uint64_t told; /* the deadline of `look_after`, in the registry's time */
+    struct reg_place_waiter *next_nudged;
+    _Atomic bool is_nudged; /* it is in a list of reg_wakes */
+    bool can_nudge; /* the core has a second reference, to wake it before its place is free */
+    uint8_t result; /* a reg_status, once it is not in the line any more */
+    size_t index;
+    struct line_kind *kind;
+    const void *thread; /* that entered it */
+} reg_place_waiter;
+
+/* Chooses, or enters the line. The core gets two references to the waiter's object, of which it
+ * gives back `given_back`. Returns
+ *   REG_OK              the lease is filled
+ *   REG_WAITS           it is in the line. The caller sleeps until it is woken, but no longer than
+ *                       `look_after`, and then calls reg_line_look. Only if `may_wait`
+ *   REG_NONE_AVAILABLE  waiting does not help, or not `may_wait`; the refusal is set
+ *   REG_LINE_FULL       so many wait already; the refusal is set
+ *   REG_CHANGED         drop the refusal, and call again
+ *   REG_NO_MEMORY
+ * Not inside a read. Takes a lock, under which it makes one choice if nobody of its kind waits. */
+reg_status reg_line_enter(reg_registry *reg, reg_place_waiter *waiter, bool may_wait,
+                          reg_refusal *refusal, reg_wakes *wakes);
+
+/* Looks what has become of a waiter after its sleep. The core gets one reference, of which and of
+ * its others it gives back `given_back`. `is_last`: the time is up, so it leaves the line. Statuses
+ * as above; REG_CHANGED: call reg_line_enter again. */
+reg_status reg_line_look(reg_registry *reg, reg_place_waiter *waiter, bool is_last,
+                         reg_refusal *refusal, reg_wakes *wakes);
+
+/* Ends a wait, at any time and more than once. A place that was handed over, and that the caller
+ * has not taken, is given back: it counts in no total, and goes to the next. Returns how many
+ * references the core gives back. */
+uint32_t reg_line_leave(reg_registry *reg, reg_place_waiter *waiter, reg_wakes *wakes);
+
+/* Whether somebody waits. One load. */
+bool reg_is_waited(reg_registry *reg);
+/* After a write, if somebody waits, and where REG_IS_WAITED says so: hands free places over. Takes
+ * a lock for O(kinds of waiters + places) choices, and for O(waiters) if the time at which the
+ * first place may become free by time alone has become earlier. Not inside a read. */
+void reg_hand_over(reg_registry *reg, reg_wakes *wakes);
+/* The same for the registry of a lease, if it still exists. */
+void reg_lease_hand_over(reg_lease *lease, reg_wakes *wakes);
+/* The same for all registries with this clock, after it was moved. O(registries of the process). */
+void reg_clock_hand_over(reg_clock *clock, reg_wakes *wakes);
+
+/* How many wait for a model. Takes the lock if somebody waits. O(models that are waited for). */
+size_t reg_waiting(reg_registry *reg, const reg_key *model_id);
 
 /* ---- prefixes ---- */
 
@@ -367,6 +478,9 @@ size_t reg_prefix_add_numbers(reg_prefix *prefix, const reg_numbers *numbers, si
 /* The hash of everything that was added. O(1). */
 uint64_t reg_prefix_hash(const reg_prefix *prefix);
 
+/* Stores the numbers in `values`, each modulo 2**64. O(numbers). */
+void reg_read_numbers(const reg_numbers *numbers, uint64_t *values);
+
 /* ---- leases ---- */
 
 /* Ends the request: counts its outcome, and takes it out of the count in flight. If several calls
@@ -392,10 +506,39 @@ bool reg_lease_release(reg_lease *lease, reg_outcome outcome, const uint32_t *sa
 void reg_lease_settle(reg_lease *lease, reg_outcome outcome, uint64_t retry_after,
                       reg_aftermath *after, reg_waiter **watchers, reg_garbage **garbage);
 
-/* Notes that the first token of the answer has arrived. The first call returns true and updates the
- * average time to first token; later calls, and calls after the release, return false. Lock-free.
- */
-bool reg_lease_first_token(reg_lease *lease);
+/* Notes that the first token of the answer has arrived. The first call returns true, updates the
+ * average time to first token and sets the tokens of the lease; later calls, and calls after the
+ * release, return false and change nothing. Lock-free, unless the lease has tokens or gets some:
+ * then as reg_lease_set_tokens. */
+bool reg_lease_first_token(reg_lease *lease, uint32_t tokens);
+
+/* The tokens in flight of the lease; 0 once it is released. Wait-free. */
+uint32_t reg_lease_tokens(const reg_lease *lease);
+
+/* Replaces them, whatever the cap is. Returns false if the lease is released; then nothing has
+ * changed. Takes a lock for a few steps. */
+bool reg_lease_set_tokens(reg_lease *lease, uint32_t tokens);
+
+/* The tokens of the prompt that the choice assumed to be cached on the backend, or the number of
+ * the last correction. Wait-free. */
+uint64_t reg_lease_cached_tokens(const reg_lease *lease);
+
+/* Corrects that number to `tokens`, and with it what the registry knows of the backend: of the
+ * request's blocks, the first `tokens` / `block_tokens` are noted, and the others dropped. The
+ * tokens of the lease stay as they are. REG_OK; REG_NOT_FOUND after the release; or REG_NO_MEMORY.
+ * On any status but REG_OK nothing has changed. Takes a lock; O(blocks), amortised. Not inside a
+ * read. */
+reg_status reg_lease_set_cached_tokens(reg_lease *lease, uint32_t tokens);
+/* How many blocks that concerns. */
+size_t reg_lease_blocks(const reg_lease *lease);
+
+/* Gives a place back that was not used: the request leaves the count in flight, and counts in no
+ * total. False if it has ended already. As reg_lease_release, but never REG_MUST_SETTLE. */
+bool reg_lease_return(reg_lease *lease, reg_aftermath *after);
+
+/* Whether somebody waits for a place. Ask after reg_lease_first_token, reg_lease_set_tokens and
+ * reg_lease_set_cached_tokens: if so, call reg_lease_hand_over. One load. */
+bool reg_lease_is_waited(const reg_lease *lease);
 
 /* Whether the request is still in flight. Wait-free. */
 bool reg_lease_is_active(const reg_lease *lease);
@@ -431,11 +574,12 @@ typedef struct reg_entry {
     void *definition;
     reg_variant *const *variants; /* no two of the same model */
     size_t variant_count;
-    size_t definition_bytes; /* an estimate of the size of the definition */
-    int64_t now;             /* microseconds since 1970, UTC; for a new registration */
-    uint32_t max_pending;    /* UINT32_MAX: no cap */
-    int32_t priority;        /* lower is preferred */
-    uint16_t weight;         /* 1 to 1,000 */
+    size_t definition_bytes;     /* an estimate of the size of the definition */
+    int64_t now;                 /* microseconds since 1970, UTC; for a new registration */
+    uint32_t max_pending;        /* UINT32_MAX: no cap */
+    int32_t priority;            /* lower is preferred */
+    uint64_t max_pending_tokens; /* 0: no cap */
+    uint16_t weight;             /* 1 to 1,000 */
 } reg_entry;
 
 typedef struct reg_edit {
@@ -512,16 +656,6 @@ typedef struct reg_change {
     bool has_before;
     bool has_after;
 } reg_change;
-
-/* A thread or a task that sleeps until a watch has a change. It is part of an object of the caller.
- * While it is listed, the core owns one reference to that object, and nobody else may touch the
- * other fields. */
-struct reg_waiter {
-    struct reg_waiter *next, *previous;
-    const void *awaited;
-    void *object; /* for the caller */
-    bool is_listed;
-};
 
 /* Opens a watch for every change after the version at which it finds `fleet`: all backends, in the
  * order of registration. `kept` counts each view. On REG_NO_MEMORY neither is set, but `watch` may

@@ -74,6 +74,13 @@ cdef uint32_t convert_sample(value, str argument) except? 0xFFFFFFFF:
     return _checks.integer(value, argument, 0, UINT32_LIMIT)
 
 
+# ---- tokens
+
+cdef inline uint32_t token_count(value, str argument) except? 0xFFFFFFFF:
+    """Returns a number of tokens, 0 to 2**32-1. Raises TypeError or ValueError otherwise."""
+    return sample_of(value, argument)
+
+
 # ---- iterables
 
 cdef list list_of(values, str argument, str kind):

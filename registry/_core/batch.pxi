@@ -80,11 +80,13 @@ cdef list decrement_many(reg_registry *reg, ids):
     """`RegistryCore.decrement_pending_many`."""
     cdef Batch batch = Batch(ids)
     cdef reg_status status
+    cdef reg_aftermath after
     cdef size_t i
     batch.find_keys()
     with nogil:
         status = reg_decrement_pending_many(reg, &batch.batch)
-    wake_all_idle(batch.batch.woken)
+    after = reg_aftermath(REG_IS_WAITED if batch.batch.is_waited else 0, batch.batch.woken)
+    conclude(reg, &after, None)
     values = batch.result(status)
     for i in range(batch.batch.count):
         if batch.batch.at_zero[i]:

@@ -101,6 +101,7 @@ def new_view(
     avg_ttft_ms: int | None,
     unavailable: Reason | None,
     unavailable_until: datetime | None,
+    pending_tokens: int,
     /,
 ) -> _View:
     """Makes a view from arguments that `BackendView` has checked; the times are aware."""
@@ -152,8 +153,7 @@ def prefix_key(text: str | Sequence[Mapping[str, object]], /, *, length: int = 1
     Prompts that begin alike have the same key. To send them to the same backend, which has their
     beginning in its cache, choose by the key:
 
-        home = ids[prefix_key(messages) % len(ids)]
-        registry.acquire(model, only=[home])
+        registry.acquire(model, policy="affinity", affinity=prefix_key(messages))
 
     The key is XXH64, with seed 0, of the characters in UTF-8: the same in every process and on
     every host. A prompt that is shorter than `length` counts as a whole. Not for security: who
@@ -233,11 +233,44 @@ class Lease:
     @property
     def active(self) -> bool:
         """True until the lease is released."""
-    def first_token(self) -> bool:
+    @property
+    def tokens(self) -> int:
+        """The tokens of this request that count on its backend; 0 once it is released. O(1)."""
+    def set_tokens(self, tokens: int, /) -> bool:
+        """Replaces `tokens` by the work that is left, 0 to 2**32-1, and returns True.
+
+        It may lift the sum of the backend above `max_pending_tokens`, because that work is there
+        already. After the release it returns False and changes nothing. Takes a lock for a few
+        steps, O(1). Thread safety: atomic. Raises TypeError or ValueError for a bad argument.
+        """
+    @property
+    def cached_tokens(self) -> int:
+        """The tokens of the prompt that the choice assumed to be cached on the backend.
+
+        Only LEAST_TOKENS with a prefix assumes any: for other choices 0. After a correction, that
+        number. O(1).
+        """
+    def set_cached_tokens(self, tokens: int, /) -> bool:
+        """Corrects `cached_tokens` by what the engine reports, 0 to 2**32-1, and returns True.
+
+        The number is in `usage.prompt_tokens_details.cached_tokens` of many engines' answers: what
+        the engine had before it read this prompt. Then the first `tokens` // `block_tokens` blocks
+        of the request's `prefix` are the most recently used ones of the backend. If the number is
+        below `cached_tokens`, the engine has lost what was assumed, and the blocks after these are
+        not known any more. `tokens` of the lease stays as it is: see `set_tokens`.
+
+        After the release it returns False and changes nothing. Takes a lock; O(blocks), with the
+        GIL released for more than 256 blocks. Thread safety: atomic. Raises TypeError or ValueError
+        for a bad argument, and MemoryError, after which nothing has changed.
+        """
+    def first_token(self, *, tokens: int = 0) -> bool:
         """Call it when the first token arrives: updates the average time to the first token.
 
-        The first call adds the time since `acquire` and returns True. Later calls, and calls after
-        the release, return False and change nothing. Lock-free, O(1). Thread safety: atomic.
+        The first call adds the time since `acquire`, sets `tokens` to the given number, 0 to
+        2**32-1, because the prompt is processed, and returns True. Later calls, and calls after the
+        release, return False and change nothing. Lock-free unless the lease has or gets tokens, as
+        `set_tokens`; O(1). Thread safety: atomic for the average and for the tokens, one after the
+        other. Raises TypeError or ValueError for a bad argument.
         """
     def release(
         self,
@@ -295,15 +328,52 @@ def bind_changes(change: type[Change], kinds: tuple[ChangeKind, ...], /) -> None
     more or fewer kinds in the core, or in a second call.
     """
 
-@final
+@disjoint_base
 class Waiter:
-    """Someone who waits until a watch has a change. `wake` is called once at most, by a writer.
+    """A thread or a task that sleeps. `wake` is called without arguments to end its sleep.
 
-    A waiter serves for one wait. `wake` must not block. It is called again if a signal's handler
-    interrupts it.
+    Any thread may call it, also inside a garbage collection. It must not block. It is called again
+    if a signal's handler interrupts it. It returns False if there is nobody to wake any more. A
+    waiter serves for one wait. While it is in a list of the core, the core has a reference to it.
     """
 
     def __new__(cls, wake: Callable[[], object], /) -> Self: ...
+
+@final
+class WatchWaiter(Waiter):
+    """Someone who waits until a watch has a change. It is woken once at most, by a writer."""
+
+@final
+class PlaceWaiter(Waiter):
+    """One call that waits until a backend qualifies.
+
+    Call `enter`, and as long as it returns None, sleep and call `look`. In the end, and at any time
+    before, call `end`. The thread that makes room chooses a backend for it and calls `wake`.
+    """
+
+    def __new__(
+        cls,
+        wake: Callable[[], object],
+        /,
+        registry: RegistryCore,
+        model_id: str,
+        priority: int,
+        *given: object,
+    ) -> Self: ...
+    def try_now(self) -> Lease | None:
+        """The lease, or None if no place is free for it, or if others wait."""
+    def enter(self, may_wait: bool, /) -> Lease | None:
+        """The lease, or None: it waits. Raises NoBackendAvailableError."""
+    def look(self, is_last: bool, /) -> Lease | PlaceWaiter | None:
+        """The lease, or None: it still waits. Raises NoBackendAvailableError.
+
+        Or another waiter for the same call, which has to enter. `is_last`: it must not wait longer.
+        """
+    @property
+    def look_after(self) -> float | None:
+        """The seconds after which `look` must be called, or None. Valid while it waits."""
+    def end(self) -> None:
+        """Ends the wait. A place that was not taken goes to the next."""
 
 @disjoint_base
 class WatchCore:
@@ -326,22 +396,15 @@ class WatchCore:
         """
     def _take(self, /) -> Change | None:
         """The next `Change`, or None if nothing is unread or the watch is closed."""
-    def _listen(self, waiter: Waiter, /) -> bool:
+    def _listen(self, waiter: WatchWaiter, /) -> bool:
         """Lists a new waiter and returns True; or returns False if it is worth looking again."""
-    def _forget(self, waiter: Waiter, /) -> None:
+    def _forget(self, waiter: WatchWaiter, /) -> None:
         """Ends the wait of a waiter that `_listen` has listed, unless it is being woken."""
 
 @final
-class IdleWaiter:
-    """One call that waits until nothing is in flight on a registration.
+class IdleWaiter(Waiter):
+    """One call that waits until nothing is in flight on a registration."""
 
-    `wake` is called once, without arguments, when the number reaches 0. Any thread may call it,
-    also inside a garbage collection. If a signal's handler interrupts it, it is called again.
-
-    While the waiter is in the core's list, the core has a reference to it.
-    """
-
-    def __new__(cls, wake: Callable[[], object], /) -> Self: ...
     def end(self) -> bool:
         """Ends the wait. Returns whether the number was 0 at an instant of the wait."""
 
@@ -359,7 +422,16 @@ class RegistryCore:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     def _configure(
-        self, ejection: CoreEjection | None, latency_ttl: int | None, clock: ManualClock | None, /
+        self,
+        ejection: CoreEjection | None,
+        latency_ttl: int | None,
+        clock: ManualClock | None,
+        affinity_load: float,
+        affinity_floor: float,
+        block_tokens: int,
+        prefix_blocks: int,
+        max_waiting: int | None,
+        /,
     ) -> None: ...
     def get_backend(self, backend_id: str, /) -> BackendView | None:
         """The current view of the backend with this id, or None.
@@ -486,6 +558,9 @@ class RegistryCore:
         exclude: Iterable[str] = (),
         only: Iterable[str] | None = None,
         allow_unknown: bool = False,
+        affinity: str | bytes | int | None = None,
+        tokens: int = 0,
+        prefix: Sequence[int] | Buffer | None = None,
     ) -> Lease:
         """Chooses a backend for a model and counts one request in flight on it, in one atomic step.
 
@@ -494,8 +569,25 @@ class RegistryCore:
         than `max_pending` requests in flight, its id is not in `exclude` and, unless `only` is
         None, is in `only`, and its entry for the model meets `require`, a `Requirements`. Both are
         iterables of ids, which may be unknown. `policy`, a `Policy` or its value, chooses among
-        those. A backend whose ejection is over gets one request at a time, as a trial; see
-        `Ejection`.
+        those. `affinity` is the key of AFFINITY, needed for that policy and for no other: a str,
+        bytes, or an int from -2**63 to 2**64-1. A backend whose ejection is over gets one request
+        at a time, as a trial; see `Ejection`.
+
+        `tokens` is the work that the request puts in front of others, 0 to 2**32-1: the tokens of
+        its prompt, and those of the expected output if they are to count. They count on the chosen
+        backend from the same step on: see `Lease.tokens`. A backend with `max_pending_tokens` has
+        room if its sum and `tokens` do not exceed it. A request that is bigger than the limit has
+        room where nothing is in flight, or it would wait for ever.
+
+        `prefix` has a hash for each block of the prompt, of everything up to the end of the block,
+        as `prefix_blocks` returns them: a sequence of ints from -2**63 to 2**64-1, taken modulo
+        2**64, or a one-dimensional buffer of integers. The choice notes them on the chosen backend,
+        for this model: its engine will have them when the next request comes. Of each backend and
+        model the registry's `prefix_blocks` most recently used blocks are known. LEAST_TOKENS with
+        a prefix counts only the tokens that the backend does not have yet, max(`tokens` - cached,
+        1), in the comparison, in the sum and in the lease. There, cached is `block_tokens` times
+        the number of leading blocks that are known: see `Lease.cached_tokens`. What is known is
+        looked up once for each backend, during the choice. Other policies only note the blocks.
 
         Raises NoBackendAvailableError if no backend qualifies, with the reason for each, as of one
         instant; TypeError or ValueError for a bad argument.
@@ -503,10 +595,10 @@ class RegistryCore:
         Lock-free. If other threads disturb many attempts, a last attempt holds the writer lock and
         decides after one pass over the backends. It chooses the best backend that this pass saw. If
         it refuses the request, each backend that it reports as full was full when the pass read it.
-        ROUND_ROBIN takes the registry's turns lock, which only ROUND_ROBIN and `stats` use. For the
-        cost see `Policy`; a long choice releases the GIL. With `only`, the cost is O(ids * models
-        of each backend), whatever the number of the model's backends, except for ROUND_ROBIN and
-        for a refusal. Thread safety: atomic.
+        ROUND_ROBIN takes the registry's turns lock, which only ROUND_ROBIN and `stats` use. Noting
+        a prefix takes a lock, for O(blocks). For the cost see `Policy`; a long choice releases the
+        GIL. With `only`, the cost is O(ids * models of each backend), whatever the number of the
+        model's backends, except for ROUND_ROBIN and for a refusal. Thread safety: atomic.
         """
     def select(
         self,
@@ -518,11 +610,14 @@ class RegistryCore:
         exclude: Iterable[str] = (),
         only: Iterable[str] | None = None,
         allow_unknown: bool = False,
+        affinity: str | bytes | int | None = None,
+        tokens: int = 0,
+        prefix: Sequence[int] | Buffer | None = None,
     ) -> Backend:
         """Returns the `Backend` that `acquire` would choose, but counts no request.
 
-        Turns and ties advance as with `acquire`. Arguments, errors, cost and thread safety are
-        those of `acquire`; the GIL is always released.
+        Turns and ties advance as with `acquire`, but no blocks are noted. Arguments, errors, cost
+        and thread safety are those of `acquire`; the GIL is always released.
         """
     def explain(
         self,
@@ -534,6 +629,9 @@ class RegistryCore:
         exclude: Iterable[str] = (),
         only: Iterable[str] | None = None,
         allow_unknown: bool = False,
+        affinity: str | bytes | int | None = None,
+        tokens: int = 0,
+        prefix: Sequence[int] | Buffer | None = None,
     ) -> list[Candidate]:
         """Returns how `acquire` would rank the backends of a model now, as a list of `Candidate`.
 
@@ -543,6 +641,12 @@ class RegistryCore:
         As of one instant; counters are read one by one. ROUND_ROBIN takes the registry's turns
         lock. O(n log n) for n backends of the model, with the GIL released. Thread safety: atomic.
         Raises TypeError or ValueError for a bad argument.
+        """
+    def waiting(self, model_id: str, /) -> int:
+        """How many calls of `acquire_wait` and `acquire_async` wait for a backend of a model.
+
+        0 for an unknown model. If anybody waits, it takes the line's lock; O(models that are waited
+        for), with the GIL released. Thread safety: atomic. Raises TypeError if the id is not a str.
         """
     def _add(self, definition: Backend, url: str, instance: str | None, /) -> None: ...
     def _read(self, backend_id: str, /) -> tuple[Backend, int]: ...
@@ -568,4 +672,4 @@ class RegistryCore:
     def _restore(self, backend_id: str, serial: int | None, /) -> None: ...
     def _has_url(self, url: str, /) -> bool: ...
     def _wait(self, backend_id: str, serial: int | None, waiter: IdleWaiter | None, /) -> bool: ...
-    def _stats(self, /) -> tuple[int, int, int, int, int, int, int]: ...
+    def _stats(self, /) -> tuple[int, int, int, int, int, int, int, int]: ...

@@ -27,7 +27,7 @@ from datetime import datetime, timedelta, timezone
 cimport cython
 from cpython.buffer cimport (
     PyBUF_RECORDS_RO, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer)
-from cpython.exc cimport PyErr_Clear, PyErr_ExceptionMatches
+from cpython.exc cimport PyErr_Clear, PyErr_ExceptionMatches, PyErr_Occurred
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
@@ -38,7 +38,8 @@ from libc.string cimport memcpy, memset
 from registry._core.c_api cimport *
 
 from registry import _checks, _single_import
-from registry.errors import BackendNotFoundError, DuplicateBackendError, NoBackendAvailableError
+from registry.errors import (
+    BackendNotFoundError, DuplicateBackendError, NoBackendAvailableError, WaitingLineFullError)
 from registry.selection import Candidate, Policy, Requirements
 
 cdef extern from "Python.h":
@@ -47,7 +48,11 @@ cdef extern from "Python.h":
     bint PyUnicode_CheckExact(PyObject *text)
     int PyUnicode_CompareWithASCIIString(object text, const char *other)
     bint PyLong_CheckExact(PyObject *value)
+    const char *PyBytes_AS_STRING(object value)
+    Py_ssize_t PyBytes_GET_SIZE(object value)
     long long PyLong_AsLongLongAndOverflow(PyObject *value, int *overflow)
+    # The caller checks for an exception.
+    unsigned long long PyLong_AsUnsignedLongLong(PyObject *value)
     # A borrowed reference: use it only on a list that no other thread can reach.
     PyObject *PyList_GET_ITEM(list values, Py_ssize_t i)
     PyObject *PyTuple_GET_ITEM(tuple values, Py_ssize_t i)
@@ -93,10 +98,12 @@ include "writes.pxi"
 include "fleet.pxi"
 include "waiting.pxi"
 include "batch.pxi"
+include "blocks.pxi"
 include "requests.pxi"
 include "reasons.pxi"
 include "lease.pxi"
 include "selection.pxi"
+include "places.pxi"
 include "clock.pxi"
 include "registry_core.pxi"
 include "watch.pxi"

@@ -39,7 +39,9 @@ cdef extern from "registry.h" nogil:
         REG_OVERFLOW
         REG_NO_MEMORY
         REG_NONE_AVAILABLE
+        REG_LINE_FULL
         REG_CHANGED
+        REG_WAITS
         REG_WOULD_BLOCK
         REG_STATUS_COUNT
 
@@ -93,6 +95,7 @@ cdef extern from "registry.h" nogil:
         int64_t checked_at
         uint64_t total
         uint64_t failed
+        uint64_t pending_tokens
         int64_t unavailable_until
         uint32_t pending
         uint32_t latency
@@ -107,22 +110,22 @@ cdef extern from "registry.h" nogil:
         size_t count
         uint64_t version
 
-    ctypedef struct reg_idle_waiter:
-        void *object
-        reg_idle_waiter *next
-        c_bool is_woken
-
     ctypedef struct reg_waiter:
         reg_waiter *next
         void *object
+        c_bool is_woken
+
+    ctypedef struct reg_idle_waiter:
+        reg_waiter node
 
     enum:
         REG_WAS_ZERO
         REG_MUST_SETTLE
+        REG_IS_WAITED
 
     ctypedef struct reg_aftermath:
         uint32_t flags
-        reg_idle_waiter *woken
+        reg_waiter *woken
 
     ctypedef struct reg_batch:
         const reg_key *ids
@@ -130,7 +133,8 @@ cdef extern from "registry.h" nogil:
         const uint32_t *samples
         uint32_t *values
         c_bool *at_zero
-        reg_idle_waiter *woken
+        c_bool is_waited
+        reg_waiter *woken
         size_t applied
         size_t unknown
 
@@ -146,6 +150,7 @@ cdef extern from "registry.h" nogil:
         int64_t now
         uint32_t max_pending
         int32_t priority
+        uint64_t max_pending_tokens
         uint16_t weight
 
     ctypedef struct reg_edit:
@@ -181,6 +186,11 @@ cdef extern from "registry.h" nogil:
         uint32_t trials
         uint64_t slow_start
         double panic
+        double affinity_load
+        double affinity_floor
+        uint32_t block_tokens
+        uint32_t prefix_blocks
+        uint64_t max_waiting
 
     reg_registry *reg_new(const reg_settings *settings) noexcept
 
@@ -202,6 +212,7 @@ cdef extern from "registry.h" nogil:
         size_t waiting
         size_t waiting_bytes
         size_t kept
+        size_t prefix_bytes
         size_t bytes
 
     ctypedef struct reg_model_ids:
@@ -230,12 +241,16 @@ cdef extern from "registry.h" nogil:
                               reg_idle_waiter *waiter, c_bool *is_idle) noexcept
 
     ctypedef enum reg_policy:
+        REG_AFFINITY
         REG_POLICY_COUNT
 
     ctypedef struct reg_request:
         reg_key model_id
         reg_policy policy
         uint32_t min_context
+        uint32_t tokens
+        const uint64_t *prefix
+        size_t prefix_count
         uint8_t capabilities
         c_bool allow_unknown
         c_bool may_block
@@ -244,6 +259,9 @@ cdef extern from "registry.h" nogil:
         size_t exclude_count
         reg_key *only
         size_t only_count
+        uint64_t affinity
+
+    uint64_t reg_affinity_of(const void *bytes, size_t length) noexcept
 
     ctypedef struct reg_candidate:
         void *definition
@@ -277,6 +295,34 @@ cdef extern from "registry.h" nogil:
 
     reg_status reg_acquire(reg_registry *reg, reg_request *request, reg_lease *lease,
                            reg_refusal *refusal) noexcept
+    ctypedef struct reg_place_waiter
+    ctypedef struct reg_wakes:
+        reg_waiter *woken
+        reg_place_waiter *nudged
+        reg_waiter *last
+
+    ctypedef struct reg_place_waiter:
+        reg_waiter node
+        reg_request request
+        reg_lease *lease
+        int32_t priority
+        uint32_t given_back
+        uint64_t look_after
+        uint64_t arrival
+
+    reg_waiter *reg_wakes_next(reg_wakes *wakes) noexcept
+    reg_status reg_acquire_beside(reg_registry *reg, reg_request *request, reg_lease *lease,
+                                  reg_refusal *refusal, reg_wakes *wakes) noexcept
+    reg_status reg_line_enter(reg_registry *reg, reg_place_waiter *waiter, c_bool may_wait,
+                              reg_refusal *refusal, reg_wakes *wakes) noexcept
+    reg_status reg_line_look(reg_registry *reg, reg_place_waiter *waiter, c_bool is_last,
+                             reg_refusal *refusal, reg_wakes *wakes) noexcept
+    uint32_t reg_line_leave(reg_registry *reg, reg_place_waiter *waiter, reg_wakes *wakes) noexcept
+    c_bool reg_is_waited(reg_registry *reg) noexcept
+    void reg_hand_over(reg_registry *reg, reg_wakes *wakes) noexcept
+    void reg_lease_hand_over(reg_lease *lease, reg_wakes *wakes) noexcept
+    void reg_clock_hand_over(reg_clock *clock, reg_wakes *wakes) noexcept
+    size_t reg_waiting(reg_registry *reg, const reg_key *model_id) noexcept
     reg_status reg_select(reg_registry *reg, reg_reader *reader, reg_request *request,
                           void **definition, reg_refusal *refusal) noexcept
     reg_status reg_explain(reg_registry *reg, reg_request *request,
@@ -294,7 +340,13 @@ cdef extern from "registry.h" nogil:
     void reg_lease_settle(reg_lease *lease, reg_outcome outcome, uint64_t retry_after,
                           reg_aftermath *after, reg_waiter **watchers,
                           reg_garbage **garbage) noexcept
-    c_bool reg_lease_first_token(reg_lease *lease) noexcept
+    c_bool reg_lease_is_waited(const reg_lease *lease) noexcept
+    c_bool reg_lease_first_token(reg_lease *lease, uint32_t tokens) noexcept
+    uint32_t reg_lease_tokens(const reg_lease *lease) noexcept
+    c_bool reg_lease_set_tokens(reg_lease *lease, uint32_t tokens) noexcept
+    uint64_t reg_lease_cached_tokens(const reg_lease *lease) noexcept
+    reg_status reg_lease_set_cached_tokens(reg_lease *lease, uint32_t tokens) noexcept
+    size_t reg_lease_blocks(const reg_lease *lease) noexcept
     c_bool reg_lease_is_active(const reg_lease *lease) noexcept
     const char *reg_policy_name(reg_policy policy) noexcept
     void reg_seed_random(uint64_t seed) noexcept
@@ -306,6 +358,7 @@ cdef extern from "registry.h" nogil:
     size_t reg_prefix_add_numbers(reg_prefix *prefix, const reg_numbers *numbers, size_t *at,
                                   uint64_t *hashes, size_t room) noexcept
     uint64_t reg_prefix_hash(const reg_prefix *prefix) noexcept
+    void reg_read_numbers(const reg_numbers *numbers, uint64_t *values) noexcept
 
     reg_status reg_hold_models(reg_registry *reg, const reg_model *models, size_t count,
                                reg_variant **variants, c_bool *is_taken,
@@ -384,7 +437,8 @@ cdef extern from "python.h":
     object allocate_untracked(PyTypeObject *type)
     object property_for(PyTypeObject *type, PyMemberDef *slot, object (*get)(object, void *))
     PyObject *method_for(object descriptor, PyTypeObject *type) except? NULL
-    object acquire_for(object descriptor, PyTypeObject *type, tuple names, policy,
-                       object (*choose)(object, object, object, object, object, object, object))
+    object acquire_for(object descriptor, PyTypeObject *type, tuple names, policy, tokens,
+                       object (*choose)(object, object, object, object, object, object, object,
+                                        object, object, object))
     void shorten_release(object descriptor, object (*succeed)(object, object))
     int64_t now_microseconds()

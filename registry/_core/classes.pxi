@@ -13,6 +13,7 @@ cdef struct BackendSlots:
     PyMemberDef *max_pending
     PyMemberDef *weight
     PyMemberDef *settings
+    PyMemberDef *max_pending_tokens
     PyMemberDef **all  # every field, in the order of the dataclass
     size_t count
 
@@ -70,6 +71,7 @@ def bind(type backend, type model, type view, tuple status_members, tuple reason
         slot_of(backend, "max_pending"),
         slot_of(backend, "weight"),
         slot_of(backend, "settings"),
+        slot_of(backend, "max_pending_tokens"),
         slots,
         len(names),
     )
@@ -124,7 +126,9 @@ def specialize_methods(cls, /):
     cls.acquire = acquire_for(
         RegistryCore.__dict__["acquire"],
         <PyTypeObject *>cls,
-        ("policy", "require", "exclude", "only", "allow_unknown"),
+        ("policy", "require", "exclude", "only", "allow_unknown", "affinity", "tokens",
+         "prefix"),
         LEAST_PENDING,
+        NO_TOKENS,
         acquire_lease,
     )

@@ -14,8 +14,8 @@ def _no_memory(backend_id):
         "out of memory, or a stalled reader delays reclamation: see Registry.stats()")
 
 
-# The exception for each status that is an error. REG_CHANGED and REG_WOULD_BLOCK are not errors:
-# the binding repeats the call.
+# The exception for each status that is an error. REG_CHANGED, REG_WAITS and REG_WOULD_BLOCK are
+# not errors: the binding repeats the call, or waits.
 STATUS_ERRORS = {
     REG_NOT_FOUND: BackendNotFoundError,
     REG_DUPLICATE: DuplicateBackendError,
@@ -23,6 +23,7 @@ STATUS_ERRORS = {
     REG_OVERFLOW: _at_limit,
     REG_NO_MEMORY: _no_memory,
     REG_NONE_AVAILABLE: NoBackendAvailableError,
+    REG_LINE_FULL: WaitingLineFullError,
 }
 
 

@@ -4,6 +4,8 @@
 # instead, threads would contend for the reference count.
 cdef enum:
     SHORT_ID = 47
+    # Correcting more blocks takes long, so the GIL is released.
+    MANY_BLOCKS = 256
 
 @cython.final
 @cython.no_gc
@@ -70,13 +72,75 @@ cdef class Lease:
         """True until the lease is released."""
         return reg_lease_is_active(&self.lease)
 
-    def first_token(self):
+    @property
+    def tokens(self):
+        """The tokens of this request that count on its backend; 0 once it is released. O(1)."""
+        return reg_lease_tokens(&self.lease)
+
+    def set_tokens(self, tokens, /):
+        """Replaces `tokens` by the work that is left, 0 to 2**32-1, and returns True.
+
+        It may lift the sum of the backend above `max_pending_tokens`, because that work is there
+        already. After the release it returns False and changes nothing. Takes a lock for a few
+        steps, O(1). Thread safety: atomic. Raises TypeError or ValueError for a bad argument.
+        """
+        cdef bint is_set = reg_lease_set_tokens(&self.lease, token_count(tokens, "tokens"))
+        return self.hand_over_after(is_set)
+
+    @property
+    def cached_tokens(self):
+        """The tokens of the prompt that the choice assumed to be cached on the backend.
+
+        Only LEAST_TOKENS with a prefix assumes any: for other choices 0. After a correction, that
+        number. O(1).
+        """
+        return reg_lease_cached_tokens(&self.lease)
+
+    def set_cached_tokens(self, tokens, /):
+        """Corrects `cached_tokens` by what the engine reports, 0 to 2**32-1, and returns True.
+
+        The number is in `usage.prompt_tokens_details.cached_tokens` of many engines' answers: what
+        the engine had before it read this prompt. Then the first `tokens` // `block_tokens` blocks
+        of the request's `prefix` are the most recently used ones of the backend. If the number is
+        below `cached_tokens`, the engine has lost what was assumed, and the blocks after these are
+        not known any more. `tokens` of the lease stays as it is: see `set_tokens`.
+
+        After the release it returns False and changes nothing. Takes a lock; O(blocks), with the
+        GIL released for more than 256 blocks. Thread safety: atomic. Raises TypeError or ValueError
+        for a bad argument, and MemoryError, after which nothing has changed.
+        """
+        cdef uint32_t number = token_count(tokens, "tokens")
+        cdef reg_status status
+        if reg_lease_blocks(&self.lease) <= MANY_BLOCKS:
+            status = reg_lease_set_cached_tokens(&self.lease, number)
+        else:
+            with nogil:
+                status = reg_lease_set_cached_tokens(&self.lease, number)
+        if status == REG_NOT_FOUND:
+            return False
+        check(status, None)
+        return self.hand_over_after(True)
+
+    def first_token(self, *, tokens=0):
         """Call it when the first token arrives: updates the average time to the first token.
 
-        The first call adds the time since `acquire` and returns True. Later calls, and calls after
-        the release, return False and change nothing. Lock-free, O(1). Thread safety: atomic.
+        The first call adds the time since `acquire`, sets `tokens` to the given number, 0 to
+        2**32-1, because the prompt is processed, and returns True. Later calls, and calls after the
+        release, return False and change nothing. Lock-free unless the lease has or gets tokens, as
+        `set_tokens`; O(1). Thread safety: atomic for the average and for the tokens, one after the
+        other. Raises TypeError or ValueError for a bad argument.
         """
-        return reg_lease_first_token(&self.lease)
+        cdef bint is_first = reg_lease_first_token(&self.lease, token_count(tokens, "tokens"))
+        return self.hand_over_after(is_first)
+
+    cdef object hand_over_after(self, bint has_changed):
+        """If fewer tokens count now, somebody who waits may have a place. Returns its argument."""
+        cdef reg_wakes wakes = reg_wakes(NULL, NULL, NULL)
+        if has_changed and reg_lease_is_waited(&self.lease):
+            with nogil:
+                reg_lease_hand_over(&self.lease, &wakes)
+            wake(&wakes)
+        return has_changed
 
     def release(self, latency_ms=None, *, failed=False, abandoned=False, retry_after=None):
         """Ends the request and returns True. A second call returns False and changes nothing.
@@ -129,7 +193,7 @@ cdef class Lease:
         if not reg_lease_release(&self.lease, outcome, sample, &after):
             return False
         if after.flags != 0:
-            self.follow_up(&after, outcome, rest)
+            follow_up(self, &after, outcome, rest)
         return True
 
     cdef int follow_up(self, reg_aftermath *after, reg_outcome outcome, uint64_t rest) except -1:
@@ -144,11 +208,20 @@ cdef class Lease:
             with nogil:
                 reg_lease_settle(&self.lease, outcome, rest, after, &watchers, &garbage)
             drop(garbage)
+        return self.wake_others(after, watchers)
+
+    cdef int wake_others(self, const reg_aftermath *after, reg_waiter *watchers) except -1:
+        """Wakes those who have waited for this. The registry may be gone: the lease finds it."""
+        cdef reg_wakes wakes = reg_wakes(after.woken, NULL, NULL)
+        if after.flags & REG_IS_WAITED:
+            with nogil:
+                reg_lease_hand_over(&self.lease, &wakes)
         try:
             wake_all(watchers)
         finally:  # also if a signal's handler has raised
-            if after.flags != 0:
-                conclude(after, self.backend.id)
+            wake(&wakes)
+        if after.flags & REG_WAS_ZERO:
+            warn_at_zero(self.backend.id)
         return 0
 
     def __enter__(self):
@@ -173,6 +246,17 @@ cdef class Lease:
             return "<Lease: of no backend>"
         state = "active" if self.active else "released"
         return f"<Lease: {self.backend.id!r} for {self.model_id!r}, {state}>"
+
+
+cdef int follow_up_of(
+        Lease lease, reg_aftermath *after, reg_outcome outcome, uint64_t rest) except -1:
+    return lease.follow_up(after, outcome, rest)
+
+
+# Called through a pointer, because the compiler would inline it into each release, for more
+# registers and stack than the rest of a release needs.
+cdef int (*follow_up)(Lease, reg_aftermath *, reg_outcome, uint64_t) except -1
+follow_up = follow_up_of
 
 
 cdef reg_outcome outcome_of(failed, abandoned, retry_after) except *:

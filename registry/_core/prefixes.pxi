@@ -154,8 +154,7 @@ def prefix_key(text, /, *, length=1024):
     Prompts that begin alike have the same key. To send them to the same backend, which has their
     beginning in its cache, choose by the key:
 
-        home = ids[prefix_key(messages) % len(ids)]
-        registry.acquire(model, only=[home])
+        registry.acquire(model, policy="affinity", affinity=prefix_key(messages))
 
     The key is XXH64, with seed 0, of the characters in UTF-8: the same in every process and on
     every host. A prompt that is shorter than `length` counts as a whole. Not for security: who
@@ -262,13 +261,8 @@ cdef int add_buffer(reg_prefix *prefix, ids, list hashes) except -1:
     cdef reg_numbers numbers
     PyObject_GetBuffer(ids, &view, PyBUF_RECORDS_RO)
     try:
-        # Without a format, the items are unsigned bytes.
-        code = "B" if view.format == NULL else view.format.decode().lstrip(NATIVE_ORDER)
-        is_integer = len(code) == 1 and code in "bBhHiIlLqQnN" and view.itemsize in (1, 2, 4, 8)
-        if view.ndim != 1 or not is_integer:
+        if not are_integers(&view, &numbers):
             raise _checks.type_error("ids", IDS, ids)
-        numbers = reg_numbers(
-            <const char *>view.buf, view.strides[0], view.shape[0], view.itemsize, code.islower())
         return add_numbers(prefix, &numbers, hashes)
     finally:
         PyBuffer_Release(&view)

@@ -225,13 +225,14 @@ typedef PyObject *(*keyword_function)(PyObject *self, PyObject *const *arguments
 static struct {
     keyword_function wrapper; /* Cython's */
     PyObject *(*choose)(PyObject *self, PyObject *model_id, PyObject *policy, PyObject *require,
-                        PyObject *exclude, PyObject *only, PyObject *allow_unknown);
-    PyObject *names;            /* of the keywords, interned, in the order of the enum below */
-    PyObject *policy, *exclude; /* defaults */
+                        PyObject *exclude, PyObject *only, PyObject *allow_unknown,
+                        PyObject *affinity, PyObject *tokens, PyObject *prefix);
+    PyObject *names; /* of the keywords, interned, in the order of the enum below */
+    PyObject *policy, *exclude, *tokens; /* defaults */
     PyMethodDef definition;
 } acquiring;
 
-enum { POLICY, REQUIRE, EXCLUDE, ONLY, ALLOW_UNKNOWN, KEYWORDS };
+enum { POLICY, REQUIRE, EXCLUDE, ONLY, ALLOW_UNKNOWN, AFFINITY, TOKENS, PREFIX, KEYWORDS };
 
 /* Stores each keyword argument at the index of its name. False if a name is unknown. */
 static inline int sort_keywords(PyObject *const *values, PyObject *names, PyObject **given) {
@@ -256,25 +257,31 @@ static inline int is_list(PyObject *ids) {
 static inline int is_plain(PyObject *model_id, PyObject *const *given) {
     int is_policy =
         Py_IS_TYPE(given[POLICY], Py_TYPE(acquiring.policy)) || PyUnicode_CheckExact(given[POLICY]);
-    return PyUnicode_CheckExact(model_id) && is_policy && is_list(given[EXCLUDE]) &&
-           (given[ONLY] == Py_None || is_list(given[ONLY]));
+    int is_key = given[AFFINITY] == Py_None || PyUnicode_CheckExact(given[AFFINITY]) ||
+                 PyBytes_CheckExact(given[AFFINITY]) || PyLong_CheckExact(given[AFFINITY]);
+    return PyUnicode_CheckExact(model_id) && is_policy && is_key && is_list(given[EXCLUDE]) &&
+           (given[ONLY] == Py_None || is_list(given[ONLY])) && PyLong_CheckExact(given[TOKENS]) &&
+           given[PREFIX] == Py_None;
 }
 
 static inline PyObject *acquire_borrowing(PyObject *self, PyObject *const *arguments,
                                           Py_ssize_t count, PyObject *names) {
-    PyObject *given[KEYWORDS] = {acquiring.policy, Py_None, acquiring.exclude, Py_None, Py_False};
+    PyObject *given[KEYWORDS] = {acquiring.policy, Py_None, acquiring.exclude, Py_None,
+                                 Py_False,         Py_None, acquiring.tokens,  Py_None};
     if (count != 1 || !sort_keywords(arguments + 1, names, given) || !is_plain(arguments[0], given))
         return acquiring.wrapper(self, arguments, count, names);
     return acquiring.choose(self, arguments[0], given[POLICY], given[REQUIRE], given[EXCLUDE],
-                            given[ONLY], given[ALLOW_UNKNOWN]);
+                            given[ONLY], given[ALLOW_UNKNOWN], given[AFFINITY], given[TOKENS],
+                            given[PREFIX]);
 }
 
 /* Copies Cython's `acquire` for `type`; the copy calls `acquire_borrowing` first. References that
  * are taken here are kept for the life of the process. */
 static inline PyObject *
 acquire_for(PyObject *descriptor, PyTypeObject *type, PyObject *names, PyObject *policy,
+            PyObject *tokens,
             PyObject *(*choose)(PyObject *, PyObject *, PyObject *, PyObject *, PyObject *,
-                                PyObject *, PyObject *)) {
+                                PyObject *, PyObject *, PyObject *, PyObject *, PyObject *)) {
     acquiring.definition = *((PyMethodDescrObject *)descriptor)->d_method;
     if (acquiring.definition.ml_flags != (METH_FASTCALL | METH_KEYWORDS)) /* not our signature */
         return PyDescr_NewMethod(type, ((PyMethodDescrObject *)descriptor)->d_method);
@@ -283,6 +290,7 @@ acquire_for(PyObject *descriptor, PyTypeObject *type, PyObject *names, PyObject 
     acquiring.choose = choose;
     acquiring.names = Py_NewRef(names);
     acquiring.policy = Py_NewRef(policy);
+    acquiring.tokens = Py_NewRef(tokens);
     acquiring.exclude = PyTuple_New(0);
     return PyDescr_NewMethod(type, &acquiring.definition);
 }

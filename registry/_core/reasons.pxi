@@ -90,8 +90,10 @@ cdef object obstacle_id(const reg_obstacle *obstacle):
     return backend_id if type(backend_id) is str else repr(backend_id)
 
 
-cdef int raise_refusal(reg_refusal *refusal, const reg_request *request, model_id) except -1:
-    """Raises NoBackendAvailableError, which becomes the owner of the refusal."""
+cdef int raise_refusal(
+        reg_refusal *refusal, const reg_request *request, model_id,
+        kind=NoBackendAvailableError) except -1:
+    """Raises a NoBackendAvailableError, which becomes the owner of the refusal."""
     cdef Refusal owner
     try:
         owner = Refusal.__new__(Refusal)
@@ -100,6 +102,6 @@ cdef int raise_refusal(reg_refusal *refusal, const reg_request *request, model_i
         raise
     owner.refusal = refusal[0]
     owner.min_context = request.min_context
-    error = NoBackendAvailableError(model_id)
+    error = kind(model_id)
     error._refusal = owner
     raise error

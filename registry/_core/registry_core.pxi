@@ -21,7 +21,8 @@ cdef class RegistryCore:
         if self.unused != NULL:
             reg_free(self.unused, release_object)
 
-    def _configure(self, tuple ejection, latency_ttl, clock, /):
+    def _configure(self, tuple ejection, latency_ttl, clock, affinity_load, affinity_floor,
+                   block_tokens, prefix_blocks, max_waiting, /):
         """Gives a new registry other settings, as `fill_settings` takes them.
 
         `__cinit__` can't: a subclass may have a constructor with other arguments, which passes
@@ -29,7 +30,8 @@ cdef class RegistryCore:
         that is freed, even if threads use a registry that is still being made.
         """
         cdef reg_settings settings
-        fill_settings(&settings, ejection, latency_ttl, clock)
+        fill_settings(&settings, ejection, latency_ttl, clock, affinity_load, affinity_floor,
+                      block_tokens, prefix_blocks, max_waiting)
         with cython.critical_section(self):
             if self.unused != NULL or reg_backend_count(self.reg) != 0:
                 raise RuntimeError("the settings of a registry can't be changed: make another one")
@@ -219,7 +221,7 @@ cdef class RegistryCore:
             status = reg_decrement_pending(self.reg, &key, &value, &after)
         check(status, backend_id)
         if after.flags != 0:
-            conclude(&after, backend_id)
+            conclude(self.reg, &after, backend_id)
         return value
 
     def increment_total_requests(self, backend_id, /):
@@ -288,7 +290,7 @@ cdef class RegistryCore:
     # ---- choosing
 
     def acquire(self, model_id, /, *, policy="least_pending", require=None, exclude=(), only=None,
-                allow_unknown=False):
+                allow_unknown=False, affinity=None, tokens=0, prefix=None):
         """Chooses a backend for a model and counts one request in flight on it, in one atomic step.
 
         Returns the `Lease`. A backend qualifies if it serves the model, its status is HEALTHY (or
@@ -296,8 +298,25 @@ cdef class RegistryCore:
         than `max_pending` requests in flight, its id is not in `exclude` and, unless `only` is
         None, is in `only`, and its entry for the model meets `require`, a `Requirements`. Both are
         iterables of ids, which may be unknown. `policy`, a `Policy` or its value, chooses among
-        those. A backend whose ejection is over gets one request at a time, as a trial; see
-        `Ejection`.
+        those. `affinity` is the key of AFFINITY, needed for that policy and for no other: a str,
+        bytes, or an int from -2**63 to 2**64-1. A backend whose ejection is over gets one request
+        at a time, as a trial; see `Ejection`.
+
+        `tokens` is the work that the request puts in front of others, 0 to 2**32-1: the tokens of
+        its prompt, and those of the expected output if they are to count. They count on the chosen
+        backend from the same step on: see `Lease.tokens`. A backend with `max_pending_tokens` has
+        room if its sum and `tokens` do not exceed it. A request that is bigger than the limit has
+        room where nothing is in flight, or it would wait for ever.
+
+        `prefix` has a hash for each block of the prompt, of everything up to the end of the block,
+        as `prefix_blocks` returns them: a sequence of ints from -2**63 to 2**64-1, taken modulo
+        2**64, or a one-dimensional buffer of integers. The choice notes them on the chosen backend,
+        for this model: its engine will have them when the next request comes. Of each backend and
+        model the registry's `prefix_blocks` most recently used blocks are known. LEAST_TOKENS with
+        a prefix counts only the tokens that the backend does not have yet, max(`tokens` - cached,
+        1), in the comparison, in the sum and in the lease. There, cached is `block_tokens` times
+        the number of leading blocks that are known: see `Lease.cached_tokens`. What is known is
+        looked up once for each backend, during the choice. Other policies only note the blocks.
 
         Raises NoBackendAvailableError if no backend qualifies, with the reason for each, as of one
         instant; TypeError or ValueError for a bad argument.
@@ -305,24 +324,28 @@ cdef class RegistryCore:
         Lock-free. If other threads disturb many attempts, a last attempt holds the writer lock and
         decides after one pass over the backends. It chooses the best backend that this pass saw. If
         it refuses the request, each backend that it reports as full was full when the pass read it.
-        ROUND_ROBIN takes the registry's turns lock, which only ROUND_ROBIN and `stats` use. For the
-        cost see `Policy`; a long choice releases the GIL. With `only`, the cost is O(ids * models
-        of each backend), whatever the number of the model's backends, except for ROUND_ROBIN and
-        for a refusal. Thread safety: atomic.
+        ROUND_ROBIN takes the registry's turns lock, which only ROUND_ROBIN and `stats` use. Noting
+        a prefix takes a lock, for O(blocks). For the cost see `Policy`; a long choice releases the
+        GIL. With `only`, the cost is O(ids * models of each backend), whatever the number of the
+        model's backends, except for ROUND_ROBIN and for a refusal. Thread safety: atomic.
         """
-        return acquire_lease(self, model_id, policy, require, exclude, only, allow_unknown)
+        return acquire_lease(
+            self, model_id, policy, require, exclude, only, allow_unknown, affinity, tokens,
+            prefix)
 
     def select(self, model_id, /, *, policy="least_pending", require=None, exclude=(), only=None,
-               allow_unknown=False):
+               allow_unknown=False, affinity=None, tokens=0, prefix=None):
         """Returns the `Backend` that `acquire` would choose, but counts no request.
 
-        Turns and ties advance as with `acquire`. Arguments, errors, cost and thread safety are
-        those of `acquire`; the GIL is always released.
+        Turns and ties advance as with `acquire`, but no blocks are noted. Arguments, errors, cost
+        and thread safety are those of `acquire`; the GIL is always released.
         """
-        return select_backend(self.reg, model_id, policy, require, exclude, only, allow_unknown)
+        return select_backend(
+            self.reg, model_id, policy, require, exclude, only, allow_unknown, affinity, tokens,
+            prefix)
 
     def explain(self, model_id, /, *, policy="least_pending", require=None, exclude=(), only=None,
-                allow_unknown=False):
+                allow_unknown=False, affinity=None, tokens=0, prefix=None):
         """Returns how `acquire` would rank the backends of a model now, as a list of `Candidate`.
 
         First come the backends that qualify, in the order in which they would be chosen; then the
@@ -332,7 +355,17 @@ cdef class RegistryCore:
         lock. O(n log n) for n backends of the model, with the GIL released. Thread safety: atomic.
         Raises TypeError or ValueError for a bad argument.
         """
-        return explain_choice(self.reg, model_id, policy, require, exclude, only, allow_unknown)
+        return explain_choice(
+            self.reg, model_id, policy, require, exclude, only, allow_unknown, affinity, tokens,
+            prefix)
+
+    def waiting(self, model_id, /):
+        """How many calls of `acquire_wait` and `acquire_async` wait for a backend of a model.
+
+        0 for an unknown model. If anybody waits, it takes the line's lock; O(models that are waited
+        for), with the GIL released. Thread safety: atomic. Raises TypeError if the id is not a str.
+        """
+        return count_waiting(self.reg, model_id)
 
     # ---- primitives for `Registry`; their arguments are checked and of exact types
 

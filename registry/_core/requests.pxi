@@ -21,6 +21,10 @@ cdef object LEAST_PENDING = Policy.LEAST_PENDING
 # The default in the signatures of the methods, in a form that `inspect` can show. The str is
 # interned, so a default argument is this object itself.
 cdef object LEAST_PENDING_VALUE = "least_pending"
+cdef object NO_TOKENS = 0  # the default, likewise
+# Likewise: a choice by AFFINITY is short, so looking the policy up would be a good part of it.
+cdef object AFFINITY = Policy.AFFINITY
+cdef object AFFINITY_VALUE = "affinity"
 
 
 def check_policies(members, /):
@@ -80,6 +84,31 @@ cdef int require_into(reg_request *request, require) except -1:
     return 0
 
 
+cdef uint64_t affinity_key(affinity) except? 0:
+    """The 64 bits of a key: an int modulo 2**64, or a hash of bytes or of a str in UTF-8."""
+    cdef uint64_t number
+    if is_plain_count(<PyObject *>affinity, &number):
+        return number
+    if PyUnicode_CheckExact(<PyObject *>affinity):
+        return affinity_of_text(<PyObject *>affinity)
+    if isinstance(affinity, bytes):
+        return reg_affinity_of(
+            PyBytes_AS_STRING(affinity), <size_t>PyBytes_GET_SIZE(affinity))
+    if isinstance(affinity, str):
+        exact = exact_text(affinity, "affinity")
+        return affinity_of_text(<PyObject *>exact)
+    if isinstance(affinity, bool) or not isinstance(affinity, int):
+        raise _checks.type_error("affinity", "a str, bytes or int", affinity)
+    return _checks.integer(affinity, "affinity", INT64_MIN, UINT64_LIMIT) & UINT64_LIMIT
+
+
+cdef inline uint64_t affinity_of_text(PyObject *text) except? 0:
+    cdef reg_key key
+    if not has_key_borrowed(text, &key):
+        _checks.encodable(<object>text, "affinity")  # raises ValueError
+    return reg_affinity_of(key.data, key.length)
+
+
 cdef KeysOfIds limit_request(reg_request *request, only):
     cdef KeysOfIds ids = KeysOfIds(only, "only")
     request.is_limited = True
@@ -87,13 +116,25 @@ cdef KeysOfIds limit_request(reg_request *request, only):
     return ids
 
 
+cdef int take_key(reg_request *request, affinity) except -1:
+    request.affinity = affinity_key(affinity)
+    if request.policy != REG_AFFINITY:
+        raise ValueError("affinity must be None unless the policy is AFFINITY: set policy too")
+    return 0
+
+
 cdef inline object fill_request(
-        reg_request *request, policy, require, exclude, only, allow_unknown):
+        reg_request *request, policy, require, exclude, only, allow_unknown, affinity, tokens,
+        prefix):
     """Fills a request except for its model. The returned object must outlive the request."""
     cdef KeysOfIds excluded = None
+    cdef Blocks blocks
     memset(request, 0, sizeof(reg_request))
     if policy is not LEAST_PENDING and policy is not LEAST_PENDING_VALUE:
-        request.policy = <reg_policy>policy_number(policy)
+        if policy is AFFINITY or policy is AFFINITY_VALUE:
+            request.policy = REG_AFFINITY
+        else:
+            request.policy = <reg_policy>policy_number(policy)
     if require is not None:
         require_into(request, require)
     if exclude is not ():
@@ -103,7 +144,22 @@ cdef inline object fill_request(
         request.allow_unknown = True
     elif allow_unknown is not False:
         _checks.boolean(allow_unknown, "allow_unknown")
-    return excluded if only is None else (excluded, limit_request(request, only))
+    if affinity is not None:
+        take_key(request, affinity)
+    elif request.policy == REG_AFFINITY:
+        raise ValueError("affinity must be given for the policy AFFINITY: a str, bytes or int")
+    if tokens is not NO_TOKENS:
+        request.tokens = token_count(tokens, "tokens")
+    if only is None and prefix is None:
+        return excluded
+    kept = [excluded]
+    if only is not None:
+        kept.append(limit_request(request, only))
+    if prefix is not None:
+        blocks = Blocks(prefix)
+        request.prefix, request.prefix_count = blocks.hashes, blocks.count
+        kept.append(blocks)
+    return kept
 
 
 def seed_random(uint64_t seed, /):

@@ -1,6 +1,8 @@
 # Choosing a backend: `acquire`, `select` and `explain` of `RegistryCore`.
 
-cdef object acquire_lease(registry, model_id, policy, require, exclude, only, allow_unknown):
+cdef object acquire_lease(
+        registry, model_id, policy, require, exclude, only, allow_unknown, affinity, tokens,
+        prefix):
     cdef reg_registry *reg = (<RegistryCore>registry).reg
     cdef reg_request request
     cdef reg_refusal refusal
@@ -9,8 +11,9 @@ cdef object acquire_lease(registry, model_id, policy, require, exclude, only, al
         # Do not assign to `model_id`: Cython would then take a reference to it in every call.
         return acquire_lease(
             registry, exact_text(model_id, "model_id"), policy, require, exclude, only,
-            allow_unknown)
-    ids = fill_request(&request, policy, require, exclude, only, allow_unknown)
+            allow_unknown, affinity, tokens, prefix)
+    ids = fill_request(
+        &request, policy, require, exclude, only, allow_unknown, affinity, tokens, prefix)
     if not has_key(model_id, &request.model_id):
         raise NoBackendAvailableError(model_id)
     cdef Lease lease = Lease.__new__(Lease)
@@ -21,6 +24,9 @@ cdef object acquire_lease(registry, model_id, policy, require, exclude, only, al
         request.may_block = True
         with nogil:
             status = reg_acquire(reg, &request, &lease.lease, &refusal)
+    if status == REG_WAITS:
+        request.may_block = True
+        status = acquire_beside(reg, &request, &lease.lease, &refusal)
     if status == REG_NONE_AVAILABLE:
         raise_refusal(&refusal, &request, model_id)
     check(status, None)
@@ -28,15 +34,35 @@ cdef object acquire_lease(registry, model_id, policy, require, exclude, only, al
     return lease
 
 
+cdef reg_status acquire_beside(
+        reg_registry *reg, reg_request *request, reg_lease *lease,
+        reg_refusal *refusal) except *:
+    """The choice where others wait. It may hand places over, to those who are woken here."""
+    cdef reg_wakes wakes = reg_wakes(NULL, NULL, NULL)
+    cdef reg_status status
+    with nogil:
+        status = reg_acquire_beside(reg, request, lease, refusal, &wakes)
+    if wakes.woken != NULL or wakes.nudged != NULL:
+        try:
+            wake(&wakes)
+        except BaseException:
+            if status == REG_NONE_AVAILABLE:
+                reg_refusal_drop(refusal, release_object)
+            raise
+    return status
+
+
 cdef object select_backend(
-        reg_registry *reg, model_id, policy, require, exclude, only, allow_unknown):
+        reg_registry *reg, model_id, policy, require, exclude, only, allow_unknown, affinity,
+        tokens, prefix):
     cdef reg_request request
     cdef reg_refusal refusal
     cdef reg_status status
     cdef void *definition = NULL
     cdef reg_reader *reader
     model_id = exact_text(model_id, "model_id")
-    ids = fill_request(&request, policy, require, exclude, only, allow_unknown)
+    ids = fill_request(
+        &request, policy, require, exclude, only, allow_unknown, affinity, tokens, prefix)
     request.may_block = True
     if not has_key(model_id, &request.model_id):
         raise NoBackendAvailableError(model_id)
@@ -54,8 +80,10 @@ cdef object select_backend(
 
 
 cdef list explain_choice(
-        reg_registry *reg, model_id, policy, require, exclude, only, allow_unknown):
+        reg_registry *reg, model_id, policy, require, exclude, only, allow_unknown, affinity,
+        tokens, prefix):
     cdef reg_request request
     model_id = exact_text(model_id, "model_id")
-    ids = fill_request(&request, policy, require, exclude, only, allow_unknown)
+    ids = fill_request(
+        &request, policy, require, exclude, only, allow_unknown, affinity, tokens, prefix)
     return candidates_of(reg, &request) if has_key(model_id, &request.model_id) else []

@@ -25,6 +25,7 @@ cdef class ViewBase:
     cdef int64_t checked_at
     cdef uint64_t total
     cdef uint64_t failed
+    cdef uint64_t tokens
     cdef uint64_t number  # of the registration
     cdef int64_t until  # of `reason`; NO_TIME if there is none
     cdef uint32_t pending
@@ -101,6 +102,10 @@ cdef class ViewBase:
     def unavailable_until(self):
         return None if self.until == NO_TIME else time_of(self.until)
 
+    @property
+    def pending_tokens(self):
+        return self.tokens
+
 
 cdef field_of_view(view, void *slot):
     """The getter of the properties that `bind` adds. Returns the definition's value in `slot`."""
@@ -114,7 +119,7 @@ cdef inline ViewBase empty_view(PyTypeObject *cls):
 
 def new_view(type cls, definition, status, last_health_check, last_error, pending_requests,
              total_requests, avg_latency_ms, serial, draining, failed_requests, avg_ttft_ms,
-             unavailable, unavailable_until, /):
+             unavailable, unavailable_until, pending_tokens, /):
     """Makes a view from arguments that `BackendView` has checked; the times are aware."""
     check_exact_type(definition, backend_class, "definition")
     if not issubclass(cls, ViewBase):
@@ -125,6 +130,7 @@ def new_view(type cls, definition, status, last_health_check, last_error, pendin
     cdef int64_t checked_at = (last_health_check - EPOCH) // MICROSECOND
     cdef uint32_t pending = pending_requests, latency = avg_latency_ms
     cdef uint64_t total = total_requests, number = serial, failed = failed_requests
+    cdef uint64_t tokens = pending_tokens
     cdef bint is_draining = draining, has_ttft = avg_ttft_ms is not None
     cdef uint32_t ttft = avg_ttft_ms if has_ttft else 0
     cdef uint8_t reason = reasons.index(unavailable)
@@ -140,7 +146,7 @@ def new_view(type cls, definition, status, last_health_check, last_error, pendin
     view.pending, view.total, view.latency = pending, total, latency
     view.number, view.is_draining = number, is_draining
     view.failed, view.ttft, view.has_ttft = failed, ttft, has_ttft
-    view.reason, view.until = reason, until
+    view.reason, view.until, view.tokens = reason, until, tokens
     Py_INCREF(definition)
     view.definition = <PyObject *>definition
     if last_error is not None:
@@ -166,6 +172,7 @@ cdef inline void fill_view(ViewBase view, const reg_view *found, reg_kept *kept)
     view.number = found.serial
     view.is_draining = found.is_draining
     view.failed = found.failed
+    view.tokens = found.pending_tokens
     view.ttft = found.ttft
     view.has_ttft = found.has_ttft
     view.reason = found.unavailable

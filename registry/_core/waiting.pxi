@@ -1,21 +1,88 @@
-# Waiting until nothing is in flight: `IdleWaiter`, and what follows a decrement.
+# Waiting: the waiters, how they are woken, and what follows a decrement.
 
-@cython.final
-cdef class IdleWaiter:
-    """One call that waits until nothing is in flight on a registration.
+# ---- waking
 
-    `wake` is called once, without arguments, when the number reaches 0. Any thread may call it,
-    also inside a garbage collection. If a signal's handler interrupts it, it is called again.
+cdef class Waiter:
+    """A thread or a task that sleeps. `wake` is called without arguments to end its sleep.
 
-    While the waiter is in the core's list, the core has a reference to it.
+    Any thread may call it, also inside a garbage collection. It must not block. It is called again
+    if a signal's handler interrupts it. It returns False if there is nobody to wake any more. A
+    waiter serves for one wait. While it is in a list of the core, the core has a reference to it.
     """
 
-    cdef reg_idle_waiter waiter
     cdef object wake
+    cdef bint is_lost  # nobody could be woken
+
+    def __cinit__(self, wake, /, *_of_the_subclass):
+        self.wake = wake
+
+    cdef void lose(self, reg_wakes *wakes) noexcept:
+        """Does without someone who could not be woken. Adds those who must be woken instead."""
+
+
+cdef object call_waker(Waiter waiter):
+    """Wakes a waiter. Returns the last exception of a signal's handler that interrupted that.
+
+    A handler may raise in the middle of the call, so the call is repeated. If it raises two
+    ordinary exceptions, they are its own, and nobody can be woken.
+    """
+    interruption = None
+    failures = 0
+    while True:
+        try:
+            waiter.is_lost = waiter.wake() is False
+        except Exception as error:
+            failures += 1
+            if failures == 2:
+                waiter.is_lost = True
+                logger.exception("a call that waits could not be woken")
+                return interruption if not isinstance(interruption, Exception) else None
+            interruption = error
+            continue
+        except BaseException as error:
+            interruption = error
+            continue
+        return interruption
+
+
+cdef int wake(reg_wakes *wakes) except -1:
+    """Wakes all of them and drops the references to them, with no lock held.
+
+    Raises what a signal's handler has raised meanwhile, for example KeyboardInterrupt, at the end.
+    """
+    cdef Waiter waiter
+    cdef reg_waiter *node
+    interruption = None
+    while True:
+        node = reg_wakes_next(wakes)
+        if node == NULL:
+            break
+        waiter = <Waiter>node.object
+        interruption = call_waker(waiter) or interruption
+        if waiter.is_lost:
+            waiter.lose(wakes)
+        Py_DECREF(waiter)
+    if interruption is not None:
+        raise interruption
+    return 0
+
+
+cdef int wake_all(reg_waiter *woken) except -1:
+    """The same for a list."""
+    cdef reg_wakes wakes = reg_wakes(woken, NULL, NULL)
+    return wake(&wakes)
+
+
+# ---- until nothing is in flight
+
+@cython.final
+cdef class IdleWaiter(Waiter):
+    """One call that waits until nothing is in flight on a registration."""
+
+    cdef reg_idle_waiter waiter
 
     def __cinit__(self, wake, /):
-        self.wake = wake
-        self.waiter.object = <void *>self
+        self.waiter.node.object = <void *>self
 
     def __dealloc__(self):
         reg_wait_end(&self.waiter, release_object)  # gives back what it keeps
@@ -24,7 +91,7 @@ cdef class IdleWaiter:
         """Ends the wait. Returns whether the number was 0 at an instant of the wait."""
         if reg_wait_end(&self.waiter, release_object):
             Py_DECREF(self)
-        return self.waiter.is_woken
+        return self.waiter.node.is_woken
 
 
 cdef bint begin_wait(
@@ -46,47 +113,24 @@ cdef bint begin_wait(
     return is_idle
 
 
-cdef object call_waker(waker):
-    """Wakes a waiter. Returns the last exception of a signal's handler that interrupted that.
+# ---- after a release, a decrement or a write
 
-    A handler may raise in the middle of the call, so the call is repeated. If it raises two
-    ordinary exceptions, they are its own, and nobody can be woken.
-    """
-    interruption = None
-    failures = 0
-    while True:
-        try:
-            waker()
-        except Exception as error:
-            failures += 1
-            if failures == 2:
-                logger.exception("a call that waits could not be woken")
-                return interruption if not isinstance(interruption, Exception) else None
-            interruption = error
-            continue
-        except BaseException as error:
-            interruption = error
-            continue
-        return interruption
-
-
-cdef int wake_all_idle(reg_idle_waiter *woken) except -1:
-    """Wakes every waiter of the list, and gives back the core's references to them."""
-    cdef IdleWaiter waiter
-    interruption = None
-    while woken != NULL:
-        waiter = <IdleWaiter>woken.object
-        woken = woken.next
-        interruption = call_waker(waiter.wake) or interruption
-        Py_DECREF(waiter)
-    if interruption is not None:
-        raise interruption
-    return 0
-
-
-cdef int conclude(const reg_aftermath *after, backend_id) except -1:
+cdef int conclude(reg_registry *reg, const reg_aftermath *after, backend_id) except -1:
     """Does what a decrement asks for; called only if its flags are not 0."""
-    wake_all_idle(after.woken)
+    cdef reg_wakes wakes = reg_wakes(after.woken, NULL, NULL)
+    if after.flags & REG_IS_WAITED:
+        with nogil:
+            reg_hand_over(reg, &wakes)
+    wake(&wakes)
     if after.flags & REG_WAS_ZERO:
         warn_at_zero(backend_id)
     return 0
+
+
+cdef int conclude_write(reg_registry *reg) except -1:
+    """Wakes those who wait for a change, and hands free places over to those who wait for one."""
+    cdef reg_wakes wakes = reg_wakes(reg_take_waiters(reg), NULL, NULL)
+    if reg_is_waited(reg):
+        with nogil:
+            reg_hand_over(reg, &wakes)
+    return wake(&wakes)

@@ -37,41 +37,19 @@ def bind_changes(type change, tuple kinds, /):
 # ---- waking
 
 @cython.final
-cdef class Waiter:
-    """Someone who waits until a watch has a change. `wake` is called once at most, by a writer.
-
-    A waiter serves for one wait. `wake` must not block. It is called again if a signal's handler
-    interrupts it.
-    """
+cdef class WatchWaiter(Waiter):
+    """Someone who waits until a watch has a change. It is woken once at most, by a writer."""
 
     cdef reg_waiter node
-    cdef object wake
 
     def __cinit__(self, wake, /):
-        self.wake = wake
-
-
-cdef int wake_all(reg_waiter *waiters) except -1:
-    """Wakes the waiters of a list and drops the list's references to them, with no lock held.
-
-    Raises what a signal handler has raised meanwhile, for example KeyboardInterrupt, at the end.
-    """
-    raised = None
-    while waiters != NULL:
-        waiter = <Waiter>waiters.object
-        waiters = waiters.next
-        Py_DECREF(waiter)
-        raised = call_waker(waiter.wake) or raised
-    if raised is not None:
-        raise raised
-    return 0
+        """A waiter that serves for one wait."""
 
 
 cdef inline int finish(reg_registry *reg, reg_status status, reg_garbage *garbage) except -1:
-    """Ends a write: releases what it has replaced, and wakes those who wait for a change."""
+    """Ends a write: releases what it has replaced, and wakes those who have waited for it."""
     drop(garbage)
-    cdef reg_waiter *waiters = reg_take_waiters(reg) if status == REG_OK else NULL
-    return 0 if waiters == NULL else wake_all(waiters)
+    return conclude_write(reg) if status == REG_OK else 0
 
 
 # ---- watches
@@ -192,7 +170,7 @@ cdef class WatchCore:
             reg_watch_lag(watch)
         return wake_all(reg_take_waiters(self.registry.reg))
 
-    def _listen(self, Waiter waiter not None, /):
+    def _listen(self, WatchWaiter waiter not None, /):
         """Lists a new waiter and returns True; or returns False if it is worth looking again."""
         if waiter.node.object != NULL:
             raise ValueError("a waiter serves for one wait")
@@ -203,7 +181,7 @@ cdef class WatchCore:
         Py_DECREF(waiter)
         return False
 
-    def _forget(self, Waiter waiter not None, /):
+    def _forget(self, WatchWaiter waiter not None, /):
         """Ends the wait of a waiter that `_listen` has listed, unless it is being woken."""
         if reg_watch_forget(self.watch, &waiter.node):
             Py_DECREF(waiter)

@@ -53,11 +53,15 @@ cdef size_t definition_bytes(definition, HeldModels held) except? 0:
 cdef int fill_limits(reg_entry *entry, definition) except -1:
     max_pending = slot_get(definition, backend_slots.max_pending)
     entry.max_pending = UINT32_LIMIT if max_pending is None else max_pending
+    max_tokens = slot_get(definition, backend_slots.max_pending_tokens)
+    entry.max_pending_tokens = 0 if max_tokens is None else max_tokens
     entry.priority = slot_get(definition, backend_slots.priority)
     entry.weight = slot_get(definition, backend_slots.weight)
     # `Backend` refuses 0, but a caller can force the fields of a frozen dataclass to hold it.
     if entry.weight == 0 or entry.max_pending == 0:
         raise ValueError("weight and max_pending must be at least 1")
+    if max_tokens is not None and entry.max_pending_tokens == 0:
+        raise ValueError("max_pending_tokens must be at least 1")
     return 0
 
 
@@ -247,4 +251,4 @@ cdef tuple read_stats(reg_registry *reg):
         stats = reg_get_stats(reg, &garbage)
     drop(garbage)
     return (stats.backends, stats.models, stats.index_entries, stats.waiting, stats.waiting_bytes,
-            stats.kept, stats.bytes)
+            stats.kept, stats.prefix_bytes, stats.bytes)

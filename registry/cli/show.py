@@ -86,9 +86,10 @@ def _print_backends(console: Console, fleet: list[Backend]) -> None:
 def _numbers(fleet: list[Backend]) -> dict[str, list[str]]:
     """The columns of numbers. Limits and weights are shown only if a backend sets them."""
     numbers = {"priority": [f"{backend.priority:,}" for backend in fleet]}
-    if any(backend.max_pending is not None for backend in fleet):
-        limits = [backend.max_pending for backend in fleet]
-        numbers["max_pending"] = ["-" if limit is None else f"{limit:,}" for limit in limits]
+    for name in ("max_pending", "max_pending_tokens"):
+        limits = [getattr(backend, name) for backend in fleet]
+        if any(limit is not None for limit in limits):
+            numbers[name] = ["-" if limit is None else f"{limit:,}" for limit in limits]
     if any(backend.weight != 1 for backend in fleet):
         numbers["weight"] = [f"{backend.weight:,}" for backend in fleet]
     return numbers | {"models": [f"{len(backend.models):,}" for backend in fleet]}

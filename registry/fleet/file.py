@@ -76,9 +76,10 @@ def load_fleet(path: str | PathLike[str]) -> list[Backend]:
     """The backends of a fleet file, in the file's order; [] if there are none.
 
     A `[[backends]]` table has the keys `name` and `url`. Optional keys are `type` (the value of a
-    `BackendType`, by default generic), `priority`, `max_pending`, `weight`, `id` (by default the
-    name), `metadata`, `settings`, and `models`. A model is an id, or a table with the fields of
-    `Model`. `[backends.settings]` is a table of anything, which arrives as `Backend.settings`.
+    `BackendType`, by default generic), `priority`, `max_pending`, `max_pending_tokens`, `weight`,
+    `id` (by default the name), `metadata`, `settings`, and `models`. A model is an id, or a table
+    with the fields of `Model`. `[backends.settings]` is a table of anything, which arrives as
+    `Backend.settings`.
 
     Other tables are ignored. An unknown key is ignored with a warning in the log, and so is a
     table such as `[[backend]]` in a file without `[[backends]]`.

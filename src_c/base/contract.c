@@ -7,6 +7,7 @@
 
 _Thread_local const void *contract_written REG_TLS_MODEL;
 _Thread_local const void *contract_turns REG_TLS_MODEL;
+_Thread_local const void *contract_line REG_TLS_MODEL;
 
 void contract_enter_writer(const void *owner) {
     REG_CONTRACT(contract_written == NULL, "the thread holds a writer lock already");
@@ -27,6 +28,17 @@ void contract_enter_turns(const void *owner) {
 void contract_leave_turns(const void *owner) {
     REG_ASSERT_TURNS_OF(owner);
     contract_turns = NULL;
+}
+
+void contract_enter_line(const void *owner) {
+    REG_CONTRACT(contract_line == NULL, "the thread holds a LINE already");
+    REG_CONTRACT(contract_turns == NULL && contract_written == NULL, "LINE comes first");
+    contract_line = owner;
+}
+
+void contract_leave_line(const void *owner) {
+    REG_ASSERT_LINE_OF(owner);
+    contract_line = NULL;
 }
 
 void contract_fail(const char *broken, const char *function, const char *file, int line) {

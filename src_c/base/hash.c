@@ -96,3 +96,10 @@ uint64_t hash_value(const reg_hash *state) {
     for (; next < end; next++) hash = rotate(hash ^ *next * PRIME_5, 11) * PRIME_1;
     return avalanche(hash);
 }
+
+uint64_t hash_of(const void *bytes, size_t length) {
+    reg_hash state;
+    hash_begin(&state);
+    hash_add(&state, bytes, length);
+    return hash_value(&state);
+}

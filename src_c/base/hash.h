@@ -23,4 +23,7 @@ void hash_add(reg_hash *state, const void *bytes, size_t length);
 /* The hash of all bytes that were added. It does not change the state. */
 uint64_t hash_value(const reg_hash *state);
 
+/* The hash of so many bytes. */
+uint64_t hash_of(const void *bytes, size_t length);
+
 #endif

@@ -13,6 +13,10 @@
 #error "registry needs a 64-bit target, with __int128. 32-bit targets are not supported."
 #elif ATOMIC_LLONG_LOCK_FREE != 2 || ATOMIC_POINTER_LOCK_FREE != 2
 #error "registry needs lock-free 64-bit atomics, which this target does not have."
+#elif !defined(__x86_64__) && !defined(__GCC_HAVE_SYNC_COMPARE_AND_SWAP_16) &&                     \
+    !(defined(__aarch64__) &&                                                                      \
+      (defined(__clang__) || __GNUC__ >= 10)) /* older gcc call a library */
+#error "registry needs an atomic 16-byte compare-and-swap, which this target does not have."
 #endif
 
 #endif

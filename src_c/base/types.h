@@ -24,7 +24,9 @@ typedef enum reg_status {
      * changed. */
     REG_NO_MEMORY,
     REG_NONE_AVAILABLE, /* no backend may be chosen */
+    REG_LINE_FULL,      /* no backend may be chosen, and too many wait for one already */
     REG_CHANGED,        /* a definition is no longer the expected one: read it and try again */
+    REG_WAITS,          /* no backend may be chosen yet */
     REG_WOULD_BLOCK,    /* the choice would be long or would wait: retry with `may_block` set */
     REG_STATUS_COUNT
 } reg_status;
@@ -67,6 +69,9 @@ typedef enum reg_policy {
     REG_RANDOM,
     REG_PRIORITY,
     REG_SMART,
+    REG_AFFINITY,
+    REG_LEAST_TOKENS,
+    REG_HOT_COLD,
     REG_POLICY_COUNT
 } reg_policy;
 
@@ -85,6 +90,7 @@ typedef enum reg_reason {
     REG_COOLING_DOWN,
     REG_EJECTED,
     REG_ON_TRIAL, /* its time is over, and the one request that may try it is out */
+    REG_WAITING,  /* others wait for it */
     REG_FULL,
     REG_REASON_COUNT
 } reg_reason;
@@ -107,7 +113,7 @@ typedef struct reg_clock reg_clock;
 typedef struct reg_settings {
     reg_clock *clock;     /* NULL: the system's */
     uint64_t latency_ttl; /* how long a sample of the latency counts; REG_NEVER: for ever */
-    bool ejects;          /* if false, all below is unused */
+    bool ejects;          /* if false, all down to `panic` is unused */
     uint32_t consecutive_failures; /* so many failures in a row eject; 0: never */
     uint32_t min_requests;         /* this many outcomes in a window eject, */
     double failure_rate;           /* if at least this share of them failed; negative: never */
@@ -117,6 +123,13 @@ typedef struct reg_settings {
     uint64_t slow_start; /* the time in which the weight grows to its whole; 0: at once */
     uint32_t trials;     /* successes that restore */
     double panic;        /* at most this share is left: ejections are ignored; negative: never */
+    /* The bound of AFFINITY: see choose/affinity.h. */
+    double affinity_load;  /* 1 to 1,000; negative: there is no bound */
+    double affinity_floor; /* 0 to 2**32 - 1 */
+    /* Of prefixes, whether it ejects or not. */
+    uint32_t block_tokens;  /* how many tokens a block stands for; at least 1 */
+    uint32_t prefix_blocks; /* known for each backend and model, below 2**31; 0: none */
+    uint64_t max_waiting;   /* waiters for each model; UINT64_MAX: no limit */
 } reg_settings;
 
 /* A string as an array of code points, each in `width` bytes: 1, 2 or 4. The caller owns it. */

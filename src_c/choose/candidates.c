@@ -65,6 +65,7 @@ static __attribute__((noinline)) void read_time(choice *c) {
 bool choice_begin(choice *c, reg_registry *reg, const reg_request *request) {
     *c = (choice){.request = request,
                   .few = c->few,
+                  .waited = c->waited,
                   .traits = traits_of(request->policy),
                   .settings = reg->settings,
                   .version = load_committed(&reg->committed),
@@ -133,7 +134,16 @@ static reg_reason reason_of_missing(uint8_t capabilities) {
                                       : REG_NO_JSON_MODE;
 }
 
-reg_reason candidate_obstacle(const choice *c, const member *place, uint64_t pending) {
+bool tokens_are_over_cap(const choice *c, const member *place, uint64_t pending, uint32_t added) {
+    record *r = place->record;
+    if (!(record_standing_at(r, c->version) & STANDING_CAPS_TOKENS)) return false;
+    uint64_t sum = load_seq_cst(&line_of(r)->counters.tokens),
+             cap = record_state_at(r, c->version)->memberships->max_pending_tokens;
+    return added > cap ? counter_in_flight(pending) != 0 : sum > cap - added;
+}
+
+reg_reason candidate_obstacle(const choice *c, const member *place, uint64_t pending,
+                              uint32_t added) {
     const reg_request *request = c->request;
     if (is_excluded(c, &place->record->item.key)) return REG_EXCLUDED;
     uint8_t standing = record_standing_at(place->record, c->version),
@@ -144,6 +154,11 @@ reg_reason candidate_obstacle(const choice *c, const member *place, uint64_t pen
     uint8_t missing = request->capabilities & (uint8_t)~place->traits.capabilities;
     if (missing != 0) return reason_of_missing(missing);
     if (place->traits.context_length < request->min_context) return REG_SHORT_CONTEXT;
-    return standing & STANDING_FLAGS ? reason_of_availability(c, place->record, pending)
-                                     : REG_ELIGIBLE;
+    reg_reason reason = standing & STANDING_FLAGS
+                            ? reason_of_availability(c, place->record, pending)
+                            : REG_ELIGIBLE;
+    bool is_capped = standing & STANDING_CAPS_TOKENS;
+    return is_capped && reason == REG_ELIGIBLE && tokens_are_over_cap(c, place, pending, added)
+               ? REG_FULL
+               : reason;
 }

@@ -15,6 +15,7 @@ typedef struct choice {
     const policy_traits *traits; /* of its policy */
     model *model;
     member_array *few;      /* see few.h; NULL: the choice reads the model's list */
+    reg_registry *waited;   /* whose waiters the choice must not overtake: see awaited.h; or NULL */
     member_reading reading; /* of that list */
     uint64_t version;
     /* See rounds.h for these. */
@@ -34,11 +35,16 @@ typedef struct choice {
     bool ignores_ejection; /* see panic.h */
     bool has_counted_left; /* the choice depends on the standing of all members: panic.h */
     bool is_trial;         /* the chosen candidate is ejected, and its time over */
+    uint32_t tokens;       /* what the request adds to those of the chosen candidate */
+    /* For a request with a prefix: see prompts.h. */
+    uint32_t promised;      /* places for blocks, */
+    prefix_index *noted_in; /* in this index of the chosen candidate; NULL: none */
+    uint64_t cached;        /* the tokens that are cached there */
     const settings *settings;
     uint64_t tally;   /* of an attempt that found nobody, for the refusal; or TALLY_UNKNOWN */
     bool is_plain;    /* every healthy backend that is not full is eligible */
     bool is_careful;  /* see candidate_at */
-    bool is_searched; /* for a policy that draws two: this pass has read the whole list */
+    bool is_searched; /* for a policy that draws few: this pass has read the whole list */
 } choice;
 
 #define TALLY_UNKNOWN UINT64_MAX /* for `tally`: the attempt was not rechecked */
@@ -48,7 +54,7 @@ typedef struct choice {
 void request_prepare(reg_request *request);
 
 /* Reads the committed version, and the model's list at that version. Returns false if there is no
- * candidate, because no backend lists the model. The caller has set `few`. */
+ * candidate, because no backend lists the model. The caller has set `few` and `waited`. */
 bool choice_begin(choice *c, reg_registry *reg, const reg_request *request);
 
 /* The members at positions `from` to `to` - 1. */
@@ -107,13 +113,53 @@ static always_inline candidate candidate_at(const choice *c, const member *place
     return x;
 }
 
+/* How many tokens of the request's prefix the backend is known to have. Not with the address of the
+ * candidate, which then could not stay in registers. */
+uint64_t tokens_known_by(const choice *c, const record *r);
+
+/* Sets the tokens that the request would add to those of this candidate. Only once: what the
+ * backend is known to have may change, but the comparisons, the cap and the sum must agree. */
+static always_inline void candidate_add_tokens(const choice *c, candidate *x, bool with_prefix) {
+    uint32_t tokens = c->request->tokens;
+    x->added_tokens = tokens;
+    if (!with_prefix) return;
+    x->cached = tokens_known_by(c, x->record);
+    x->added_tokens = x->cached < tokens ? (uint32_t)(tokens - x->cached) : 1;
+}
+
+static inline bool has_prefix(const choice *c) { return c->request->prefix != NULL; }
+
+/* Reads the tokens of a candidate, after its word: see step c. in select.c. */
+static always_inline void candidate_read_tokens(const choice *c, candidate *x, bool with_prefix) {
+    x->tokens = load_seq_cst(&line_of(x->record)->counters.tokens);
+    candidate_add_tokens(c, x, with_prefix);
+}
+
+/* Whether the tokens of a member leave no room for a request that adds `added`, or may have left
+ * none since its word `pending` was read. A request that is too big for the cap fits where nothing
+ * is in flight, or it would fit nowhere. */
+bool tokens_are_over_cap(const choice *c, const member *place, uint64_t pending, uint32_t added);
+
+/* The tokens that the request adds to those of a candidate that a pass has read. */
+static inline uint32_t tokens_added(const choice *c, const candidate *x) {
+    return c->traits->reads_tokens ? x->added_tokens : c->request->tokens;
+}
+
+/* The same, with a fast path for a member without a cap. */
+static inline bool candidate_lacks_tokens(const choice *c, const candidate *x) {
+    if (reg_likely(record_is_plainly_healthy(x->record, c->version))) return false;
+    return tokens_are_over_cap(c, x->place, x->pending, tokens_added(c, x));
+}
+
 static inline bool candidate_is_full(const candidate *x) {
     return counter_in_flight(x->pending) >= load_published(&limits_of(x)->max_pending);
 }
 
-/* The reason why the request can't use this member, apart from its load; or REG_ELIGIBLE. `pending`
- * is the member's word, which says whether a trial is out. */
-reg_reason candidate_obstacle(const choice *c, const member *place, uint64_t pending);
+/* The reason why the request can't use this member, apart from the number in flight; or
+ * REG_ELIGIBLE. `pending` is the member's word, which says whether a trial is out. REG_FULL is for
+ * the tokens, of which the request adds `added`. */
+reg_reason candidate_obstacle(const choice *c, const member *place, uint64_t pending,
+                              uint32_t added);
 
 /* Whether a request that takes this ejected candidate is a trial, although the choice ignores
  * ejections: it is one if the time is over and the place is free. */
@@ -126,10 +172,16 @@ static inline bool candidate_is_trial(const choice *c, const candidate *x) {
            (!c->ignores_ejection || candidate_is_due(c, x));
 }
 
-/* Whether there is no such obstacle, with a fast path for plain requests. */
+/* The same, with a fast path for plain requests. */
+static inline reg_reason candidate_reason(const choice *c, const candidate *x, bool is_plain) {
+    if (reg_likely(is_plain && record_is_plainly_healthy(x->record, c->version)))
+        return REG_ELIGIBLE;
+    return candidate_obstacle(c, x->place, x->pending, tokens_added(c, x));
+}
+
+/* Whether there is no such obstacle. */
 static inline bool candidate_is_eligible(const choice *c, const candidate *x, bool is_plain) {
-    if (reg_likely(is_plain && record_is_plainly_healthy(x->record, c->version))) return true;
-    return candidate_obstacle(c, x->place, x->pending) == REG_ELIGIBLE;
+    return candidate_reason(c, x, is_plain) == REG_ELIGIBLE;
 }
 
 #endif

@@ -3,55 +3,66 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "choose/affinity.h"
+#include "choose/awaited.h"
 #include "choose/few.h"
+#include "choose/heat.h"
 #include "choose/panic.h"
 #include "choose/rounds.h"
 #include "registry/locks.h"
 
 /* A candidate and its report, which are sorted together. */
 typedef struct explained {
-    candidate seen;
+    card card;
     reg_candidate report;
+    key_place place;      /* only for a policy that ranks by key */
     const choice *choice; /* qsort passes no context to a comparison */
 } explained;
 
 /* Orders equal candidates: first the unserved ones in the order of a pass, then the others by age.
  * See rounds.h. */
 static int by_turn(const explained *a, const explained *b) {
-    bool a_is_unserved = is_unserved(a->choice, &a->seen),
-         b_is_unserved = is_unserved(b->choice, &b->seen);
+    bool a_is_unserved = is_unserved(a->choice, &a->card.seen),
+         b_is_unserved = is_unserved(b->choice, &b->card.seen);
     if (a_is_unserved != b_is_unserved) return a_is_unserved ? -1 : 1;
-    if (!a_is_unserved && a->seen.age != b->seen.age) return compare(b->seen.age, a->seen.age);
+    if (!a_is_unserved && a->card.seen.age != b->card.seen.age)
+        return compare(b->card.seen.age, a->card.seen.age);
     if (few_suffice(a->choice->request)) return compare(a->report.order, b->report.order);
-    return compare(distance_from_start(a->choice, &a->seen),
-                   distance_from_start(b->choice, &b->seen));
+    return compare(distance_from_start(a->choice, &a->card.seen),
+                   distance_from_start(b->choice, &b->card.seen));
 }
 
 static int by_rank(const void *left, const void *right) {
-    const explained *a = left, *b = right;
+    explained *a = (explained *)left, *b = (explained *)right; /* a distance is computed once */
     bool a_is_out = a->report.reason != REG_ELIGIBLE, b_is_out = b->report.reason != REG_ELIGIBLE;
     if (a_is_out != b_is_out) return a_is_out ? 1 : -1;
     if (a_is_out) return compare(a->report.order, b->report.order);
     const choice *c = a->choice;
-    int by_policy = preference(c->request->policy, &a->seen, &b->seen, c->best_average);
+    if (c->traits->by_key) return key_compare(&a->place, &b->place);
+    int by_policy = preference(c->request->policy, &a->card.seen, &b->card.seen, c->best_average);
     return by_policy != 0 ? by_policy : by_turn(a, b);
 }
 
 /* Needs the turns lock if the policy takes turns. */
 static explained explain_one_locked(const choice *c, const member *place) {
     if (c->traits->takes_turns) REG_ASSERT_TURNS();
-    candidate x = candidate_at(c, place, true, true);
-    x.is_sampled = average_counts(c, line_of(x.record));
+    card k = {.seen = candidate_at(c, place, true, true)};
+    heat_read(c, &k);
+    candidate x = k.seen;
     record *r = x.record;
-    x.pending = counter_report(&line_of(r)->counters.pending);
+    x.pending = counter_report_load(&line_of(r)->counters, &x.tokens);
+    if (c->traits->reads_tokens) candidate_add_tokens(c, &x, has_prefix(c));
     x.age = age_of(c, r);
-    reg_reason reason = candidate_obstacle(c, place, x.pending);
+    reg_reason reason = candidate_obstacle(c, place, x.pending, tokens_added(c, &x));
+    if (reason == REG_ELIGIBLE && c->waited != NULL && place_is_awaited(c, r, x.pending))
+        reason = REG_WAITING;
     if (reason == REG_ELIGIBLE && candidate_is_full(&x)) reason = REG_FULL;
     if (c->traits->takes_turns)
         x.credit = turns_credit(&c->model->turns, order_of(line_of(r)), turn_holder(r, x.weight)) +
                    x.weight;
+    k.seen = x;
     return (explained){
-        .seen = x,
+        .card = k,
         .choice = c,
         .report = {.definition = record_state_at(r, c->version)->definition,
                    .order = order_of(line_of(r)),
@@ -69,8 +80,8 @@ static void find_best_average(choice *c, const explained *items, size_t count) {
     uint64_t best = UINT64_MAX; /* no average is as great */
     for (size_t i = 0; i < count; i++) {
         bool is_candidate =
-            items[i].report.reason == REG_ELIGIBLE || items[i].report.reason == REG_FULL;
-        if (is_candidate && items[i].seen.is_sampled && items[i].report.latency < best)
+            items[i].report.reason == REG_ELIGIBLE || items[i].report.reason >= REG_WAITING;
+        if (is_candidate && items[i].card.seen.is_sampled && items[i].report.latency < best)
             best = items[i].report.latency;
     }
     c->best_average = best != UINT64_MAX ? (uint32_t)best : 0;
@@ -81,21 +92,56 @@ static int64_t score_of(const choice *c, const candidate *x) {
     return smart_score(x, average);
 }
 
+/* Rates all eligible members as HOT_COLD rates a hand. Returns false if out of memory. */
+static bool rate_all(explained *items, size_t count) {
+    const candidate **all = memory_alloc_raw(count * sizeof *all);
+    if (all == NULL) return false;
+    size_t eligible = 0;
+    for (size_t i = 0; i < count; i++)
+        if (items[i].report.reason == REG_ELIGIBLE) all[eligible++] = &items[i].card.seen;
+    const candidate *limit = eligible != 0 ? heat_limit(all, eligible) : NULL;
+    memory_free(all);
+    if (limit == NULL) return true;
+    bool by_ttft = false;
+    for (size_t i = 0; i < count; i++)
+        by_ttft |= items[i].report.reason == REG_ELIGIBLE && heat_is_known(&items[i].card, limit);
+    for (size_t i = 0; i < count; i++)
+        items[i].card.seen.credit = heat_credit(&items[i].card, limit, by_ttft);
+    return true;
+}
+
+/* Finds which of them are within the bound. */
+static void find_places(const choice *c, explained *items, size_t count) {
+    key_mean mean = {0};
+    for (size_t i = 0; i < count; i++) {
+        items[i].place = key_place_of(c, &items[i].card.seen);
+        if (items[i].report.reason == REG_ELIGIBLE) key_mean_add(&mean, &items[i].place);
+    }
+    for (size_t i = 0; i < count; i++) {
+        key_place *place = &items[i].place;
+        place->is_within = key_is_low(c, place) || key_is_within_mean(c, &mean, place);
+    }
+}
+
 static size_t explain_all(reg_registry *reg, choice *c, explained *items) {
     size_t count = 0;
     bool takes_turns = c->traits->takes_turns;
+    if (c->waited != NULL) lock_line(reg);
     if (takes_turns) lock_turns(reg);
     EACH_LISTED(c, 0, c->reading.length, m) items[count++] = explain_one_locked(c, m);
     if (takes_turns) unlock_turns(reg);
+    if (c->waited != NULL) unlock_line(reg);
     find_best_average(c, items, count);
     for (size_t i = 0; c->traits->has_score && i < count; i++)
-        items[i].seen.credit = score_of(c, &items[i].seen);
+        items[i].card.seen.credit = score_of(c, &items[i].card.seen);
+    if (c->traits->by_key) find_places(c, items, count);
     return count;
 }
 
 reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *candidates) {
     choice c;
     c.few = NULL; /* the others are listed too */
+    c.waited = line_is_waited(reg->settings) ? reg : NULL;
     *candidates = (reg_candidates){0};
     request_prepare(request);
     if (!choice_begin(&c, reg, request)) return REG_OK;
@@ -111,6 +157,11 @@ reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *
         return REG_NO_MEMORY;
     }
     size_t count = explain_all(reg, &c, items);
+    if (c.traits->draws_hand && !rate_all(items, count)) {
+        memory_free(items);
+        memory_free(reports);
+        return REG_NO_MEMORY;
+    }
     qsort(items, count, sizeof *items, by_rank);
     for (size_t i = 0; i < count; i++) reports[i] = items[i].report;
     memory_free(items);

@@ -5,7 +5,9 @@ bool is_panic(choice *c) {
     c->has_counted_left = true;
     c->ignores_ejection = true; /* for candidate_obstacle */
     EACH_LISTED(c, 0, c->reading.length, m) {
-        if (candidate_obstacle(c, m, 0) != REG_ELIGIBLE) continue;
+        /* REG_FULL: its tokens are over the cap, and full ones count too. */
+        reg_reason reason = candidate_obstacle(c, m, 0, 0);
+        if (reason != REG_ELIGIBLE && reason != REG_FULL) continue;
         all++;
         left += !(record_standing_at(m->record, c->version) & STANDING_EJECTED);
     }

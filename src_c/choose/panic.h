@@ -1,7 +1,7 @@
 /* Panic: where ejections would leave too few of a model's backends, a choice ignores them.
  *
  * Of the members that are eligible but for their ejection, it counts those that are left: neither
- * ejected nor on trial, be they full or not. All that it reads has versions, apart from the clock,
+ * ejected nor on trial, be they full or not. All that it depends on has versions, except the clock,
  * so the count is that of the choice's version, and step 5 of select.c rechecks the standing of
  * every member if a write has begun since.
  *

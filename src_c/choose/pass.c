@@ -1,6 +1,7 @@
 #include "choose/pass.h"
 
 #include "base/random.h"
+#include "choose/affinity.h"
 #include "choose/draw.h"
 #include "choose/rounds.h"
 
@@ -17,8 +18,8 @@
  * would be the best candidate if it were. */
 static bool is_left_unserved(const choice *c, candidate x) {
     x.age = age_of(c, x.record);
-    return is_unserved(c, &x) && record_is_plainly_healthy(x.record, c->version) &&
-           !candidate_is_full(&x);
+    return is_unserved(c, &x) && record_is_unflagged(x.record, c->version) &&
+           !candidate_is_full(&x) && !candidate_lacks_tokens(c, &x);
 }
 
 /* Whether the choice takes `x` rather than the best candidate so far. */
@@ -32,7 +33,7 @@ static always_inline bool goes_before(const choice *c, reg_policy policy, const 
 /* Returns false if the policy compares averages, and a candidate has none that counts: then
  * pass_over_mixed has to find the best average, too. */
 static always_inline bool pass_by(const choice *shared, reg_policy policy, bool is_plain,
-                                  bool is_careful, picks *p) {
+                                  bool is_careful, bool with_prefix, picks *p) {
     const policy_traits *traits = traits_of(policy);
     const choice local = *shared, *c = &local; /* a local copy can stay in registers */
     uint64_t tally = p->tally, weights = 0;
@@ -45,6 +46,7 @@ static always_inline bool pass_by(const choice *shared, reg_policy policy, bool 
             x.is_sampled = true;
         }
         if (traits->has_score) x.credit = smart_score(&x, latency_of(x.latency));
+        if (traits->reads_tokens) candidate_read_tokens(c, &x, with_prefix);
         tally += tally_of(&x);
         /* Compare first and check the rest later: most candidates are not better than the best. */
         if (!traits->draws_one && reg_likely(found && !goes_before(c, policy, &x, &best))) continue;
@@ -113,9 +115,10 @@ static always_inline void pass_over_mixed_by(choice *shared, reg_policy policy, 
         bool is_better = !l->is_found || goes_before(c, policy, &x, &l->best),
              is_faster = x.is_sampled && average < best_average;
         if (reg_likely(!is_better && !is_faster)) continue;
-        if (!candidate_is_eligible(c, &x, c->is_plain)) continue;
+        reg_reason reason = candidate_reason(c, &x, c->is_plain);
+        if (reason != REG_ELIGIBLE && reason != REG_FULL) continue;
         if (is_faster) best_average = average;
-        if (!is_better || candidate_is_full(&x)) continue;
+        if (!is_better || reason == REG_FULL || candidate_is_full(&x)) continue;
         l->best = x;
         l->best.age = age_of(c, x.record);
         l->is_found = true;
@@ -233,13 +236,18 @@ static __attribute__((noinline)) void pass_carefully(choice *c, picks *p) {
     if (c->traits->reads_latency)
         pass_over_mixed(c, p);
     else
-        (void)pass_by(c, c->request->policy, false, true, p);
+        (void)pass_by(c, c->request->policy, false, true, has_prefix(c), p);
 }
 
 /* Inlined for each policy, so the compiler drops the code that the policy does not need. */
 static always_inline verdict pick_by(choice *c, reg_policy policy, picks *p) {
     const policy_traits *traits = traits_of(policy);
     if (traits->draws_two) return draw_two(c, p);
+    if (traits->draws_hand) return draw_hand(c, p);
+    if (traits->by_key) {
+        pick_by_key(c, p);
+        return CHOSEN;
+    }
     if (traits->takes_turns) {
         bool has_memory = c->is_careful ? pass_in_turn_locked(c, policy, true, p)
                                         : pass_in_turn_locked(c, policy, false, p);
@@ -249,8 +257,10 @@ static always_inline verdict pick_by(choice *c, reg_policy policy, picks *p) {
         pass_carefully(c, p);
     else if (traits->only_loads && !load_published(&c->reading.array->is_uneven))
         pass_over_equals(c, p);
-    else if (!(c->is_plain ? pass_by(c, policy, true, false, p)
-                           : pass_by(c, policy, false, false, p)))
+    else if (traits->reads_tokens && reg_unlikely(has_prefix(c)))
+        (void)pass_by(c, policy, false, false, true, p);
+    else if (!(c->is_plain ? pass_by(c, policy, true, false, false, p)
+                           : pass_by(c, policy, false, false, false, p)))
         pass_over_mixed(c, p);
     return CHOSEN;
 }

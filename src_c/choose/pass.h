@@ -6,7 +6,7 @@
 
 /* Returns CHOSEN, even if no candidate was found (`count` is 0). For a policy that takes turns, the
  * caller holds the registry's turns lock, and the result may also be NO_MEMORY. For a policy that
- * draws two, the result may also be WOULD_BLOCK, if the request must not block. */
+ * draws two or a hand, the result may also be WOULD_BLOCK, if the request must not block. */
 verdict pick(choice *c, picks *p);
 
 #endif

@@ -14,8 +14,10 @@
  *
  * Each comparison returns < 0 if it prefers `a`, > 0 if it prefers `b`, and 0 if they are equal.
  *
- * Every preference must be monotonic: more requests in flight, all else being equal, never make a
- * candidate better. The proof in select.c relies on it. */
+ * Every preference must be monotonic: more requests or tokens in flight, all else being equal,
+ * never make a candidate better. The proof in select.c relies on it. There are two exceptions.
+ * HOT_COLD: one more request anywhere can move the limit above which the others are hot. So its
+ * attempts check that no count has changed at all. AFFINITY has an order of its own: affinity.h. */
 #ifndef REG_POLICY_H
 #define REG_POLICY_H
 
@@ -26,14 +28,17 @@
 /* The values that a choice has read of one candidate. */
 typedef struct candidate {
     record *record;
-    const member *place;  /* in the model's list */
-    uint64_t pending;     /* a word of counters.h, as `latency` is */
-    uint64_t latency;     /* 0 unless the policy reads latencies */
-    bool is_sampled;      /* the average counts: it has a sample that is not too old */
-    int64_t credit;       /* the credit in turns.h, or the score; 0 if the policy has neither */
-    const limits *limits; /* if the choice is careful; otherwise NULL: see limits_of */
-    uint32_t weight;      /* in fractions of WEIGHT_UNIT */
-    uint32_t age;         /* ticks since it was last chosen; set only if the ages are compared */
+    const member *place;   /* in the model's list */
+    uint64_t pending;      /* a word of counters.h, as `latency` is */
+    uint64_t latency;      /* 0 unless the policy reads latencies */
+    uint64_t tokens;       /* in flight; set only if the policy reads tokens, */
+    uint32_t added_tokens; /* as is what the request would add to them */
+    bool is_sampled;       /* the average counts: it has a sample that is not too old */
+    int64_t credit;        /* the credit in turns.h, the score, or see heat.h; otherwise 0 */
+    uint64_t cached;       /* tokens of the prompt; set only if the request has a prefix */
+    const limits *limits;  /* if the choice is careful; otherwise NULL: see limits_of */
+    uint32_t weight;       /* in fractions of WEIGHT_UNIT */
+    uint32_t age;          /* ticks since it was last chosen; set only if the ages are compared */
 } candidate;
 
 __extension__ typedef unsigned __int128 uint128;
@@ -54,6 +59,14 @@ static inline int compare_loads(const candidate *a, const candidate *b) {
     if (reg_likely(a->weight == b->weight))
         return compare(counter_in_flight(a->pending), counter_in_flight(b->pending));
     return compare(next_load(a) * b->weight, next_load(b) * a->weight);
+}
+
+/* Prefers the smaller number of tokens per weight, with those of the new request included, and then
+ * the smaller load. The products are below 2**65 * 2**16. */
+static inline int compare_tokens(const candidate *a, const candidate *b) {
+    uint128 left = ((uint128)a->tokens + a->added_tokens) * b->weight,
+            right = ((uint128)b->tokens + b->added_tokens) * a->weight;
+    return left != right ? (left < right ? -1 : 1) : compare_loads(a, b);
 }
 
 /* Prefers the smaller product of load and average latency, per weight. A backend without a sample
@@ -86,6 +99,24 @@ static inline int compare_priorities(const candidate *a, const candidate *b) {
     return by_priority != 0 ? by_priority : compare_loads(a, b);
 }
 
+/* HOT_COLD: the credit of a candidate is HEAT_HOT, HEAT_UNKNOWN, or its average in ms; heat.h. */
+#define HEAT_UNKNOWN ((int64_t)-1) /* it has no sample */
+#define HEAT_HOT INT64_MAX
+
+/* Prefers the smaller number in flight per weight. Unlike compare_loads, this does not count the
+ * new request. The products are below 2**32 * 2**16. */
+static inline int compare_heats(const candidate *a, const candidate *b) {
+    return compare((uint64_t)counter_in_flight(a->pending) * b->weight,
+                   (uint64_t)counter_in_flight(b->pending) * a->weight);
+}
+
+/* Prefers the lower average; one without a sample comes first. Hot ones come last, by their
+ * load. */
+static inline int compare_hot_cold(const candidate *a, const candidate *b) {
+    if (a->credit == HEAT_HOT && b->credit == HEAT_HOT) return compare_heats(a, b);
+    return compare_signed(a->credit, b->credit);
+}
+
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* The score of the Nexus router, (100 - min(priority, 100)) * 50 and so on, in fewer steps.
@@ -102,13 +133,16 @@ typedef struct policy_traits {
     /* A changed average makes an attempt fail, as a decrement does. Who has none counts as the best
      * average of all candidates. */
     bool reads_latency;
-    bool has_score;   /* the credit is the score of SMART */
-    bool draws_two;   /* compares two candidates drawn at random: draw.h */
-    bool draws_one;   /* draws one candidate at random by weight, and compares nothing */
-    bool takes_turns; /* the credit is that of turns.h, and the registry's turns lock is held */
+    bool reads_tokens; /* compares the tokens in flight */
+    bool has_score;    /* the credit is the score of SMART */
+    bool draws_two;    /* compares two candidates drawn at random: draw.h */
+    bool draws_hand;   /* compares up to HAND candidates drawn at random: draw.h, heat.h */
+    bool draws_one;    /* draws one candidate at random by weight, and compares nothing */
+    bool takes_turns;  /* the credit is that of turns.h, and the registry's turns lock is held */
     bool ties_by_age; /* among equal candidates, prefers the one whose last choice is longest ago */
     bool has_rounds;  /* finds the oldest by rounds instead of comparing all ages: rounds.h */
     bool only_loads;  /* only uses compare_loads(), over all candidates, so a pass may end early */
+    bool by_key;      /* ranks by the key of the request, within a bound: affinity.h */
 } policy_traits;
 
 /* ROW(policy, comparison of candidates a and b, traits) */
@@ -123,7 +157,12 @@ typedef struct policy_traits {
     ROW(REG_RANDOM, compare(b->weight, a->weight), .name = "random", .draws_one = true)            \
     ROW(REG_PRIORITY, compare_priorities(a, b), .name = "priority", .ties_by_age = true)           \
     ROW(REG_SMART, compare_signed(b->credit, a->credit), .name = "smart", .reads_latency = true,   \
-        .has_score = true, .ties_by_age = true)
+        .has_score = true, .ties_by_age = true)                                                    \
+    ROW(REG_AFFINITY, 0, .name = "affinity", .by_key = true)                                       \
+    ROW(REG_LEAST_TOKENS, compare_tokens(a, b), .name = "least_tokens", .reads_tokens = true,      \
+        .ties_by_age = true)                                                                       \
+    ROW(REG_HOT_COLD, compare_hot_cold(a, b), .name = "hot_cold", .reads_latency = true,           \
+        .draws_hand = true, .ties_by_age = true)
 
 /* In the header, because code that is specialised for one policy is compiled for its traits. */
 #define TRAITS_OF_ROW(policy, comparison, ...) [policy] = {__VA_ARGS__},
@@ -136,6 +175,11 @@ _Static_assert(EACH_POLICY(ONE_FOR_ROW) == REG_POLICY_COUNT, "each policy has a 
 
 static always_inline const policy_traits *traits_of(reg_policy policy) {
     return &policy_table[policy];
+}
+
+/* Whether a choice usually reads only a few candidates of a long list. */
+static inline bool draws_few(const policy_traits *traits) {
+    return traits->draws_two || traits->draws_hand;
 }
 
 /* Which of two candidates the policy prefers. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "choose/awaited.h"
 #include "choose/few.h"
 #include "choose/recheck.h"
 
@@ -27,14 +28,61 @@ static uint64_t deadline_of(const choice *c, const member *m, reg_reason reason)
     return cooling > ejected ? cooling : ejected;
 }
 
+/* The same for a waiter, who looks again at every end: if a cool-down is over, the member counts in
+ * a panic, which may ignore its ejection. */
+static uint64_t first_deadline_of(const choice *c, const member *m, reg_reason reason) {
+    if (reason != REG_COOLING_DOWN) return deadline_of(c, m, reason);
+    return state_availability(record_state_at(m->record, c->version))->cooling_until;
+}
+
 /* The obstacle of a member at the version of the attempt. If it has no other obstacle, it was full
- * at the instant of the refusal: see select.c. */
+ * at the instant of the refusal, of requests or of tokens: see select.c. */
 static reg_reason reason_at(const choice *c, const member *m) {
     if (reg_likely(c->is_plain && record_is_plainly_healthy(m->record, c->version)))
         return REG_FULL;
-    reg_reason reason =
-        candidate_obstacle(c, m, load_seq_cst(&line_of(m->record)->counters.pending));
+    reg_reason reason = candidate_obstacle(
+        c, m, load_seq_cst(&line_of(m->record)->counters.pending), c->request->tokens);
     return reason == REG_ELIGIBLE ? REG_FULL : reason;
+}
+
+/* The same, for the refusal. If others wait for a full one, that comes first. */
+static reg_reason reported_reason(const choice *c, const member *m) {
+    reg_reason reason = reason_at(c, m);
+    if (reg_likely(c->waited == NULL) || reason != REG_FULL) return reason;
+    uint64_t pending = load_seq_cst(&line_of(m->record)->counters.pending);
+    return place_is_awaited(c, m->record, pending) ? REG_WAITING : REG_FULL;
+}
+
+/* Whether the reason may pass. The others are in the request or in the definition. */
+static bool may_pass(reg_reason reason) {
+    switch (reason) {
+    case REG_EXCLUDED:
+    case REG_NO_VISION:
+    case REG_NO_TOOLS:
+    case REG_NO_JSON_MODE:
+    case REG_SHORT_CONTEXT: return false;
+    default: return true;
+    }
+}
+
+bool refusal_may_pass(const choice *c, uint64_t *deadline) {
+    bool found = false;
+    *deadline = REG_NEVER;
+    if (c->reading.length == 0) return false; /* nobody serves the model */
+    EACH_LISTED(c, 0, c->reading.length, m) {
+        reg_reason reason = reason_at(c, m);
+        uint64_t end = first_deadline_of(c, m, reason);
+        if (end < *deadline) *deadline = end;
+        found |= may_pass(reason);
+        if (found && c->time == 0) break; /* there are no deadlines */
+    }
+    return found;
+}
+
+bool refusal_lists_passing(const reg_refusal *refusal) {
+    for (size_t i = 0; i < refusal->count; i++)
+        if (may_pass(refusal->items[i].reason)) return true;
+    return false;
 }
 
 static reg_obstacle obstacle_at(const choice *c, const member *m, reg_reason reason) {
@@ -69,7 +117,7 @@ reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *attempted
     uint64_t first = REG_NEVER;
     EACH_LISTED(c, 0, c->reading.length, m) {
         fetch_ahead(c, m, m_end);
-        reg_reason reason = reason_at(c, m);
+        reg_reason reason = reported_reason(c, m);
         uint64_t deadline = deadline_of(c, m, reason);
         if (deadline < first) first = deadline;
         items[count++] = obstacle_at(c, m, reason);

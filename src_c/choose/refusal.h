@@ -11,4 +11,12 @@
 reg_status refuse(reg_registry *reg, reg_reader *reader, const choice *c, bool may_retry,
                   reg_refusal *refusal);
 
+/* Whether some obstacle of a choice that found no candidate may pass, so that it may help to wait.
+ * `deadline` becomes the first time at which one passes by time alone, or REG_NEVER. Call it in the
+ * same epoch. O(members), but O(1) if the first one is full and no registration has flags. */
+bool refusal_may_pass(const choice *c, uint64_t *deadline);
+
+/* The same for the obstacles that a refusal lists. */
+bool refusal_lists_passing(const reg_refusal *refusal);
+
 #endif

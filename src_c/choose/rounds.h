@@ -24,6 +24,7 @@
  *      the tick. The next pass starts at the position after it.
  *   b. If all of the best are served, the pass is a full pass. It begins a new round unless it has
  *      left out an unserved candidate that is as good (healthy, but not eligible for this request).
+ *      One whose tokens leave no room for this request counts as full.
  *      Then START is the new stamp, and the next pass starts after the chosen candidate.
  * If all requests are of one kind, positions repeat from round to round. That is an exact rotation,
  * with only one full pass in each round. Other requests choose backends out of this order, and

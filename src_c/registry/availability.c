@@ -173,7 +173,7 @@ static void eject_locked(reg_registry *reg, record *r, outcomes *o, uint64_t now
     fresh->is_slow = 0;
     state_availability(fresh)->ejected_until = until;
     state_availability(fresh)->ejected_until_wall = wall_at(reg, until, now);
-    outcomes_eject(o, &line_of(r)->counters.total, next_version_locked(reg), now, until);
+    outcomes_eject(o, next_version_locked(reg), now, until);
     commit_transition_locked(reg, r, o, fresh);
 }
 
@@ -238,8 +238,7 @@ static void settle_ejected_locked(reg_registry *reg, const settlement *what, uin
 /* Whether a failure still ejects a backend that is not ejected. If it was due as that of an ejected
  * one, the backend has been restored since, and the failure is one in a row. */
 static bool still_ejects(const settlement *what) {
-    return !what->ends_trial ||
-           outcomes_fail_restored(what->outcomes, &line_of(what->record)->counters.total);
+    return !what->ends_trial || outcomes_fail_restored(what->outcomes);
 }
 
 void settle_locked(reg_registry *reg, const settlement *what) {

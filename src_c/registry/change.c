@@ -101,6 +101,7 @@ bool change_prepare_locked(reg_registry *reg, change *c) {
         c->joined = memberships_new(c->entry->variants, (uint32_t)c->entry->variant_count);
         c->state = state_alloc(is_flagged(c));
         if (c->joined == NULL || c->state == NULL) return false;
+        c->joined->base.max_pending_tokens = c->entry->max_pending_tokens;
     }
     if (ends_record(c) && !prepare_end_locked(reg, c)) return false;
     if (brings_record(c)) return prepare_record_locked(reg, c);
@@ -132,6 +133,7 @@ static void define_locked(reg_registry *reg, state *s, const reg_entry *entry) {
     s->definition_born = generation_now(reg->generations);
     s->owns_definition = true;
     s->weight = entry->weight;
+    s->caps_tokens = entry->max_pending_tokens != 0;
     store_private(&s->limits.max_pending, entry->max_pending);
     store_private(&s->limits.priority, entry->priority);
 }
@@ -286,6 +288,19 @@ static void tidy_lists_locked(reg_registry *reg, const memberships *m) {
                                 &reg->limbo);
 }
 
+/* What was known for models that the registration does not serve any more is of no use. */
+static void forget_prompts_locked(reg_registry *reg, const change *c) {
+    REG_ASSERT_WRITER_OF(reg);
+    outcomes *o = load_published(&line_of(c->old)->outcomes);
+    if (o == NULL || load_published(&o->prefixes) == NULL) return;
+    mark_models_locked(c->joined, true);
+    for (uint32_t i = 0; i < c->left->count; i++) {
+        const model *m = c->left->variants[i]->model;
+        if (m->mark == 0) prefix_map_retire_locked(&o->prefixes, m->number, &reg->limbo);
+    }
+    mark_models_locked(c->joined, false);
+}
+
 static void drop_variants_locked(reg_registry *reg, const memberships *m) {
     REG_ASSERT_WRITER_OF(reg);
     for (uint32_t i = 0; i < m->count; i++)
@@ -299,6 +314,7 @@ void change_settle_locked(reg_registry *reg, change *c) {
     if (c->old_instance != NULL) alias_tidy_locked(&reg->instances, c->old_instance, &reg->limbo);
     if (c->kind == REG_UPDATED && is_reweighed(c)) tidy_lists_locked(reg, c->joined);
     tidy_lists_locked(reg, c->left);
+    if (c->kind == REG_UPDATED) forget_prompts_locked(reg, c);
     drop_variants_locked(reg, c->left);
     if (ends_record(c)) {
         if (state_is_flagged(c->old_state)) note_unflagged_locked(reg);

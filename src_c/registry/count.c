@@ -34,8 +34,19 @@ reg_status reg_decrement_pending(reg_registry *reg, const reg_key *id, uint32_t 
     uint64_t version;
     record *r = find_registered(reg, id, &version);
     if (r != NULL) decrement_pending(r, value, after);
+    if (reg_unlikely(line_is_waited(reg->settings))) after->flags |= REG_IS_WAITED;
     epoch_leave(slot);
     return r == NULL ? REG_NOT_FOUND : REG_OK;
+}
+
+/* Adds to a record's total. If outcomes are counted, this is none of them. False if out of
+ * memory. */
+static bool add_total(reg_registry *reg, record *r, uint64_t *value) {
+    outcomes *o = record_outcomes(r, reg->settings);
+    if (o == NULL) return false;
+    *value =
+        o->settings->values.ejects ? outcomes_add_neutral(o, false) : add_seq_cst(&o->total, 1) + 1;
+    return true;
 }
 
 reg_status reg_increment_total(reg_registry *reg, const reg_key *id, uint64_t *value) {
@@ -43,15 +54,11 @@ reg_status reg_increment_total(reg_registry *reg, const reg_key *id, uint64_t *v
     if (slot == NULL) return REG_NO_MEMORY;
     uint64_t version;
     record *r = find_registered(reg, id, &version);
-    if (r != NULL) {
-        /* If outcomes are counted, this is none of them. */
-        counter_line *line = line_of(r);
-        outcomes *o = load_published(&line->outcomes);
-        *value = o == NULL ? add_seq_cst(&line->counters.total, 1) + 1
-                           : outcomes_add_neutral(o, &line->counters.total, false);
-    }
+    reg_status status = r == NULL                  ? REG_NOT_FOUND
+                        : add_total(reg, r, value) ? REG_OK
+                                                   : REG_NO_MEMORY;
     epoch_leave(slot);
-    return r == NULL ? REG_NOT_FOUND : REG_OK;
+    return status;
 }
 
 /* Adds a sample to a record's average. False if out of memory. */
@@ -122,6 +129,7 @@ static reg_status prepare_all(reg_registry *reg, const reg_batch *batch, record 
 static reg_status count_all(reg_registry *reg, reg_batch *batch, count_one count) {
     batch->applied = 0;
     batch->woken = NULL;
+    batch->is_waited = false;
     record **records = memory_alloc((batch->count + 1) * sizeof *records);
     epoch_slot *slot = records == NULL ? NULL : epoch_enter();
     if (slot == NULL) {
@@ -134,6 +142,7 @@ static reg_status count_all(reg_registry *reg, reg_batch *batch, count_one count
         status = count(reg, records[batch->applied], batch, batch->applied);
         if (status == REG_OK) batch->applied++;
     }
+    batch->is_waited = line_is_waited(reg->settings);
     epoch_leave(slot);
     memory_free(records);
     return status;

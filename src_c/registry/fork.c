@@ -3,10 +3,10 @@
  * the thread that holds the locks, so it can release them.
  *
  * Every thread takes locks in this order, so the handlers cannot deadlock: the lock of the list of
- * registries; for each registry its turns lock, then its writer lock, then the lock of its waiters;
- * the locks of the orphans, of the reservations, of the record pool, of idle waiters (idle.h) and
- * of outcomes (outcomes.h). A lock READING of a watch comes before the writer lock and is not taken
- * here: see watch.c.
+ * registries; for each registry LINE, its turns lock, its writer lock and the lock of its waiters;
+ * the locks of the orphans, of the reservations, of the record pool, of idle waiters (idle.h), of
+ * outcomes (outcomes.h), of leases with tokens (work.h) and of prefixes (prefix_index.h). A lock
+ * READING of a watch comes before the writer lock and is not taken here: see watch.c.
  *
  * A registry leaves the list after its settings have lost it. So a registry of the list has a
  * writer lock that fork takes, and of any other registry no lease takes the lock (settings.h). */
@@ -18,6 +18,7 @@
 #include "registry/idle.h"
 #include "registry/locks.h"
 #include "registry/watch.h"
+#include "registry/work.h"
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static reg_registry *all_registries;
@@ -27,6 +28,7 @@ static bool has_fork_handlers;
 static void before_fork(void) {
     pthread_mutex_lock(&list_lock);
     for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {
+        pthread_mutex_lock(&reg->settings->line);
         pthread_mutex_lock(&reg->turns);
         pthread_mutex_lock(&reg->settings->writer);
         pthread_mutex_lock(&reg->waiters.lock);
@@ -35,9 +37,13 @@ static void before_fork(void) {
     record_pool_lock();
     idle_lock();
     outcomes_lock_all();
+    work_lock_all();
+    prefix_lock_all();
 }
 
 static void after_fork(void) {
+    prefix_unlock_all();
+    work_unlock_all();
     outcomes_unlock_all();
     idle_unlock();
     record_pool_unlock();
@@ -46,6 +52,7 @@ static void after_fork(void) {
         pthread_mutex_unlock(&reg->waiters.lock);
         pthread_mutex_unlock(&reg->settings->writer);
         pthread_mutex_unlock(&reg->turns);
+        pthread_mutex_unlock(&reg->settings->line);
     }
     pthread_mutex_unlock(&list_lock);
 }
@@ -54,9 +61,17 @@ static void after_fork_in_child(void) {
     reclaim_forget_other_threads();
     clock_after_fork_in_child();
     random_state = 0; /* the child must not repeat the parent's choices */
-    for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next)
+    for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) {
         watches_after_fork_in_child(reg);
+        line_after_fork_in_child(&reg->line, reg->settings);
+    }
     after_fork();
+}
+
+void fork_each_registry(void (*visit)(reg_registry *reg, void *context), void *context) {
+    pthread_mutex_lock(&list_lock);
+    for (reg_registry *reg = all_registries; reg != NULL; reg = reg->next) visit(reg, context);
+    pthread_mutex_unlock(&list_lock);
 }
 
 static void set_up_fork(void) {

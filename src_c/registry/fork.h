@@ -13,4 +13,7 @@ void fork_add_registry(reg_registry *reg);
 /* Removes a registry that is about to be freed, and that its settings have lost. */
 void fork_remove_registry(reg_registry *reg);
 
+/* Visits every registry. One that is about to be freed may be among them. */
+void fork_each_registry(void (*visit)(reg_registry *reg, void *context), void *context);
+
 #endif

@@ -6,46 +6,14 @@
 enum { LISTS = 64 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static reg_idle_waiter *lists[LISTS]; /* under LOCK */
+static reg_waiter *lists[LISTS]; /* under LOCK */
 
 void idle_lock(void) { pthread_mutex_lock(&lock); }
 
 void idle_unlock(void) { pthread_mutex_unlock(&lock); }
 
-/* ---- the lists; all under LOCK ---- */
-
-static reg_idle_waiter **list_of(const reg_record *r) {
+static reg_waiter **list_of(const reg_record *r) {
     return &lists[(uintptr_t)r / sizeof(record_place) % LISTS];
-}
-
-static void link_waiter(reg_idle_waiter *w) {
-    reg_idle_waiter **list = list_of(w->record);
-    w->previous = NULL;
-    w->next = *list;
-    if (w->next != NULL) w->next->previous = w;
-    *list = w;
-    w->is_linked = true;
-}
-
-static void unlink_waiter(reg_idle_waiter *w) {
-    if (w->next != NULL) w->next->previous = w->previous;
-    if (w->previous != NULL)
-        w->previous->next = w->next;
-    else
-        *list_of(w->record) = w->next;
-    w->is_linked = false;
-}
-
-/* Takes off all waiters of the record, and puts them in front of those in `after`. */
-static void take_off(const reg_record *r, reg_aftermath *after) {
-    for (reg_idle_waiter *w = *list_of(r), *next; w != NULL; w = next) {
-        next = w->next;
-        if (w->record != r) continue;
-        unlink_waiter(w);
-        w->is_woken = true;
-        w->next = after->woken;
-        after->woken = w;
-    }
 }
 
 /* ---- decrements ---- */
@@ -53,7 +21,9 @@ static void take_off(const reg_record *r, reg_aftermath *after) {
 static decrement decrement_under_lock(record *r, uint32_t *value, reg_aftermath *after) {
     idle_lock();
     decrement result = counter_decrement_any(&line_of(r)->counters.pending, value, true);
-    if (result == BECAME_IDLE) take_off(handle_from_record(r), after);
+    const reg_record *awaited = handle_from_record(r);
+    if (result == BECAME_IDLE)
+        after->woken = waiters_take_off(list_of(awaited), awaited, after->woken);
     idle_unlock();
     return result;
 }
@@ -71,7 +41,7 @@ void idle_decrement(record *r, uint32_t *value, reg_aftermath *after) {
 static bool is_idle_or_link(reg_idle_waiter *w) {
     idle_lock();
     bool waits = counter_watch(&line_of(record_of_waiter(w))->counters.pending);
-    if (waits) link_waiter(w);
+    if (waits) waiter_link(list_of(w->node.awaited), &w->node);
     idle_unlock();
     return !waits;
 }
@@ -98,7 +68,7 @@ reg_status reg_wait_begin(reg_registry *reg, const reg_key *id, uint64_t serial,
     if (slot == NULL) return REG_NO_MEMORY;
     record *r = find_registration(reg, id, serial);
     if (r != NULL) {
-        waiter->record = handle_from_record(r);
+        waiter->node.awaited = handle_from_record(r);
         waiter->kept = kept_from_reservation(reservation_take(slot, reg->generations, 1));
     }
     epoch_leave(slot);
@@ -110,10 +80,9 @@ reg_status reg_wait_begin(reg_registry *reg, const reg_key *id, uint64_t serial,
 
 bool reg_wait_end(reg_idle_waiter *waiter, reg_release release) {
     idle_lock();
-    bool was_linked = waiter->is_linked;
-    if (was_linked) unlink_waiter(waiter);
+    bool was_listed = waiter_unlink(list_of(waiter->node.awaited), &waiter->node);
     idle_unlock();
     if (waiter->kept != NULL) reg_keep_drop(waiter->kept, 1, release);
     waiter->kept = NULL;
-    return was_linked;
+    return was_listed;
 }

@@ -7,6 +7,7 @@
 
 #include "reclaim/reading.h"
 #include "registry.h"
+#include "registry/line.h"
 #include "registry/waiters.h"
 #include "store/alias.h"
 #include "store/memberships.h"
@@ -48,6 +49,7 @@ struct reg_registry {
     reg_registry *previous, *next; /* in the list of all registries; see fork.h */
 
     waiter_list waiters; /* who sleeps until a watch has a change; it has a lock of its own */
+    waiting_line line;   /* who sleeps until a place is free; under LINE, see line.h */
 };
 
 /* ---- the facade's opaque pointers: only these functions convert them ---- */
@@ -63,7 +65,9 @@ static inline epoch_node *list_of_garbage(reg_garbage *garbage) { return (epoch_
 
 static inline reg_record *handle_from_record(record *r) { return (reg_record *)r; }
 static inline record *record_of_lease(const reg_lease *lease) { return (record *)lease->record; }
-static inline record *record_of_waiter(const reg_idle_waiter *w) { return (record *)w->record; }
+static inline record *record_of_waiter(const reg_idle_waiter *w) {
+    return (record *)w->node.awaited;
+}
 
 /* ---- functions that readers share ---- */
 
@@ -96,14 +100,14 @@ static inline void show_availability(reg_view *view, const state *s, uint64_t wo
 }
 
 /* Returns the view of a record at a version, with its counters as they are now. Inside an epoch.
- * The count in flight is read first: a request that has left that count is already in the other
- * counters (choose/lease.c). `now` is 0 before the first call, which may read the clock; so the
- * views of one query show the same time. */
+ * The count in flight and the tokens are read first, as of one instant: a request that has left
+ * that count is already in the other counters (choose/lease.c). `now` is 0 before the first call,
+ * which may read the clock; so the views of one query show the same time. */
 static inline reg_view view_at(reg_registry *reg, record *r, uint64_t version, uint64_t *now) {
     REG_ASSERT_READING();
     state *s = record_state_at(r, version);
     counter_line *line = line_of(r);
-    uint64_t word = counter_report(&line->counters.pending);
+    uint64_t tokens, word = counter_report_load(&line->counters, &tokens);
     outcomes *o = load_published(&line->outcomes);
     uint64_t ttft = o == NULL ? 0 : load_seq_cst(&o->ttft),
              failed = o == NULL ? 0 : load_seq_cst(&o->failed); /* before the total: outcomes.h */
@@ -114,7 +118,8 @@ static inline reg_view view_at(reg_registry *reg, record *r, uint64_t version, u
         .order = order_of(line),
         .checked_at = s->checked_at,
         .pending = counter_in_flight(word),
-        .total = load_seq_cst(&line->counters.total),
+        .pending_tokens = tokens,
+        .total = o == NULL ? 0 : load_seq_cst(&o->total),
         .failed = failed,
         .latency = latency_average(&line->counters.latency),
         .ttft = latency_of(ttft),

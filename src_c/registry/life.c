@@ -58,7 +58,12 @@ static reg_settings default_settings(void) {
                           .base = 30 * SECOND,
                           .max = 300 * SECOND,
                           .slow_start = 30 * SECOND,
-                          .trials = 1};
+                          .trials = 1,
+                          .affinity_load = 1.25,
+                          .affinity_floor = 4,
+                          .block_tokens = 512,
+                          .prefix_blocks = 16384,
+                          .max_waiting = UINT64_MAX};
 }
 
 /* The settings and the structures of a registry. False if out of memory. */
@@ -112,13 +117,16 @@ static void retire_everything_locked(reg_registry *reg) {
 }
 
 void reg_free(reg_registry *reg, reg_release release) {
+    lock_line(reg);
     lock_writer(reg);
     publish(&reg->settings->registry, NULL); /* from now on, leases leave it alone */
     retire_everything_locked(reg);
     unlock_writer(reg);
+    unlock_line(reg);
     fork_remove_registry(reg); /* not before: see fork.c */
     reclaim_destroy(orphans_adopt(&reg->limbo), release);
     free_maps(reg);
+    line_end(&reg->line); /* nobody waits, or the registry would be in use */
     waiters_end(&reg->waiters);
     pthread_mutex_destroy(&reg->turns);
     settings_unref(reg->settings);

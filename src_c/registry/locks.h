@@ -1,5 +1,6 @@
-/* The two locks of a registry. A thread that needs both takes the turns lock first. A thread that
- * holds one of them never waits for a reader. The locks of watches are in watch.c and waiters.h. */
+/* The three locks of a registry. A thread that needs several takes LINE first, then the turns
+ * lock, then the writer lock. A thread that holds one of them never waits for a reader. The
+ * locks of watches are in watch.c and waiters.h. */
 #ifndef REG_LOCKS_H
 #define REG_LOCKS_H
 
@@ -28,6 +29,29 @@ static inline reg_registry *lock_writer_of(settings *s) {
         contract_enter_writer(reg);
     else
         pthread_mutex_unlock(&s->writer);
+    return reg;
+}
+
+/* LINE guards the line of those who wait for a place (line.h). */
+static inline void lock_line(reg_registry *reg) {
+    pthread_mutex_lock(&reg->settings->line);
+    contract_enter_line(reg);
+}
+
+static inline void unlock_line(reg_registry *reg) {
+    contract_leave_line(reg);
+    pthread_mutex_unlock(&reg->settings->line);
+}
+
+/* The registry with these settings, with LINE held, or NULL if it is gone: see lock_writer_of. */
+static inline reg_registry *lock_line_of(settings *s) {
+    if (load_published(&s->registry) == NULL) return NULL;
+    pthread_mutex_lock(&s->line);
+    reg_registry *reg = load_published(&s->registry);
+    if (reg != NULL)
+        contract_enter_line(reg);
+    else
+        pthread_mutex_unlock(&s->line);
     return reg;
 }
 

@@ -19,6 +19,8 @@ void reg_prefix_mark(reg_prefix *prefix, reg_mark mark) {
     hash_add(&prefix->hash, &byte, 1);
 }
 
+uint64_t reg_affinity_of(const void *bytes, size_t length) { return hash_of(bytes, length); }
+
 uint64_t reg_prefix_hash(const reg_prefix *prefix) { return hash_value(&prefix->hash); }
 
 /* Adds the items of `source` from `*at` to `end`. Moves `*at` to `end`, or to an item that has no
@@ -93,4 +95,12 @@ size_t reg_prefix_add_text(reg_prefix *prefix, const reg_text *text, size_t *at,
 size_t reg_prefix_add_numbers(reg_prefix *prefix, const reg_numbers *numbers, size_t *at,
                               uint64_t *hashes, size_t room) {
     return add_blocks(prefix, add_integers, numbers, numbers->length, at, hashes, room);
+}
+
+void reg_read_numbers(const reg_numbers *numbers, uint64_t *values) {
+    uint64_t sign = numbers->is_signed ? (uint64_t)1 << (8 * numbers->width - 1) : 0;
+    for (size_t i = 0; i < numbers->length; i++) {
+        const char *place = numbers->first + (ptrdiff_t)i * numbers->stride;
+        values[i] = (bits_at(place, numbers->width) ^ sign) - sign;
+    }
 }

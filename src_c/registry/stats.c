@@ -30,6 +30,8 @@ reg_stats reg_get_stats(reg_registry *reg, reg_garbage **garbage) {
     stats.waiting_bytes = reg->limbo.waiting.bytes;
     epoch_amount kept = generations_kept(reg->generations);
     stats.kept = kept.nodes;
+    EACH_ITEM(&reg->records, item)
+        stats.prefix_bytes += record_prefix_bytes_locked(reg_container(item, record, item));
     stats.bytes = sizeof *reg + sizeof *reg->settings + stats.waiting_bytes + kept.bytes +
                   generations_bytes(reg->generations) + member_list_bytes_locked(&reg->roster) +
                   watches_bytes_locked(reg) + records_bytes_locked(&reg->records) +

@@ -1,34 +1,59 @@
 #include "registry/waiters.h"
 
-void waiters_init(waiter_list *list) { pthread_mutex_init(&list->lock, NULL); }
+/* ---- a plain list ---- */
 
-void waiters_end(waiter_list *list) { pthread_mutex_destroy(&list->lock); }
+void waiter_link(reg_waiter **first, reg_waiter *waiter) {
+    waiter->previous = NULL;
+    waiter->next = *first;
+    if (*first != NULL) (*first)->previous = waiter;
+    *first = waiter;
+    waiter->is_listed = true;
+}
 
-static void unlink_waiter(waiter_list *list, reg_waiter *waiter) {
+bool waiter_unlink(reg_waiter **first, reg_waiter *waiter) {
+    if (!waiter->is_listed) return false;
     if (waiter->next != NULL) waiter->next->previous = waiter->previous;
     if (waiter->previous != NULL)
         waiter->previous->next = waiter->next;
     else
-        list->first = waiter->next;
+        *first = waiter->next;
     waiter->is_listed = false;
+    return true;
+}
+
+reg_waiter *waiters_take_off(reg_waiter **first, const void *awaited, reg_waiter *taken) {
+    for (reg_waiter *waiter = *first, *next; waiter != NULL; waiter = next) {
+        next = waiter->next;
+        if (awaited != NULL && waiter->awaited != awaited) continue;
+        waiter_unlink(first, waiter);
+        waiter->is_woken = true;
+        waiter->next = taken;
+        taken = waiter;
+    }
+    return taken;
+}
+
+/* ---- a list with a lock of its own ---- */
+
+void waiters_init(waiter_list *list) { pthread_mutex_init(&list->lock, NULL); }
+
+void waiters_end(waiter_list *list) { pthread_mutex_destroy(&list->lock); }
+
+static void note_if_empty(waiter_list *list) {
     if (list->first == NULL) exchange_seq_cst(&list->is_waited, false);
 }
 
 void waiters_add(waiter_list *list, reg_waiter *waiter) {
     pthread_mutex_lock(&list->lock);
-    waiter->previous = NULL;
-    waiter->next = list->first;
-    if (list->first != NULL) list->first->previous = waiter;
-    list->first = waiter;
-    waiter->is_listed = true;
+    waiter_link(&list->first, waiter);
     exchange_seq_cst(&list->is_waited, true);
     pthread_mutex_unlock(&list->lock);
 }
 
 bool waiters_remove(waiter_list *list, reg_waiter *waiter) {
     pthread_mutex_lock(&list->lock);
-    bool was_listed = waiter->is_listed;
-    if (was_listed) unlink_waiter(list, waiter);
+    bool was_listed = waiter_unlink(&list->first, waiter);
+    note_if_empty(list);
     pthread_mutex_unlock(&list->lock);
     return was_listed;
 }
@@ -37,15 +62,9 @@ reg_waiter *waiters_take_all(waiter_list *list) { return waiters_take(list, NULL
 
 reg_waiter *waiters_take(waiter_list *list, const void *awaited) {
     if (reg_likely(!load_seq_cst(&list->is_waited))) return NULL;
-    reg_waiter *taken = NULL;
     pthread_mutex_lock(&list->lock);
-    for (reg_waiter *waiter = list->first, *next; waiter != NULL; waiter = next) {
-        next = waiter->next;
-        if (awaited != NULL && waiter->awaited != awaited) continue;
-        unlink_waiter(list, waiter);
-        waiter->next = taken;
-        taken = waiter;
-    }
+    reg_waiter *taken = waiters_take_off(&list->first, awaited, NULL);
+    note_if_empty(list);
     pthread_mutex_unlock(&list->lock);
     return taken;
 }

@@ -1,12 +1,15 @@
-/* Threads and tasks that sleep until something happens in a registry.
+/* Threads and tasks that sleep until something happens.
  *
  * The binding knows how to put them to sleep and how to wake them. The core only keeps their
- * `reg_waiter`s in a list. Whoever makes something happen takes the waiters off the list, and the
+ * `reg_waiter`s in lists. Whoever makes something happen takes the waiters off their list, and the
  * binding wakes them with no lock held. Taking off is what decides: a waiter is woken once, by the
  * thread that took it off, or it is removed by its owner and never woken.
  *
- * No wake-up is lost. Let EVENT be the word that says that something has happened, and IS_WAITED
- * the flag of the list. Both are sequentially consistent.
+ * There are two forms: a plain list, whose owner has a lock (idle.h), and a list with a lock of its
+ * own, for watches.
+ *
+ * No wake-up of the second form is lost. Let EVENT be the word that says that something has
+ * happened, and IS_WAITED the flag of the list. Both are sequentially consistent.
  *
  *   waiter    A1  enter the list, IS_WAITED = true
  *             A2  look at EVENT again; sleep only if nothing has happened
@@ -30,6 +33,18 @@
 
 #include "base/atomics.h"
 #include "registry.h"
+
+/* ---- a plain list; its owner's lock is held ---- */
+
+/* Adds a waiter that is in no list. */
+void waiter_link(reg_waiter **first, reg_waiter *waiter);
+/* Removes the waiter. False if it is not in the list any more, because it was taken off. */
+bool waiter_unlink(reg_waiter **first, reg_waiter *waiter);
+/* Takes off those whose `awaited` is this one; NULL: all of them. Puts them in front of `taken`,
+ * linked by `next`, and returns the whole. */
+reg_waiter *waiters_take_off(reg_waiter **first, const void *awaited, reg_waiter *taken);
+
+/* ---- a list with a lock of its own ---- */
 
 typedef struct waiter_list {
     pthread_mutex_t lock;

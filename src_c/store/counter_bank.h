@@ -2,7 +2,7 @@
  * that a choice reads of a candidate. So when a thread updates the counters of a backend, this
  * slows down neither look-ups nor the counters of other backends.
  *
- *   counters    24 bytes   in flight, total, average latency        written by every thread
+ *   counters    24 bytes   in flight, tokens, average latency       written by every thread
  *   sampled_at   4 bytes   when the average got its last sample     written by every thread
  *   chosen_at    4 bytes   the tick of the last choice; a hint      written by every thread
  *   outcomes     8 bytes   see outcomes.h                           set once, by any thread
@@ -64,24 +64,16 @@ static inline uint32_t sample_tick(uint64_t time) {
     return tick < UINT32_MAX ? (uint32_t)tick : UINT32_MAX;
 }
 
-/* Adds a sample (milliseconds) that is taken now. Returns the new average. An average that is too
- * old to count begins anew, or one slow start would keep a backend away for many times that long.
- * The average and its time
- * are two words. Between the two stores, a choice may find the new average with the old time; then
- * it ignores an average that was too old before. */
+/* Adds a sample of the latency (milliseconds) that is taken now. Returns the new average. */
 static inline uint32_t line_add_sample(counter_line *line, outcomes *o, uint32_t sample,
                                        uint64_t now) {
-    uint64_t last = load_published(&o->sampled), ttl = o->settings->values.latency_ttl;
-    bool is_too_old = last < now && now - last > ttl;
-    /* Of several samples that find it too old, one begins anew. */
-    bool begins_anew = is_too_old && cas_strong_seq_cst(&o->sampled, &last, now);
-    uint32_t average = latency_update(&line->counters.latency, sample, begins_anew),
+    uint32_t average = average_add(o, &line->counters.latency, &o->sampled, sample, now),
              tick = sample_tick(now);
-    if (last < now) publish(&o->sampled, now);
     if (load_published(&line->sampled_at) != tick) publish(&line->sampled_at, tick);
     return average;
 }
 
 _Static_assert(sizeof(counter_line) == REG_CACHE_LINE, "one line for each registration");
+_Static_assert(offsetof(counter_line, counters) % 16 == 0, "for the pair in `counters`");
 
 #endif

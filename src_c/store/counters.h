@@ -1,11 +1,12 @@
-/* The counters of one backend: requests in flight, total requests, average latency. Any thread may
- * update them, without a lock.
+/* The counters of one backend: requests in flight, tokens in flight, average latency. Any thread
+ * may update them, without a lock.
  *
  *   pending   version (29) | trial (1) | watched (1) | claim (1) | in flight (32)
+ *   tokens    the sum of the tokens of all active leases (64)
  *   latency   version (31) | sampled (1) | average in ms (32)
  *
- * Each operation is one successful read-modify-write of one word, or one load. It takes effect at
- * that instruction.
+ * Each operation is one successful read-modify-write of one word, or of `pending` and `tokens`
+ * together, or one load. It takes effect at that instruction.
  *
  * The number in flight must not wrap at its maximum or go below 0. A decrement is a
  * compare-and-swap loop. An increment first reads the number. Below half of the maximum it is one
@@ -19,13 +20,25 @@
  *      flight (`counter_take`). A thread that finds a claim may use it in place of the thread that
  *      set it. An abandoned claim does no harm.
  *   b. A thread that reports the count clears the claim first (`counter_value`, `counter_watch`,
- *      `counter_decrement`) or changes the word (`counter_increment`), so a claim that was there
- *      before is void.
+ *      `counter_decrement`, `counter_void_claim`) or changes the word (`counter_increment`), so a
+ *      claim that was there before is void.
  *   c. A claimed word never comes back: a decrement raises the version, and so does clearing a
  *      claim. So equal versions mean that there was no decrement between two reads, and equal
  *      words, apart from the claim, mean that the count did not change at all.
  * Versions wrap after 2**29 decrements. Only a choice relies on step c., and a choice takes much
  * less time than that.
+ *
+ * `tokens` never changes unless `pending` changes in the same step, so equal words `pending` mean
+ * equal tokens:
+ *   d. A request with tokens is taken by a compare-and-swap of both words (`counter_take_tokens`).
+ *      A request without tokens changes `pending` alone.
+ *   e. Every other change of `tokens` raises the version and clears a claim, like a decrement
+ *      (`counter_replace_tokens`). So as long as the version stays, tokens only grow.
+ *   f. A thread that reads `pending` and then `tokens` has a pair of one instant if `pending` is
+ *      still the same when it is read again (`counter_report_load`), or when it is swapped: it was
+ *      the same in between. A report clears a claim before it reads `tokens`. A claim that is set
+ *      later does not matter, because the pair is that of the instant before it.
+ * The sum fits: 2**32 requests of less than 2**32 tokens each.
  *
  * The bit 'watched' is for registry/idle.h: somebody waits for the number to reach 0. It is set
  * only while the number is above 0 (`counter_watch`), and cleared by the decrement that reaches 0.
@@ -51,10 +64,12 @@
 #define LATENCY_VERSION ((uint64_t)1 << 33)
 
 typedef struct counters {
-    _Atomic uint64_t pending;
-    _Atomic uint64_t total;
+    _Atomic uint64_t pending; /* at a multiple of 16 bytes, for the pair that it makes with */
+    _Atomic uint64_t tokens;
     _Atomic uint64_t latency;
 } counters;
+
+_Static_assert(offsetof(counters, tokens) == offsetof(counters, pending) + 8, "they are a pair");
 
 /* ---- in flight ---- */
 
@@ -80,9 +95,31 @@ static inline uint64_t counter_report(_Atomic uint64_t *pending) {
     return seen;
 }
 
+/* Clears the claim of the word, if it is still `seen`. Returns whether it was. */
+static inline bool counter_void_claim(_Atomic uint64_t *pending, uint64_t seen) {
+    return cas_strong_seq_cst(pending, &seen, counter_changes(seen) + COUNTER_VERSION);
+}
+
 /* The number in flight, likewise. */
 static inline uint32_t counter_value(_Atomic uint64_t *pending) {
     return counter_in_flight(counter_report(pending));
+}
+
+/* The word without its claim, and the tokens at the same instant, to be reported to a caller: see
+ * f. Lock-free likewise. */
+static inline uint64_t counter_report_load(counters *c, uint64_t *tokens) {
+    uint64_t word = load_seq_cst(&c->pending);
+    for (;;) {
+        if (reg_unlikely(counter_is_claimed(word))) {
+            uint64_t fresh = counter_changes(word) + COUNTER_VERSION;
+            if (!cas_seq_cst(&c->pending, &word, fresh)) continue;
+            word = fresh;
+        }
+        *tokens = load_seq_cst(&c->tokens);
+        uint64_t again = load_seq_cst(&c->pending);
+        if (reg_likely(counter_changes(again) == word)) return word;
+        word = again;
+    }
 }
 
 /* Returns false at the maximum; then nothing has changed. */
@@ -159,6 +196,27 @@ static inline bool counter_claim(_Atomic uint64_t *pending, uint64_t *seen) {
  * COUNTER_TRIAL if the request is a trial, otherwise 0. */
 static inline bool counter_take(_Atomic uint64_t *pending, uint64_t claimed, uint64_t trial) {
     return cas_strong_seq_cst(pending, &claimed, (counter_changes(claimed) | trial) + 1);
+}
+
+/* Likewise, and adds the tokens of the request, at least 1: see d. */
+static inline bool counter_take_tokens(counters *c, uint64_t claimed, uint64_t trial,
+                                       uint32_t tokens) {
+    uint64_t sum = load_seq_cst(&c->tokens);
+    return cas_pair_seq_cst(&c->pending, ((word_pair){claimed, sum}),
+                            ((word_pair){(counter_changes(claimed) | trial) + 1, sum + tokens}));
+}
+
+/* ---- tokens ---- */
+
+/* Replaces `old` tokens of a request in flight: see e. Lock-free. */
+static inline void counter_replace_tokens(counters *c, uint32_t old, uint32_t fresh) {
+    for (;;) {
+        uint64_t word = load_seq_cst(&c->pending), sum = load_seq_cst(&c->tokens);
+        if (cas_pair_seq_cst(
+                &c->pending, ((word_pair){word, sum}),
+                ((word_pair){counter_changes(word) + COUNTER_VERSION, sum - old + fresh})))
+            return;
+    }
 }
 
 /* ---- trials ---- */

@@ -14,7 +14,7 @@
 #include "store/record.h"
 
 typedef struct memberships {
-    membership_base base;
+    definition_base base;
     uint32_t count;
     uint32_t roster_position; /* under the lock, like `positions` */
     uint32_t *positions;

@@ -119,7 +119,10 @@ static variant *add_variant(model_index *index, const reg_model *definition, con
         if (is_new_model) memory_free(m);
         return NULL;
     }
-    if (is_new_model) string_map_put_locked(&index->models, &m->item);
+    if (is_new_model) {
+        m->number = ++index->last_number;
+        string_map_put_locked(&index->models, &m->item);
+    }
     m->variants++;
     v->model = m;
     v->object = definition->object;

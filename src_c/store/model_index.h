@@ -30,6 +30,7 @@ typedef struct model {
     epoch_node node;
     member_list members;
     uint32_t variants;
+    uint64_t number;       /* no other model of the index ever has it; never 0 */
     uint64_t served_since; /* a number that grows with each model that begins to be served */
     uint32_t mark;         /* scratch space of the current write; 0 between writes */
     /* Every choice writes it, so it has a cache line of its own. */
@@ -54,6 +55,7 @@ typedef struct model_index {
     string_map variants;
     uint32_t served; /* models that some record serves */
     uint64_t last_served_since;
+    uint64_t last_number;
     member_moved moved;
     char *scratch; /* for the key of the variant to look up */
     size_t scratch_size;

@@ -44,20 +44,21 @@ static bool has_windows(const outcomes *o) {
 }
 
 /* The outcomes that count, so far. */
-static outcome_mark mark_now(const outcomes *o, _Atomic uint64_t *total) {
-    return (outcome_mark){(uint32_t)load_seq_cst(total) - o->neutral, o->failures};
+static outcome_mark mark_now(const outcomes *o) {
+    return (outcome_mark){(uint32_t)load_seq_cst(&((outcomes *)o)->total) - o->neutral,
+                          o->failures};
 }
 
-static void begin_windows(outcomes *o, _Atomic uint64_t *total, uint64_t now) {
-    o->current = o->previous = mark_now(o, total);
+static void begin_windows(outcomes *o, uint64_t now) {
+    o->current = o->previous = mark_now(o);
     o->bucket_end = has_windows(o) ? time_after(now, o->settings->values.window) : REG_NEVER;
 }
 
 /* Begins the bucket that `now` is in. The one before it is the old bucket, or an empty one. */
-static void turn_bucket(outcomes *o, _Atomic uint64_t *total, uint64_t now) {
+static void turn_bucket(outcomes *o, uint64_t now) {
     uint64_t window = o->settings->values.window;
     if (now < o->bucket_end) return;
-    outcome_mark fresh = mark_now(o, total);
+    outcome_mark fresh = mark_now(o);
     uint64_t skipped = (now - o->bucket_end) / window;
     o->previous = skipped == 0 ? o->current : fresh;
     o->current = fresh;
@@ -86,11 +87,11 @@ static bool is_counted(const outcomes *o, const ended_request *request) {
     return o->settings->values.ejects && is_new(o, request) && !is_of_ejected(o, request);
 }
 
-static bool has_failed_too_often(const outcomes *o, _Atomic uint64_t *total) {
+static bool has_failed_too_often(const outcomes *o) {
     const reg_settings *values = &o->settings->values;
     if (values->consecutive_failures != 0 && o->row >= values->consecutive_failures) return true;
     if (!has_windows(o)) return false;
-    outcome_mark now = mark_now(o, total);
+    outcome_mark now = mark_now(o);
     uint32_t seen = now.outcomes - o->previous.outcomes,
              failed = now.failures - o->previous.failures;
     /* A division, because it is rounded correctly: 7 of 100 is a share of 0.07. */
@@ -99,19 +100,21 @@ static bool has_failed_too_often(const outcomes *o, _Atomic uint64_t *total) {
 
 /* ---- the block ---- */
 
-outcomes *outcomes_new(settings *s, _Atomic uint64_t *total) {
+outcomes *outcomes_new(settings *s, uint64_t id_hash) {
     outcomes *o = memory_alloc_lines(sizeof *o);
     if (o == NULL) return NULL;
     o->settings = s;
+    o->id_hash = id_hash;
     settings_ref(s);
     o->settle_from = REG_NEVER;
-    begin_windows(o, total, settings_now(s));
+    begin_windows(o, settings_now(s));
     update_quiet(o);
     return o;
 }
 
 void outcomes_free(outcomes *o) {
     if (o == NULL) return;
+    prefix_map_free(load_own(&o->prefixes));
     settings_unref(o->settings);
     memory_free(o);
 }
@@ -120,14 +123,14 @@ void outcomes_free(outcomes *o) {
 
 bool outcomes_succeed(outcomes *o, const ended_request *request) {
     lock(o);
-    turn_bucket(o, request->total, request->now);
+    turn_bucket(o, request->now);
     bool counts = is_counted(o, request),
          is_due = is_of_ejected(o, request) || request->now >= o->settle_from;
     if (counts)
         o->row = 0;
     else
         o->neutral++;
-    add_seq_cst(request->total, 1);
+    add_seq_cst(&o->total, 1);
     update_quiet(o);
     unlock(o);
     return is_due;
@@ -140,35 +143,35 @@ static void add_failure(outcomes *o) {
 
 bool outcomes_fail(outcomes *o, ended_request *request) {
     lock(o);
-    turn_bucket(o, request->total, request->now);
+    turn_bucket(o, request->now);
     bool counts = is_counted(o, request), is_due;
     request->ends_trial = is_due = is_of_ejected(o, request) && request->now >= o->ejected_until;
     if (counts)
         add_failure(o);
     else
         o->neutral++;
-    add_seq_cst(request->total, 1);
+    add_seq_cst(&o->total, 1);
     add_seq_cst(&o->failed, 1);
-    if (counts) is_due = has_failed_too_often(o, request->total);
+    if (counts) is_due = has_failed_too_often(o);
     update_quiet(o);
     unlock(o);
     return is_due;
 }
 
-bool outcomes_fail_restored(outcomes *o, _Atomic uint64_t *total) {
+bool outcomes_fail_restored(outcomes *o) {
     lock(o);
     o->neutral--;
     add_failure(o);
-    bool is_due = has_failed_too_often(o, total);
+    bool is_due = has_failed_too_often(o);
     update_quiet(o);
     unlock(o);
     return is_due;
 }
 
-uint64_t outcomes_add_neutral(outcomes *o, _Atomic uint64_t *total, bool has_failed) {
+uint64_t outcomes_add_neutral(outcomes *o, bool has_failed) {
     lock(o);
     o->neutral++;
-    uint64_t value = add_seq_cst(total, 1) + 1;
+    uint64_t value = add_seq_cst(&o->total, 1) + 1;
     if (has_failed) add_seq_cst(&o->failed, 1);
     unlock(o);
     return value;
@@ -176,14 +179,13 @@ uint64_t outcomes_add_neutral(outcomes *o, _Atomic uint64_t *total, bool has_fai
 
 /* ---- ejections ---- */
 
-void outcomes_eject(outcomes *o, _Atomic uint64_t *total, uint64_t version, uint64_t now,
-                    uint64_t until) {
+void outcomes_eject(outcomes *o, uint64_t version, uint64_t now, uint64_t until) {
     lock(o);
     exchange_seq_cst(&o->ejection, version);
     o->is_ejected = true;
     o->ejected_until = until;
     o->row = 0;
-    begin_windows(o, total, now);
+    begin_windows(o, now);
     update_quiet(o);
     unlock(o);
 }

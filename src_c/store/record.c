@@ -1,5 +1,6 @@
 #include "store/record.h"
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "reclaim/slab_pool.h"
 
@@ -13,9 +14,11 @@ void record_free(record *r) {
     slab_free(&record_pool, r);
 }
 
+uint64_t record_hash_id(const record *r) { return hash_of(r->item.key.data, r->item.key.length); }
+
 outcomes *record_outcomes_create(record *r, settings *s) {
     counter_line *line = line_of(r);
-    outcomes *fresh = outcomes_new(s, &line->counters.total), *seen = NULL;
+    outcomes *fresh = outcomes_new(s, record_hash_id(r)), *seen = NULL;
     if (fresh == NULL) return NULL;
     if (cas_strong_seq_cst(&line->outcomes, &seen, fresh)) return fresh;
     outcomes_free(fresh); /* another thread was faster */
@@ -110,9 +113,16 @@ static size_t bytes_of_record(const epoch_node *node) {
 
 static const epoch_kind record_kind = {.bytes = bytes_of_record, .unwrap = unwrap_record};
 
+static void forget_prompts_locked(record *r, epoch_limbo *limbo) {
+    REG_ASSERT_WRITER();
+    outcomes *o = load_published(&line_of(r)->outcomes);
+    if (o != NULL) prefix_map_retire_all_locked(&o->prefixes, limbo);
+}
+
 void record_retire(record *r, epoch_limbo *limbo) {
     state *last = load_own(&r->state);
     last->definition_born = last->memberships->born;
+    forget_prompts_locked(r, limbo);
     epoch_retire(limbo, &r->node, &record_kind);
 }
 
@@ -120,5 +130,12 @@ size_t record_bytes_locked(record *r) {
     REG_ASSERT_WRITER();
     const state *s = load_own(&r->state);
     size_t counted = load_published(&line_of(r)->outcomes) != NULL ? sizeof(outcomes) : 0;
-    return sizeof(record_place) + bytes_without_objects(s) + s->memberships->bytes + counted;
+    return sizeof(record_place) + bytes_without_objects(s) + s->memberships->bytes + counted +
+           record_prefix_bytes_locked(r);
+}
+
+size_t record_prefix_bytes_locked(record *r) {
+    REG_ASSERT_WRITER();
+    outcomes *o = load_published(&line_of(r)->outcomes);
+    return o != NULL ? prefix_map_bytes_locked(&o->prefixes) : 0;
 }

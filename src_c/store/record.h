@@ -46,12 +46,15 @@ typedef struct availability {
     uint64_t slow_from; /* if it starts slowly */
 } availability;
 
-/* The beginning of a record's memberships (memberships.h): what their life depends on. */
-typedef struct membership_base {
-    void *id;       /* the caller's object that owns the bytes of the record's key */
-    uint32_t born;  /* the generation in which the record was added */
-    uint32_t bytes; /* the size of the memberships */
-} membership_base;
+/* The beginning of a record's memberships (memberships.h): what the core has of a definition beside
+ * the models, and what the life of the record's objects depends on. Immutable once it is
+ * published. */
+typedef struct definition_base {
+    void *id;                    /* the caller's object that owns the bytes of the record's key */
+    uint64_t max_pending_tokens; /* 0: no cap */
+    uint32_t born;               /* the generation in which the record was added */
+    uint32_t bytes;              /* the size of the memberships */
+} definition_base;
 
 /* The parts of a registration that change together. A state is immutable, so a reader never sees a
  * status with the error of another one. */
@@ -65,14 +68,14 @@ typedef struct state {
     uint64_t health : 2;
     uint64_t is_draining : 1;
     uint64_t is_ejected : 1;
-    uint64_t is_cooling : 1; /* its time may be over */
-    uint64_t is_slow : 1;    /* likewise */
-    uint64_t has_room : 1;   /* for an availability, in the state's memory; set by state_alloc */
-    uint64_t : 1;
-    uint64_t serial : 48; /* of the registration */
+    uint64_t is_cooling : 1;  /* its time may be over */
+    uint64_t is_slow : 1;     /* likewise */
+    uint64_t has_room : 1;    /* for an availability, in the state's memory; set by state_alloc */
+    uint64_t caps_tokens : 1; /* the definition has a cap on tokens: see definition_base */
+    uint64_t serial : 48;     /* of the registration */
     uint64_t weight : 16;
     limits limits;
-    membership_base *memberships; /* the models of the definition; owned together with it */
+    definition_base *memberships; /* the models of the definition; owned together with it */
     /* For the writer, until the state is collected. If several states share an object, the newest
      * one owns it. */
     uint32_t definition_born; /* its generation: see reservation.h */
@@ -160,6 +163,9 @@ static inline record *record_alive_at(record *r, uint64_t version) {
 
 /* ---- the standing: what makes a record ineligible, apart from its load ---- */
 
+/* A cap on tokens is there too, although it makes nothing ineligible: so a backend without one
+ * costs a choice nothing. */
+
 #define RECORD_VERSION (((uint64_t)1 << 56) - 1)
 
 enum {
@@ -168,19 +174,27 @@ enum {
     STANDING_EJECTED = 8,
     STANDING_COOLING = 16,
     STANDING_SLOW = 32,
+    STANDING_CAPS_TOKENS = 64,
     STANDING_FLAGS = STANDING_EJECTED | STANDING_COOLING | STANDING_SLOW,
 };
 
 static inline uint8_t state_standing(const state *s) {
     return (uint8_t)(s->health | (s->is_draining ? STANDING_DRAINING : 0) |
                      (s->is_ejected ? STANDING_EJECTED : 0) |
-                     (s->is_cooling ? STANDING_COOLING : 0) | (s->is_slow ? STANDING_SLOW : 0));
+                     (s->is_cooling ? STANDING_COOLING : 0) | (s->is_slow ? STANDING_SLOW : 0) |
+                     (s->caps_tokens ? STANDING_CAPS_TOKENS : 0));
 }
 
-/* Whether the record is healthy and not draining at `version`, and nothing that choices depend on
- * has changed since. One comparison, because REG_HEALTHY is 0. */
+/* Whether the record is healthy, not draining and without a cap on tokens at `version`, and nothing
+ * that choices depend on has changed since. One comparison, because REG_HEALTHY is 0. */
 static inline bool record_is_plainly_healthy(record *r, uint64_t version) {
     return load_published(&line_of(r)->standing) <= version;
+}
+
+/* The same, whether it has a cap on tokens or not. */
+static inline bool record_is_unflagged(record *r, uint64_t version) {
+    uint64_t cap = (uint64_t)STANDING_CAPS_TOKENS << 56;
+    return (load_published(&line_of(r)->standing) & ~cap) <= version;
 }
 
 static inline bool record_has_changed_since(record *r, uint64_t version) {
@@ -235,8 +249,10 @@ void record_pool_unlock(void);
 /* Retires a state or a record, after the commit of the write that replaced or removed it. */
 void state_retire(state *s, epoch_limbo *limbo);
 void record_retire(record *r, epoch_limbo *limbo);
-/* The size of a record with its line, its state, its memberships and its outcomes. */
+/* The size of a record with its line, its state, its memberships, its outcomes and its prefixes. */
 size_t record_bytes_locked(record *r);
+/* The part of it that is for prefixes. */
+size_t record_prefix_bytes_locked(record *r);
 
 /* The block of outcomes, which is created if there is none. NULL if out of memory. */
 outcomes *record_outcomes_create(record *r, settings *s);
@@ -244,6 +260,14 @@ outcomes *record_outcomes_create(record *r, settings *s);
 static inline outcomes *record_outcomes(record *r, settings *s) {
     outcomes *o = load_published(&line_of(r)->outcomes);
     return reg_likely(o != NULL) ? o : record_outcomes_create(r, s);
+}
+
+/* The XXH64 of the id, which is the same on every host, unlike the hash of the key. */
+uint64_t record_hash_id(const record *r);
+
+static inline uint64_t record_id_hash(const record *r) {
+    outcomes *o = load_published(&line_of(r)->outcomes);
+    return reg_likely(o != NULL) ? o->id_hash : record_hash_id(r);
 }
 
 #endif

@@ -50,6 +50,7 @@ static void fill_edit(written *w, size_t i, const step *s) {
     entry->variants = w->variants[i];
     entry->variant_count = w->held[i];
     entry->max_pending = o->max_pending != 0 ? o->max_pending : UINT32_MAX;
+    entry->max_pending_tokens = o->max_pending_tokens;
     entry->weight = o->weight != 0 ? o->weight : 1;
     entry->priority = o->priority;
     if (o->instance != NULL) entry->instance = key_of(o->instance);

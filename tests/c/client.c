@@ -64,6 +64,7 @@ static reg_entry entry_of(const offer *o, int number, reg_variant **variants, si
                        .variant_count = count,
                        .now = number,
                        .max_pending = o->max_pending != 0 ? o->max_pending : UINT32_MAX,
+                       .max_pending_tokens = o->max_pending_tokens,
                        .weight = o->weight != 0 ? o->weight : 1,
                        .priority = o->priority};
     if (o->instance != NULL) entry.instance = key_of(o->instance);
@@ -244,4 +245,13 @@ reg_stats client_stats(reg_registry *reg) {
     reg_stats stats = reg_get_stats(reg, &garbage);
     reg_destroy(garbage, object_release);
     return stats;
+}
+
+uint64_t client_tokens(reg_registry *reg, const char *id) {
+    reg_key key = key_of(id);
+    reg_view view;
+    reg_reader *reader = reg_read_begin();
+    CHECK(reg_get(reg, &key, &view) == REG_OK);
+    reg_read_end(reader);
+    return view.pending_tokens;
 }

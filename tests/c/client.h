@@ -26,10 +26,11 @@ typedef struct offer {
     const char *url;
     const char *instance; /* NULL: none */
     const char *models[4];
-    uint32_t context_length; /* of all its models */
-    uint8_t capabilities;    /* of all its models */
-    uint32_t max_pending;    /* 0: no cap */
-    uint16_t weight;         /* 0: 1 */
+    uint32_t context_length;     /* of all its models */
+    uint8_t capabilities;        /* of all its models */
+    uint32_t max_pending;        /* 0: no cap */
+    uint64_t max_pending_tokens; /* 0: no cap */
+    uint16_t weight;             /* 0: 1 */
     int32_t priority;
 } offer;
 
@@ -55,6 +56,7 @@ bool client_return(reg_lease *lease, const uint32_t *sample);
 /* The statistics; drops what they collect. */
 reg_stats client_stats(reg_registry *reg);
 uint32_t client_in_flight(reg_registry *reg, const char *id);
+uint64_t client_tokens(reg_registry *reg, const char *id);
 
 void client_free(reg_registry *reg);
 

@@ -14,8 +14,9 @@ static long run_all(const char *name, long *work) {
         slab_pool_tests,    registry_tests,      memory_tests,      stall_tests,
         orphan_tests,       contract_tests,      change_tests,      change_random_tests,
         change_point_tests, change_thread_tests, select_tests,      choice_tests,
-        availability_tests, failure_tests,       idle_tests,        watch_tests,
-        hash_tests,         torture_tests};
+        availability_tests, failure_tests,       idle_tests,        line_tests,
+        watch_tests,        hash_tests,          affinity_tests,    token_tests,
+        prefix_index_tests, prompt_tests,        torture_tests};
     long passed = 0;
     for (size_t i = 0; i < sizeof suites / sizeof *suites; i++) {
         for (const test *t = suites[i]; t->name != NULL; t++) {

@@ -123,6 +123,23 @@ static long panic_counts_who_is_left(void) {
     return 61;
 }
 
+static long one_full_of_tokens_is_left(void) {
+    fleet f = new_fleet(2, NULL);
+    reg_lease lease, other;
+    reg_reason reason = REG_ELIGIBLE;
+    offer o = {.id = "b1", .models = {"m"}, .context_length = 8192, .max_pending_tokens = 10};
+    CHECK(client_redefine(f.reg, &o, 1) == REG_OK);
+    fail(f.reg, "b0", 3);
+    reg_request request = client_request("m", REG_LEAST_PENDING);
+    request.tokens = 11;
+    CHECK(client_acquire(f.reg, request, &lease) == 1);
+    CHECK(client_acquire(f.reg, client_request("m", REG_LEAST_PENDING), &other) == -1);
+    CHECK(!acquire_on(f.reg, "b1", &other, &reason) && reason == REG_FULL);
+    CHECK(finish(&lease, REG_SUCCEEDED, 0));
+    free_fleet(f);
+    return 3;
+}
+
 static long a_cool_down_only_moves_later(void) {
     fleet f = new_fleet(2, NULL);
     reg_lease lease;
@@ -537,6 +554,7 @@ const test availability_tests[] = {
     {"availability: a trial is alone", a_trial_is_alone},
     {"availability: rates", rates_are_those_of_the_window},
     {"availability: panic", panic_counts_who_is_left},
+    {"availability: full of tokens", one_full_of_tokens_is_left},
     {"availability: a cool-down", a_cool_down_only_moves_later},
     {"availability: a slow start", a_slow_start_grows},
     {"availability: settled after the end", a_lease_settles_after_its_registry},

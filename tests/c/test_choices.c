@@ -183,8 +183,9 @@ static void perform(reg_registry *reg, reg_policy policy, bool counts, void *(*m
 }
 
 static long the_less_loaded_is_chosen_at_every_instant(void) {
-    const reg_policy policies[] = {REG_LEAST_PENDING, REG_PRIORITY, REG_SMART, REG_POWER_OF_TWO};
-    for (int i = 0; i < 16; i++) {
+    const reg_policy policies[] = {REG_LEAST_PENDING, REG_PRIORITY, REG_SMART, REG_POWER_OF_TWO,
+                                   REG_HOT_COLD};
+    for (int i = 0; i < 20; i++) {
         reg_registry *reg = client_fleet(2, NULL);
         the_stage.reg = reg;
         the_stage.less_loaded = i / 2 % 2;
@@ -194,7 +195,185 @@ static long the_less_loaded_is_chosen_at_every_instant(void) {
               client_in_flight(reg, ids[the_stage.less_loaded]) == 0);
         client_free(reg);
     }
-    return 16L * 2 * CHOICES;
+    return 20L * 2 * CHOICES;
+}
+
+/* The record of a backend that stays registered. */
+static record *record_with_id(reg_registry *reg, const char *id) {
+    reg_key key = key_of(id);
+    reg_reader *reader = reg_read_begin();
+    record *found = reg_container(string_map_get(&reg->records, &key), record, item);
+    reg_read_end(reader);
+    return found;
+}
+
+/* ---- HOT_COLD: counts and averages of the others, as of one instant ---- */
+
+enum { MIDDLE = 5, PAUSE = 100 };
+static int low, high; /* below and at least MIDDLE */
+
+/* Leaves time for a choice that nothing disturbs. */
+static void pause_briefly(void) {
+    for (volatile int i = 0; i < PAUSE; i++) {
+    }
+}
+
+static void step_many(const char *id, int from, int to) {
+    for (; from < to; from++) step(id, 1);
+    for (; from > to; from--) step(id, -1);
+}
+
+/* Of b1 and b2, at least one is at `high` at every instant. */
+static void *keep_one_high(void *argument) {
+    (void)argument;
+    while (!the_stage.over) {
+        for (int i = 0; i < 2; i++) {
+            step_many(i == 0 ? "b2" : "b1", low, high);
+            step_many(i == 0 ? "b1" : "b2", high, low);
+            pause_briefly();
+        }
+    }
+    return NULL;
+}
+
+static void set_latency(const char *id, uint32_t sample) {
+    reg_key key = key_of(id);
+    uint32_t average;
+    CHECK(reg_update_latency(the_stage.reg, &key, sample, &average) == REG_OK);
+}
+
+static void *choose_the_first(void *argument) {
+    (void)argument;
+    for (int i = 0; i < CHOICES; i++) choose_once(0);
+    return NULL;
+}
+
+/* Of four, one is hot if all others have less in flight. So b0, the fastest, never is. A choice
+ * that reads b1 before an increment and b2 after a decrement, both low, takes it for hot, and
+ * chooses b3, which nothing changes. The choosers add up to two requests to b0, so then the others
+ * move further. */
+static long increments_of_the_others_count(void) {
+    for (int counts = 0; counts < 2; counts++) {
+        reg_registry *reg = client_fleet(4, NULL);
+        the_stage.reg = reg;
+        low = MIDDLE - 1;
+        high = counts ? MIDDLE + 2 : MIDDLE;
+        set_latency("b0", 5);
+        set_latency("b1", 80);
+        set_latency("b2", 70);
+        set_latency("b3", 60);
+        step_many("b0", 0, MIDDLE);
+        step_many("b1", 0, high);
+        step_many("b2", 0, low);
+        perform(reg, REG_HOT_COLD, counts, keep_one_high, choose_the_first);
+        client_free(reg);
+    }
+    return 2L * 2 * CHOICES;
+}
+
+/* Both averages go up and down. At every instant that of b0 is lower. */
+static void *move_averages(void *argument) {
+    (void)argument;
+    while (!the_stage.over) {
+        for (int i = 0; i < 20; i++) set_latency("b1", UINT32_MAX);
+        for (int i = 0; i < 20; i++) set_latency("b0", UINT32_MAX / 2);
+        pause_briefly();
+        for (int i = 0; i < 90; i++) set_latency("b0", 0);
+        for (int i = 0; i < 20; i++) set_latency("b1", UINT32_MAX / 4);
+        pause_briefly();
+    }
+    return NULL;
+}
+
+static long averages_are_of_one_instant(void) {
+    reg_registry *reg = client_fleet(2, NULL);
+    the_stage.reg = reg;
+    set_latency("b0", 0);
+    set_latency("b1", UINT32_MAX / 4);
+    perform(reg, REG_HOT_COLD, false, move_averages, choose_the_first);
+    client_free(reg);
+    return 2L * CHOICES;
+}
+
+/* Likewise, with average times to the first token. */
+static void set_ttft(const char *id, uint32_t sample) {
+    counter_line *line = line_of(record_with_id(the_stage.reg, id));
+    outcomes *o = load_published(&line->outcomes);
+    CHECK(o != NULL);
+    ttft_add(o, sample, settings_now(o->settings));
+}
+
+static void *move_ttfts(void *argument) {
+    (void)argument;
+    while (!the_stage.over) {
+        for (int i = 0; i < 20; i++) set_ttft("b1", UINT32_MAX);
+        for (int i = 0; i < 20; i++) set_ttft("b0", UINT32_MAX / 2);
+        pause_briefly();
+        for (int i = 0; i < 90; i++) set_ttft("b0", 0);
+        for (int i = 0; i < 20; i++) set_ttft("b1", UINT32_MAX / 4);
+        pause_briefly();
+    }
+    return NULL;
+}
+
+static long ttfts_are_of_one_instant(void) {
+    reg_registry *reg = client_fleet(2, NULL);
+    reg_lease lease;
+    the_stage.reg = reg;
+    for (int i = 0; i < 2; i++) { /* in turn, so each gets its outcomes */
+        CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) >= 0);
+        CHECK(client_return(&lease, NULL));
+    }
+    set_ttft("b0", 0);
+    set_ttft("b1", UINT32_MAX / 4);
+    perform(reg, REG_HOT_COLD, false, move_ttfts, choose_the_first);
+    client_free(reg);
+    return 2L * CHOICES;
+}
+
+/* Another choice has claimed b1. If it took effect before this one, b1 would have one request more
+ * than its word says. So it may not take effect any more. */
+static long a_claim_on_a_card_is_void(void) {
+    reg_registry *reg = client_fleet(3, NULL);
+    the_stage.reg = reg;
+    for (int i = 0; i < 3; i++) set_latency(i == 0 ? "b0" : i == 1 ? "b1" : "b2", 5 + 9 * i);
+    for (int acquires = 0; acquires < 2; acquires++) {
+        _Atomic uint64_t *pending = &line_of(record_with_id(reg, "b1"))->counters.pending;
+        uint64_t claimed = load_seq_cst(pending);
+        CHECK(counter_claim(pending, &claimed));
+        the_stage.policy = REG_HOT_COLD;
+        the_stage.counts = acquires;
+        choose_once(0);
+        CHECK(!counter_take(pending, claimed, 0));
+        CHECK(client_in_flight(reg, "b1") == 0);
+    }
+    client_free(reg);
+    return 2;
+}
+
+/* Threads that take and return leases of one fleet, and clear each other's claims. The last attempt
+ * under the writer lock ends each choice. */
+static void *take_hot_and_cold(void *argument) {
+    member_of_crowd *me = argument;
+    for (int i = 0; i < 20 * LEASES; i++) {
+        reg_lease lease;
+        CHECK(client_acquire(me->crowd->reg, client_request("m", me->crowd->policy), &lease) >= 0);
+        if (i % 3 == 0) CHECK(reg_lease_first_token(&lease, 0));
+        CHECK(client_return(&lease, NULL));
+    }
+    return NULL;
+}
+
+static long hands_of_a_crowd_end(void) {
+    enum { LENGTH = 70 };
+    for (int length = 2; length <= LENGTH; length += LENGTH - 2) {
+        the_crowd = (crowd){.reg = client_fleet(length, NULL), .policy = REG_HOT_COLD};
+        in_a_crowd(&the_crowd, take_hot_and_cold);
+        CHECK(client_in_flight(the_crowd.reg, "b0") == 0 &&
+              client_in_flight(the_crowd.reg, "b1") == 0);
+        client_free(the_crowd.reg);
+    }
+    return 2L * THREADS * 20 * LEASES;
 }
 
 static void with_room_for_one(offer *o, int number) {
@@ -319,15 +498,16 @@ static reg_registry *full_fleet(int count) {
 }
 
 static const reg_policy searching[] = {REG_LEAST_PENDING, REG_PRIORITY, REG_ROUND_ROBIN,
-                                       REG_POWER_OF_TWO};
+                                       REG_POWER_OF_TWO, REG_HOT_COLD};
+enum { SEARCHING = sizeof searching / sizeof *searching };
 
 static long a_refusal_ends_under_turnover(void) {
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < SEARCHING; i++) {
         reg_registry *reg = full_fleet(MANY);
         perform(reg, searching[i], false, turn_over, be_refused);
         client_free(reg);
     }
-    return 4L * 2 * REFUSALS;
+    return (long)SEARCHING * 2 * REFUSALS;
 }
 
 #ifdef REG_TORTURE
@@ -347,15 +527,6 @@ static void best_first(offer *o, int number) { o->priority = number != 0; }
 static void count_now_and_then(void) {
     static long points;
     if (++points % 1000 == 0) count_up_and_down();
-}
-
-/* The record of a backend that stays registered. */
-static record *record_with_id(reg_registry *reg, const char *id) {
-    reg_key key = key_of(id);
-    reg_reader *reader = reg_read_begin();
-    record *found = reg_container(string_map_get(&reg->records, &key), record, item);
-    reg_read_end(reader);
-    return found;
 }
 
 /* During every pass another request begins and ends on the best backend, so its word always differs
@@ -381,7 +552,7 @@ static long a_choice_ends_under_interference(void) {
 /* Another request ends between any two steps of the choice, so no attempt finds the counts
  * unchanged. */
 static long a_refusal_ends_under_interference(void) {
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < SEARCHING; i++) {
         reg_registry *reg = full_fleet(3);
         first = record_with_id(reg, "b0");
         hook_calls = 0;
@@ -391,7 +562,7 @@ static long a_refusal_ends_under_interference(void) {
         CHECK(chosen == -1);
         client_free(reg);
     }
-    return 4;
+    return SEARCHING;
 }
 
 /* The hook during writes that all change something that choices depend on. */
@@ -496,6 +667,11 @@ const test choice_tests[] = {
     {"choices: no policy exceeds a cap", no_policy_exceeds_a_cap},
     {"choices: a cap of one is a lock", a_cap_of_one_is_a_lock},
     {"choices: always the less loaded one", the_less_loaded_is_chosen_at_every_instant},
+    {"choices: hot or cold at one instant", increments_of_the_others_count},
+    {"choices: averages of one instant", averages_are_of_one_instant},
+    {"choices: first tokens of one instant", ttfts_are_of_one_instant},
+    {"choices: a claim on a card is void", a_claim_on_a_card_is_void},
+    {"choices: hands of a crowd end", hands_of_a_crowd_end},
     {"choices: no refusal while one has room", none_is_refused_while_one_has_room},
     {"choices: no refusal while one is healthy", none_is_refused_while_one_is_healthy},
     {"choices: health and room at one instant", health_and_room_are_of_one_instant},

@@ -16,13 +16,6 @@ static void fill(unsigned char *bytes) {
         bytes[i] = (unsigned char)(number >> 56);
 }
 
-static uint64_t hash_of(const void *bytes, size_t length) {
-    reg_hash hash;
-    hash_begin(&hash);
-    hash_add(&hash, bytes, length);
-    return hash_value(&hash);
-}
-
 static long published_values(void) {
     static const struct {
         size_t length;

@@ -41,7 +41,7 @@ static reg_aftermath down(const char *id) {
     return after;
 }
 
-static int count_of(const reg_idle_waiter *list) {
+static int count_of(const reg_waiter *list) {
     int count = 0;
     for (; list != NULL; list = list->next) count++;
     return count;
@@ -57,12 +57,12 @@ static long only_the_last_decrement_wakes(void) {
     CHECK(down("b0").flags == 0);
     reg_aftermath after = down("b0");
     CHECK(after.flags == REG_HAS_WOKEN && count_of(after.woken) == 2 && is_idle("b0", 0));
-    CHECK(!reg_wait_end(&first, object_release) && first.is_woken);
-    CHECK(!reg_wait_end(&second, object_release) && second.is_woken);
+    CHECK(!reg_wait_end(&first, object_release) && first.node.is_woken);
+    CHECK(!reg_wait_end(&second, object_release) && second.node.is_woken);
     CHECK(down("b0").flags == REG_WAS_ZERO);
     up("b0");
     CHECK(down("b0").flags == 0); /* nobody waits any more */
-    CHECK(reg_wait_end(&other, object_release) && !other.is_woken);
+    CHECK(reg_wait_end(&other, object_release) && !other.node.is_woken);
     CHECK(down("b1").flags == 0); /* given up */
     client_free(reg);
     return 3;
@@ -75,7 +75,7 @@ static long a_wait_can_begin_again(void) {
     for (int i = 0; i < 3; i++) {
         CHECK(begins("b0", &w) && reg_wait_end(&w, object_release));
         CHECK(begins("b0", &w) && up("b0") == 2 && down("b0").flags == 0);
-        CHECK(down("b0").woken == &w && !reg_wait_end(&w, object_release));
+        CHECK(down("b0").woken == &w.node && !reg_wait_end(&w, object_release));
         up("b0");
     }
     client_free(reg);
@@ -117,9 +117,9 @@ static long a_wait_outlives_its_registration(void) {
     CHECK(client_return(&leases[0], NULL));
     reg_free(reg, object_release);
     reg_aftermath after = {0};
-    CHECK(reg_lease_release(&leases[1], REG_FAILED, NULL, &after) && after.woken == &w);
+    CHECK(reg_lease_release(&leases[1], REG_FAILED, NULL, &after) && after.woken == &w.node);
     reg_lease_drop(&leases[1], object_release);
-    CHECK(!reg_wait_end(&w, object_release) && w.is_woken && objects_alive == 0);
+    CHECK(!reg_wait_end(&w, object_release) && w.node.is_woken && objects_alive == 0);
     return 2;
 }
 
@@ -155,11 +155,11 @@ static long others_go_on_waiting(void) {
     for (int i = 0; i < MANY; i += 2) {
         snprintf(id, sizeof id, "b%d", i);
         reg_aftermath after = down(id);
-        CHECK(after.woken == &waiters[i] && after.woken->next == NULL);
+        CHECK(after.woken == &waiters[i].node && after.woken->next == NULL);
     }
     for (int i = 0; i < MANY; i++)
         CHECK(reg_wait_end(&waiters[i], object_release) == (i % 2 == 1) &&
-              waiters[i].is_woken == (i % 2 == 0));
+              waiters[i].node.is_woken == (i % 2 == 0));
     client_free(reg);
     return MANY;
 }
@@ -174,7 +174,7 @@ static long a_waiter_keeps_its_record(void) {
     while (client_stats(reg).waiting != 0) {
     }
     CHECK(client_stats(reg).kept == 1);
-    CHECK(reg_wait_end(&w, object_release) && !w.is_woken);
+    CHECK(reg_wait_end(&w, object_release) && !w.node.is_woken);
     CHECK(client_stats(reg).kept == 0 && objects_alive == 0);
     client_free(reg);
     return 1;
@@ -221,7 +221,7 @@ static long no_wake_up_is_lost(void) {
         bool gives_up = i % 4 == 0 && reg_wait_end(&w, object_release);
         pthread_barrier_wait(&barrier);
         CHECK(is_awake == (waits && !gives_up));
-        if (!gives_up) CHECK(!reg_wait_end(&w, object_release) && w.is_woken == waits);
+        if (!gives_up) CHECK(!reg_wait_end(&w, object_release) && w.node.is_woken == waits);
     }
     CHECK(pthread_join(thread, NULL) == 0 && pthread_barrier_destroy(&barrier) == 0);
     client_free(reg);

@@ -1,9 +1,13 @@
 /* Choices of one thread: the preferences of each policy, the rotation of ties and turns, and the
  * lifetime of leases. */
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/random.h"
 #include "check.h"
+#include "choose/draw.h"
+#include "choose/heat.h"
 #include "client.h"
 #include "registry/layout.h"
 
@@ -490,7 +494,7 @@ static long a_brief_choice_reads_no_long_list(void) {
             ids[i] = key_of(names[i]);
         }
         CHECK(try_briefly(reg, policy, ids, 0) ==
-              (policy == REG_POWER_OF_TWO ? REG_OK : REG_WOULD_BLOCK));
+              (policy == REG_POWER_OF_TWO || policy == REG_HOT_COLD ? REG_OK : REG_WOULD_BLOCK));
         CHECK(try_briefly(reg, policy, ids, 3) == (takes_turns ? REG_WOULD_BLOCK : REG_OK));
         CHECK(try_briefly(reg, policy, ids, COUNT) == REG_WOULD_BLOCK);
         CHECK(try_briefly(reg, policy, &gone, 1) == REG_WOULD_BLOCK); /* a refusal names all */
@@ -499,7 +503,80 @@ static long a_brief_choice_reads_no_long_list(void) {
     return 4L * REG_POLICY_COUNT;
 }
 
+/* ---- HOT_COLD ---- */
+
+/* Whether the load of `x` is above the quantile, with the interpolation written out: Q is
+ * l(i) + f / 25 * (l(i + 1) - l(i)), where 21 * (count - 1) is 25 * i + f. */
+static bool is_above_quantile(const candidate *x, candidate *const *sorted, uint64_t count) {
+    uint64_t i = 21 * (count - 1) / 25, f = 21 * (count - 1) % 25;
+    const candidate *low = sorted[i], *high = sorted[f != 0 ? i + 1 : i];
+    uint64_t low_load = counter_in_flight(low->pending),
+             high_load = counter_in_flight(high->pending);
+    uint128 numerator = (uint128)(25 - f) * low_load * high->weight + f * high_load * low->weight,
+            denominator = (uint128)25 * low->weight * high->weight;
+    return counter_in_flight(x->pending) * denominator > numerator * x->weight;
+}
+
+static int by_heat(const void *left, const void *right) {
+    return compare_heats(*(const candidate *const *)left, *(const candidate *const *)right);
+}
+
+static long hot_is_above_the_quantile(void) {
+    enum { ROUNDS = 20000, MOST = 60 };
+    reg_seed_random(20261127);
+    for (int round = 0; round < ROUNDS; round++) {
+        size_t count = 1 + random_below(round % 2 ? (uint64_t)HAND : (uint64_t)MOST);
+        uint64_t loads = round % 3 == 0 ? (uint64_t)UINT32_MAX + 1 : 1 + random_below(20);
+        uint64_t weights = round % 5 == 0 ? 64000 : 1 + random_below(3);
+        candidate all[MOST];
+        const candidate *rearranged[MOST];
+        candidate *sorted[MOST];
+        for (size_t i = 0; i < count; i++) {
+            all[i] = (candidate){.pending = random_below(loads),
+                                 .weight = 1 + (uint32_t)random_below(weights)};
+            rearranged[i] = sorted[i] = &all[i];
+        }
+        const candidate *limit = heat_limit(rearranged, count);
+        qsort(sorted, count, sizeof *sorted, by_heat);
+        for (size_t i = 0; i < count; i++)
+            CHECK((compare_heats(&all[i], limit) > 0) == is_above_quantile(&all[i], sorted, count));
+        CHECK(compare_heats(sorted[0], limit) <= 0);
+    }
+    return ROUNDS;
+}
+
+/* A hand has HAND different members, which are all of the list and eligible. */
+static long a_hand_has_no_card_twice(void) {
+    enum { HANDS = 500 };
+    const int lengths[] = {1, 15, 16, 17, 64, 65, 80, 300};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        reg_registry *reg = client_fleet(lengths[i], NULL);
+        CHECK(client_health(reg, "b0", REG_UNHEALTHY, 0) == REG_OK);
+        for (int k = 0; k < HANDS; k++) {
+            reg_request request = client_request("m", REG_HOT_COLD);
+            choice c = {.few = NULL};
+            picks p = {.count = 0};
+            reg_reader *reader = reg_read_begin();
+            CHECK(choice_begin(&c, reg, &request) && draw_hand(&c, &p) == CHOSEN);
+            uint32_t eligible = (uint32_t)lengths[i] - 1;
+            CHECK(p.hand_count == (eligible < HAND ? eligible : HAND) &&
+                  p.count == (eligible != 0));
+            CHECK(lengths[i] > HAND ? lengths[i] <= QUICK_LENGTH || !c.is_searched : c.is_searched);
+            for (uint32_t a = 0; a < p.hand_count; a++) {
+                CHECK(p.hand[a].seen.place != c.reading.array->members);
+                for (uint32_t b = 0; b < a; b++)
+                    CHECK(p.hand[a].seen.record != p.hand[b].seen.record);
+            }
+            reg_read_end(reader);
+        }
+        client_free(reg);
+    }
+    return (long)(HANDS * sizeof lengths / sizeof *lengths);
+}
+
 const test select_tests[] = {
+    {"select: hot is above the quantile", hot_is_above_the_quantile},
+    {"select: a hand has no card twice", a_hand_has_no_card_twice},
     {"select: a lease counts and returns", a_lease_counts_and_returns},
     {"select: a lease outlives its registration",
      a_lease_outlives_its_registration_and_the_registry},

@@ -15,7 +15,8 @@ fleet new_fleet(int count, void (*shape)(reg_settings *s)) {
                       .window = 10 * SECOND,
                       .base = 30 * SECOND,
                       .max = 300 * SECOND,
-                      .trials = 1};
+                      .trials = 1,
+                      .max_waiting = UINT64_MAX};
     if (shape != NULL) shape(&s);
     f.reg = reg_new(&s);
     for (int i = 0; i < count; i++) {

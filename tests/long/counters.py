@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from support.selection import key_for
 from support.threads import run_threads
 
 from registry import Backend, Model, Policy, Registry
@@ -54,7 +55,7 @@ def work(registry: Registry, seed: int, count: int) -> int:
     rng = random.Random(seed)
     for number in range(count):
         policy = Policy.LEAST_PENDING if number % 2 else rng.choice(list(Policy))
-        lease = registry.acquire("m", policy=policy)
+        lease = registry.acquire("m", policy=policy, affinity=key_for(policy))
         if number % 8 == 0:
             registry.increment_total_requests(IDS[number % len(IDS)])
             registry.increment_pending_many(IDS)

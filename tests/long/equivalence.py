@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
-from support.machine import FailuresMachine, RegistryMachine, with_make
+from support.machine import (
+    FailuresMachine,
+    PromptsMachine,
+    RegistryMachine,
+    TokensMachine,
+    with_make,
+)
 from support.oracle import OracleRegistry
 
 from registry import Registry
@@ -18,7 +24,7 @@ GOAL = 10**5
 EXAMPLES = 40  # of each machine
 STEPS = 60
 PHASES = (Phase.generate, Phase.shrink)
-KINDS = (RegistryMachine, FailuresMachine)
+KINDS = (RegistryMachine, FailuresMachine, TokensMachine, PromptsMachine)
 
 
 def run(

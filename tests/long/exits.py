@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from support.children import made, run_child
+from support.selection import key_for
 
 from registry import Backend, Model, Policy
 
@@ -60,7 +61,7 @@ def busy(registry: Any, name: str) -> None:
         registry.add_backend(backend)
         registry.update_status("b1", "healthy")
         for policy in Policy:
-            with registry.acquire("m", policy=policy):
+            with registry.acquire("m", policy=policy, affinity=key_for(policy)):
                 registry.get_all_backends()
         registry.increment_pending_many(["b1"] * 100)
         registry.explain("m")

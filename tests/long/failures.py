@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from support.selection import key_for
 from support.threads import run_threads, until_done
 
 from registry import (
@@ -133,7 +134,10 @@ class Soak:
         """Takes a lease of any backend, or of the one on trial, if one is available."""
         exclude = others(ON_TRIAL) if rng.random() < 0.3 else ()
         try:
-            lease = self.registry.acquire("m", policy=rng.choice(list(Policy)), exclude=exclude)
+            policy = rng.choice(list(Policy))
+            lease = self.registry.acquire(
+                "m", policy=policy, exclude=exclude, affinity=key_for(policy)
+            )
         except NoBackendAvailableError as error:
             check_refusal(error)
             return

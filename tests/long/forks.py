@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from support.children import made, run_clean_child
+from support.selection import key_for
 
 from registry import Backend, Model, NoBackendAvailableError, Policy
 
@@ -67,7 +68,7 @@ def load(registry: Any, name: str, stop: threading.Event) -> None:
         registry.add_backend(backend)
         registry.update_models(name, [Model("n")])
         for policy in Policy:
-            with registry.acquire("m", policy=policy):
+            with registry.acquire("m", policy=policy, affinity=key_for(policy)):
                 registry.get_all_backends()
         registry.explain("m", policy="round_robin")
         registry.stats()
@@ -89,9 +90,16 @@ def use(registry: Any, lease: Any) -> None:
     assert registry.find_by_mdns_instance("c") == "child"
     assert registry.has_backend_url("http://CHILD:80/")
     for policy in Policy:
-        with registry.acquire("mine", policy=policy, exclude=["own"]) as own:
+        with registry.acquire(
+            "mine", policy=policy, affinity=key_for(policy), exclude=["own"]
+        ) as own:
             assert own.backend.id == "child"
-            assert registry.select("mine", policy=policy, exclude=["child"]).id == "own"
+            assert (
+                registry.select(
+                    "mine", policy=policy, affinity=key_for(policy), exclude=["child"]
+                ).id
+                == "own"
+            )
     assert [one.rank for one in registry.explain("mine", policy="round_robin")] == [1, 2]
     registry.update_models("child", [Model("other")])
     assert registry.stats().backends >= 6

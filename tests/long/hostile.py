@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from support.calls import OPERATIONS, call, filled
+from support.calls import OF_LEASES, OPERATIONS, call, filled
 
 from registry import (
     Backend,
@@ -259,9 +259,10 @@ def outcome(registry: Registry, operation: str, **given: Any) -> Any:
         return error
     except Exception as error:
         raise AssertionError(
-            f"{operation}: neither the contract's error nor the caller's: {error!r}"
+            f"{operation}: neither the contract's error nor the caller's: {type(error).__name__}"
         ) from error
-    return type(result).__name__ if operation in ("acquire", "__iter__") else result
+    makes_another_each_time = operation in ("acquire", "acquire_wait", "acquire_async", "__iter__")
+    return type(result).__name__ if makes_another_each_time else result
 
 
 def offer(
@@ -272,8 +273,8 @@ def offer(
     before, given = state(registry), value()
     result = outcome(registry, operation, **{name: given})
     place = f"{operation}({name}={type(given).__name__})"
-    # For a `release`, `call` first acquires a lease, which changes the state.
-    if isinstance(result, Exception) and operation != "release":
+    # For these, `call` first acquires a lease, which changes the state.
+    if isinstance(result, Exception) and operation not in OF_LEASES:
         assert state(registry) == before, f"{place} raised, and something has changed"
     if isinstance(result, OwnError):
         assert not isinstance(given, (str, int)), f"{place}: a method of the argument was called"

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from long import snapshots
+from support.selection import key_for
 
 from registry import Backend, Lease, Model, NoBackendAvailableError, Policy, Registry
 
@@ -81,7 +82,9 @@ class Users:
     def take(self, registry: Registry, policy: Policy, leases: list[Lease]) -> None:
         """Takes a lease, unless both backends are full."""
         try:
-            leases.append(registry.acquire("m", policy=policy, allow_unknown=True))
+            leases.append(
+                registry.acquire("m", policy=policy, affinity=key_for(policy), allow_unknown=True)
+            )
         except NoBackendAvailableError as error:
             if not set(error.reasons.values()) <= {"full"}:
                 raise AssertionError("refused although there is room") from error

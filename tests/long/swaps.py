@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from long import snapshots
+from support.selection import key_for
 
 from registry import (
     Backend,
@@ -149,7 +150,9 @@ def see_choices(pair: Pair, registry: Registry) -> None:
         best = registry.select("m", policy="priority", allow_unknown=True)
         assert best.priority == 0, f"mixture: chosen by a priority of {best.priority}"
         for policy in Policy:
-            chosen = registry.select("m", policy=policy, allow_unknown=True)
+            chosen = registry.select(
+                "m", policy=policy, affinity=key_for(policy), allow_unknown=True
+            )
             assert chosen.name == chosen.models[1].id, "mixture: of two definitions"
         registry.acquire("m", allow_unknown=True).release(1)
     except NoBackendAvailableError as error:

@@ -32,6 +32,7 @@ MODULES = {
     "counters": 20,
     "storm": 10,
     "waits": 20,
+    "places": 30,
     "incarnations": 20,
     "failures": 30,
     "swaps": 60,

@@ -433,3 +433,19 @@ class RepeatingWatch(Watch):
             return self.last
         self.last = super()._take()
         return self.last
+
+
+class ForgetsPrompts(Registry):
+    """Notes only the first two blocks of a prompt."""
+
+    def acquire(self, model_id: str, /, **arguments: Any) -> Lease:
+        if arguments.get("prefix") is not None:
+            arguments["prefix"] = arguments["prefix"][:2]
+        return super().acquire(model_id, **arguments)
+
+
+class KeepsAllPrompts(Registry):
+    """Ignores the limit on the blocks that are known."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "prefix_blocks": 1000})

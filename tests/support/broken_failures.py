@@ -85,7 +85,11 @@ class FailingLease:
 
     def __init__(self, lease: Lease) -> None:
         self.lease, self.backend = lease, lease.backend
-        self.first_token = lease.first_token
+        self.first_token, self.set_tokens = lease.first_token, lease.set_tokens
+
+    @property
+    def tokens(self) -> int:
+        return self.lease.tokens
 
     @property
     def active(self) -> bool:
@@ -154,6 +158,7 @@ class LateRestLease:
 
     def __init__(self, registry: Registry, lease: Lease) -> None:
         self.registry, self.lease, self.backend = registry, lease, lease.backend
+        self.set_tokens = lease.set_tokens
 
     def release(self, latency_ms: int | None = None, **outcome: Any) -> bool:
         seconds = outcome.get("retry_after")

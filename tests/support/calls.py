@@ -7,7 +7,10 @@ from typing import Any
 
 from registry import Backend, Model, Registry, Requirements
 
-CHOICE = ("policy", "require", "exclude", "only", "allow_unknown")
+CHOICE = ("policy", "require", "exclude", "only", "allow_unknown", "affinity", "tokens", "prefix")
+
+# The operations of leases. `call` acquires one first.
+OF_LEASES = ("release", "set_tokens", "set_cached_tokens", "first_token")
 
 # The names of the arguments, as error messages give them.
 OPERATIONS: Mapping[str, tuple[str, ...]] = {
@@ -38,9 +41,15 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "decrement_pending_many": ("ids",),
     "update_latency_many": ("ids", "samples"),
     "acquire": ("model_id", *CHOICE),
+    "acquire_wait": ("model_id", *CHOICE, "timeout", "priority"),
+    "acquire_async": ("model_id", *CHOICE, "timeout", "priority"),
+    "waiting": ("model_id",),
     "select": ("model_id", *CHOICE),
     "explain": ("model_id", *CHOICE),
     "release": ("latency_ms", "failed", "abandoned", "retry_after"),
+    "set_tokens": ("tokens",),
+    "set_cached_tokens": ("tokens",),
+    "first_token": ("tokens",),
     "has_backend_url": ("url",),
     "set_mdns_instance": ("backend_id", "instance"),
     "find_by_mdns_instance": ("instance",),
@@ -75,11 +84,14 @@ ARGUMENTS: Mapping[str, Callable[[], Any]] = {
     "latency_ms": lambda: 5,
     "ids": lambda: ["x", "x"],
     "samples": lambda: [1, 2],
-    "policy": lambda: "round_robin",
+    "policy": lambda: "affinity",
     "require": Requirements,
     "exclude": lambda: ["z"],
     "only": lambda: ["x", "y"],
     "allow_unknown": lambda: True,
+    "affinity": lambda: "k",
+    "tokens": lambda: 7,
+    "prefix": lambda: [2**64 - 1, 2],
     "failed": lambda: False,
     "abandoned": lambda: False,
     "retry_after": lambda: None,
@@ -89,6 +101,7 @@ ARGUMENTS: Mapping[str, Callable[[], Any]] = {
     "member": lambda: "x",
     "limit": lambda: 10,
     "timeout": lambda: 0.0,
+    "priority": lambda: 0,
 }
 
 # Arguments that differ from those of `ARGUMENTS`.
@@ -118,22 +131,40 @@ def call(registry: Registry, operation: str, **given: Any) -> Any:
         for name in OPERATIONS[operation]
     }
     keywords = {name: arguments.pop(name) for name in KEYWORDS if name in arguments}
-    if operation == "release":
-        return registry.acquire("m").release(*arguments.values(), **keywords)
+    if operation in OF_LEASES:
+        return of_lease(registry, operation, *arguments.values(), **keywords)
     method = getattr(registry, operation)
+    if operation in ("acquire_wait", "acquire_async"):
+        keywords |= {"timeout": arguments.pop("timeout"), "priority": arguments.pop("priority")}
+        return resolved(method(*arguments.values(), **keywords))
     if operation in ("wait_idle", "idle"):
         return without_waiting(registry, method, *arguments.values(), **keywords)
     return method(*arguments.values(), **keywords)
+
+
+def of_lease(registry: Registry, operation: str, *given: Any, **named: Any) -> Any:
+    """The result of a method of a lease, which is released in any case."""
+    lease = registry.acquire("m", prefix=[1, 2])
+    try:
+        if operation in ("set_tokens", "set_cached_tokens"):
+            return getattr(lease, operation)(*given, *named.values())
+        return getattr(lease, operation)(*given, **named)
+    finally:
+        lease.release()
 
 
 def without_waiting(registry: Registry, wait: Callable[..., Any], *given: Any, **named: Any) -> Any:
     """The result of a wait for `x`, which is idle meanwhile: the call waits for no timeout."""
     registry.decrement_pending("x")
     try:
-        result = wait(*given, **named)
-        return finished(result) if isinstance(result, Coroutine) else result
+        return resolved(wait(*given, **named))
     finally:
         registry.increment_pending("x")
+
+
+def resolved(result: Any) -> Any:
+    """The result, or that of a coroutine that waits for nothing."""
+    return finished(result) if isinstance(result, Coroutine) else result
 
 
 def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -64,7 +64,7 @@ MODEL = {
 BACKEND = {
     "id": "b", "name": "n", "url": "http://h", "backend_type": "vllm", "models": [MODEL],
     "discovery_source": "static", "metadata": {"mdns_instance": "i"}, "priority": 0,
-    "max_pending": None, "weight": 1,
+    "max_pending": None, "weight": 1, "max_pending_tokens": 1,
 }  # fmt: skip
 VIEW = {
     **BACKEND, "status": "healthy", "last_health_check": "2026-01-01T00:00:00Z",
@@ -75,6 +75,7 @@ TABLE = {
     "name": "n", "url": "http://h", "type": "vllm", "id": "b",
     "models": ["m", {"id": "o", "context_length": 1}],
     "metadata": {"mdns_instance": "i"}, "priority": 0, "max_pending": 1, "weight": 1,
+    "max_pending_tokens": 1,
     "settings": {"timeouts": {"read": 0.5}, "retries": [1, "a", {"b": True}]},
 }  # fmt: skip
 DOCUMENTS: tuple[tuple[type[Any], Any], ...] = (
@@ -106,19 +107,25 @@ class Source:
             self.one(tuple(Policy)),
             self.one(REQUIREMENTS),
         )
+        excluded = self.distinct(IDS)
+        keys: tuple[str | bytes | int, ...] = ("a", b"b", 7)
         return Request(
             model_id,
             policy,
             require,
-            self.distinct(IDS),
+            excluded,
             self.one((None, None, self.some(IDS))),
             allow_unknown=self.one((False, True)),
+            affinity=self.one(keys),
+            tokens=3 * len(excluded),  # needs no byte, so kept inputs keep their meaning
         )
 
     def limits(self) -> dict[str, Any]:
+        priority, cap = self.one((0, -1, 1)), self.one((None, 1, 2))
         return {
-            "priority": self.one((0, -1, 1)),
-            "max_pending": self.one((None, 1, 2)),
+            "priority": priority,
+            "max_pending": cap,
+            "max_pending_tokens": 5 if priority == 1 else None,  # likewise
             "weight": self.one((1, 2, 1000)),
         }
 

@@ -5,12 +5,12 @@ Testing and verifying concurrent objects, 1993; G. Lowe: Testing for linearizabi
 
 A call is one step, or several where the contract promises no more. A release counts its outcome,
 and then changes the average, the total, the failed requests, what the outcome calls for (an
-ejection, a restoration, a cool-down), the requests in flight, and the place of a trial: each is a
-step. So whoever finds that the request has left the count also finds its outcome in force. A view
-is one step for definition, status and availability, and one step for each counter. Steps of one
-thread keep their order. If one call ended before another call began, the steps of the first call
-come before the steps of the second. The search looks for an order in which the oracle returns every
-result that was seen.
+ejection, a restoration, a cool-down), the tokens, the requests in flight, and the place of a trial:
+each is a step. So whoever finds that the request has left the count also finds its outcome in
+force. A view is one step for definition, status and availability, one step for the requests and the
+tokens in flight, and one step for each other counter. Steps of one thread keep their order. If one
+call ended before another call began, the steps of the first call come before the steps of the
+second. The search looks for an order in which the oracle returns every result that was seen.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from registry import (
     Ejection,
     Model,
     NoBackendAvailableError,
+    Policy,
     Reason,
     Registry,
     RegistryError,
@@ -41,6 +42,8 @@ from support.threads import run_threads
 IDS = ("a", "b", "c")
 MODELS = ("m", "n")
 HEALTH = (BackendStatus.HEALTHY, BackendStatus.UNHEALTHY)
+TOKENS = (0, 0, 4, 7, 20)
+POLICIES = (Policy.LEAST_PENDING, Policy.LEAST_TOKENS)
 OUTCOMES: tuple[Outcome, ...] = ("succeeded", "failed", "failed", "asked", "abandoned")
 GIVEN: dict[Outcome, dict[str, Any]] = {
     "succeeded": {},
@@ -106,6 +109,7 @@ class Spec:
                 entry.status,
                 entry.draining,
                 entry.pending,
+                entry.tokens,
                 entry.total,
                 entry.failed,
                 state_of(entry),
@@ -190,7 +194,7 @@ class Recorder:
     thread: int
     rng: random.Random
     steps: list[Step] = field(default_factory=list)
-    held: list[tuple[int, Any]] = field(default_factory=list)
+    held: list[tuple[int, Any, int]] = field(default_factory=list)
     # The serial that this thread saw last, for each backend.
     seen: dict[str, int] = field(default_factory=dict)
 
@@ -243,11 +247,16 @@ class Recorder:
 
             return effect, lambda view: view and getattr(view, name)
 
+        def load(spec: Spec) -> Any:
+            entry = spec.known[number]
+            return entry and (entry.pending, entry.tokens)
+
+        in_flight = (load, lambda view: view and (view.pending_requests, view.pending_tokens))
         seen = self.record(
             f"get_backend {backend_id}",
             lambda: self.registry.get_backend(backend_id),
             (find, lambda view: view and (instant(view), view.serial)),
-            counter("pending_requests", lambda entry: entry.pending),
+            in_flight,
             counter("failed_requests", lambda entry: entry.failed),
             counter("total_requests", lambda entry: entry.total),
             counter("avg_latency_ms", lambda entry: entry.average or 0),
@@ -283,13 +292,14 @@ class Recorder:
     def acquire(
         self, model_id: str, excluded: tuple[str, ...], only: tuple[str, ...] | None = None
     ) -> None:
-        """Takes a lease by LEAST_PENDING, and keeps it."""
+        """Takes a lease by LEAST_PENDING or LEAST_TOKENS, and keeps it."""
         number = self.rng.randrange(2**60)
-        request = Request(model_id, exclude=excluded, only=only)
+        tokens, policy = self.rng.choice(TOKENS), self.rng.choice(POLICIES)
+        request = Request(model_id, policy, exclude=excluded, only=only, tokens=tokens)
 
         def call() -> Any:
-            lease = self.registry.acquire(model_id, exclude=excluded, only=only)
-            self.held.append((number, lease))
+            lease = self.registry.acquire(model_id, **request.arguments())
+            self.held.append((number, lease, tokens))
             return lease.backend.id
 
         def effect(spec: Spec) -> Any:
@@ -302,7 +312,7 @@ class Recorder:
             return seen
 
         seen = self.record(
-            f"acquire {model_id} except {excluded}, only {only}",
+            f"acquire {model_id} {policy} {tokens} except {excluded}, only {only}",
             call,
             (effect, lambda result: result),
         )
@@ -311,7 +321,7 @@ class Recorder:
         """Releases a lease with a random outcome."""
         if not self.held:
             return
-        number, lease = self.held.pop()
+        number, lease, tokens = self.held.pop()
         outcome = self.rng.choice(OUTCOMES)
 
         def part(change: Callable[[Spec, Entry], object]) -> tuple[Effect, Callable[[Any], Any]]:
@@ -335,6 +345,9 @@ class Recorder:
             due = spec.due.pop(number)
             spec.oracle.settle(entry, spec.tickets[number], due, nanoseconds(5))
 
+        def leave_tokens(_spec: Spec, entry: Entry) -> None:
+            entry.replace_tokens(tokens, 0)
+
         def leave(_spec: Spec, entry: Entry) -> None:
             entry.finish_request()
 
@@ -346,8 +359,28 @@ class Recorder:
             parts.insert(0, part(lambda spec, entry: spec.oracle.add_sample(entry, 7)))
         if outcome in ("failed", "asked"):
             parts.append(part(failed))
-        parts += [part(settle), part(leave), part(free)]
+        parts += [part(settle), part(leave_tokens), part(leave), part(free)]
         self.record(f"release {outcome}", lambda: lease.release(7, **GIVEN[outcome]), *parts)
+
+    def set_tokens(self) -> None:
+        """Changes the tokens of a lease."""
+        if not self.held:
+            return
+        number, lease, old = self.held.pop()
+        tokens = self.rng.choice(TOKENS)
+        self.held.append((number, lease, tokens))
+
+        def effect(spec: Spec) -> bool:
+            entry = spec.known[number]
+            assert entry is not None
+            entry.replace_tokens(old, tokens)
+            return True
+
+        self.record(
+            f"set_tokens {old} to {tokens}",
+            lambda: lease.set_tokens(tokens),
+            (effect, lambda result: result),
+        )
 
     def anything(self) -> None:
         """Makes a random call."""
@@ -359,6 +392,7 @@ class Recorder:
             lambda: self.acquire("m", (), (one, "gone")),
             self.release,
             self.release,
+            self.set_tokens,
             lambda: self.simple("cool_down", one, 5),
             lambda: self.simple("restore", one),
             lambda: self.act_on_seen("restore", one),
@@ -400,8 +434,15 @@ def comparable(result: Any) -> Any:
 
 
 def definition(backend_id: str, models: tuple[Model, ...]) -> Backend:
-    """A backend with a low cap, so it is sometimes full."""
-    return Backend(backend_id, backend_id, f"http://{backend_id}", models=models, max_pending=2)
+    """A backend with low caps, so it is sometimes full."""
+    return Backend(
+        backend_id,
+        backend_id,
+        f"http://{backend_id}",
+        models=models,
+        max_pending=2,
+        max_pending_tokens=10,
+    )
 
 
 def variant(backend_id: str, models: tuple[Model, ...], rng: random.Random) -> Backend:
@@ -459,7 +500,7 @@ def history(
 
     run_threads([*(lambda one=recorder: run(one) for recorder in recorders), go.set])
     for recorder in recorders:
-        for _, lease in recorder.held:
+        for _, lease, _ in recorder.held:
             lease.release()
     return [step for recorder in recorders for step in recorder.steps], start
 

@@ -59,6 +59,7 @@ REQUESTS = st.builds(
     st.just(()) | st.lists(IDS, max_size=2),
     st.none() | st.none() | st.lists(IDS, max_size=3),
     allow_unknown=st.booleans(),
+    affinity=st.sampled_from(["a", b"b", -1, 2**64 - 2]),
 )
 # Requests that fail or succeed on backends of the same model.
 SIMPLE_REQUESTS = st.builds(
@@ -122,6 +123,24 @@ RULES = [
     None,
 ]
 TTLS = [4.0, None]
+# Sums of these reach the caps and pass them.
+TOKENS = st.sampled_from([0, 1, 3, 5, 11, 2**32 - 1])
+# Beginnings of a few prompts. They have more blocks than a backend is known to have.
+BLOCK_TOKENS, PREFIX_BLOCKS = 2, 3
+PROMPTS = [[1, 2, 3, 4, 5], [1, 2, -1, 0], [2**64 - 1, 3], [7]]
+PREFIXES = st.sampled_from(PROMPTS) | st.builds(
+    lambda prompt, length: prompt[:length], st.sampled_from(PROMPTS), st.integers(0, 5)
+)
+# Most of them by the policy that reads prefixes.
+PROMPT_REQUESTS = st.builds(
+    Request,
+    st.sampled_from(["m1", "m1", "m2"]),
+    st.just(Policy.LEAST_TOKENS) | st.sampled_from(Policy),
+    exclude=st.just(()) | st.just(("h1",)),
+    only=st.none() | st.just(("h0", "h2")),
+    tokens=TOKENS,
+    prefix=PREFIXES,
+)
 SPANS = st.sampled_from([0, 0.5, 1, 2, 3, 4.25, 8])
 OUTCOMES: list[Outcome] = ["succeeded", "succeeded", "failed", "failed", "asked", "abandoned"]
 ENDS = st.sampled_from(OUTCOMES)
@@ -145,6 +164,10 @@ class Held:
     lease: Lease
     entry: Entry
     ticket: Ticket
+    tokens: int
+    request: Request
+    cached: int
+    model: tuple[str, int]
     has_token: bool = False
 
 
@@ -210,10 +233,17 @@ class RegistryMachine(RuleBasedStateMachine):
     ) -> None:
         """Starts with a few healthy backends."""
         self.clock = ManualClock()
-        self.real = self.make(ejection=rules, latency_ttl_s=latency_ttl_s, clock=self.clock)
+        self.real = self.make(
+            ejection=rules,
+            latency_ttl_s=latency_ttl_s,
+            clock=self.clock,
+            block_tokens=BLOCK_TOKENS,
+            prefix_blocks=PREFIX_BLOCKS,
+        )
         self.oracle = self.make_oracle(
             rules, lambda: self.clock.now, latency_ttl_s, time_of_day(self.clock)
         )
+        self.oracle.block_tokens, self.oracle.prefix_blocks = BLOCK_TOKENS, PREFIX_BLOCKS
         self.leases: list[Held] = []
         self.serials: dict[int, int] = {}  # The real serial of each serial of the oracle.
         seed_random(1)  # Random choices must repeat when Hypothesis runs a case again.
@@ -415,7 +445,10 @@ class RegistryMachine(RuleBasedStateMachine):
             assert error.kinds == kinds
             assert {c.backend_id: c.reason for c in candidates} == reasons
             return None
-        result = choose(request.model_id, **request.arguments())
+        try:
+            result = choose(request.model_id, **request.arguments())
+        except NoBackendAvailableError as error:
+            raise AssertionError(f"refused, although {allowed} may be chosen") from error
         chosen = result.id if isinstance(result, Backend) else result.backend.id
         assert chosen in allowed
         assert request.policy in AT_RANDOM or candidates[0].backend_id == chosen
@@ -431,12 +464,22 @@ class RegistryMachine(RuleBasedStateMachine):
 
         try:
             lease = self.chosen_by(request, take)
+            if lease is not None:
+                self.leases.append(self.begun(lease, request))
         except BaseException:
             for one in taken:
                 one.release()
             raise
-        if lease is not None:
-            self.leases.append(Held(lease, *self.oracle.begin_lease(request, lease.backend.id)))
+
+    def begun(self, lease: Lease, request: Request) -> Held:
+        """Tells the oracle of a lease."""
+        chosen = self.oracle.entries[lease.backend.id]
+        tokens, cached = self.oracle.added(chosen, request), self.oracle.cached(chosen, request)
+        if request.prefix is not None:
+            assert (lease.tokens, lease.cached_tokens) == (tokens, cached)
+        entry, ticket = self.oracle.begin_lease(request, lease.backend.id)
+        model = self.oracle.model_key(request.model_id)
+        return Held(lease, entry, ticket, tokens, request, cached, model)
 
     @rule(request=REQUESTS)
     def select(self, request: Request) -> None:
@@ -459,11 +502,17 @@ class RegistryMachine(RuleBasedStateMachine):
             "abandoned": {"abandoned": True},
         }
         assert held.lease.active
+        assert held.lease.tokens == held.tokens
         assert held.lease.release(latency_ms, **ways[outcome])
-        self.oracle.release(held.entry, held.ticket, outcome, latency_ms, retry_after)
+        self.oracle.release(held.entry, held.ticket, outcome, latency_ms, retry_after, held.tokens)
         assert not held.lease.active
         assert not held.lease.release(latency_ms)
         assert not held.lease.first_token()
+        assert not held.lease.set_tokens(5)
+        assert held.lease.tokens == 0
+        if held.request.prefix is not None:
+            assert not held.lease.set_cached_tokens(5)
+            assert held.lease.cached_tokens == held.cached
 
     @rule(request=REQUESTS, outcomes=st.lists(ENDS, min_size=1, max_size=4))
     def requests(self, request: Request, outcomes: list[Outcome]) -> None:
@@ -479,20 +528,21 @@ class RegistryMachine(RuleBasedStateMachine):
     def lose(self, place: int) -> None:
         """A lease is collected unreleased."""
         held = self.leases.pop(place % len(self.leases))
-        entry, ticket = held.entry, held.ticket
+        entry, ticket, tokens = held.entry, held.ticket, held.tokens
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             del held
-        self.oracle.release(entry, ticket, "abandoned")
+        self.oracle.release(entry, ticket, "abandoned", tokens=tokens)
 
     @precondition(lambda self: self.leases)
     @rule(place=st.integers(0, 100))
-    def first_token(self, place: int) -> None:
+    def first_token(self, place: int, tokens: int = 0) -> None:
         held = self.leases[place % len(self.leases)]
-        assert held.lease.first_token() != held.has_token
+        assert held.lease.first_token(tokens=tokens) != held.has_token
         if not held.has_token:
             self.oracle.add_token(held.entry, held.ticket)
-            held.has_token = True
+            held.entry.replace_tokens(held.tokens, tokens)
+            held.tokens, held.has_token = tokens, True
 
     @rule(request=REQUESTS)
     def explain(self, request: Request) -> None:
@@ -583,6 +633,76 @@ class FailuresMachine(RegistryMachine):
     @rule(id=st.sampled_from(["h0", "h1"]), status=st.sampled_from(HEALTH))
     def turn(self, id: str, status: BackendStatus) -> None:
         self.update_status(id, status, None)
+
+
+class TokensMachine(RegistryMachine):
+    """A fleet whose requests have tokens, and whose backends cap them."""
+
+    @rule(request=REQUESTS, tokens=TOKENS)
+    def acquire_work(self, request: Request, tokens: int) -> None:
+        self.acquire(replace(request, tokens=tokens))
+
+    @rule(request=SIMPLE_REQUESTS, tokens=TOKENS)
+    def acquire_simple_work(self, request: Request, tokens: int) -> None:
+        self.acquire(replace(request, tokens=tokens))
+
+    @rule(request=REQUESTS, tokens=TOKENS)
+    def select_for_work(self, request: Request, tokens: int) -> None:
+        self.select(replace(request, tokens=tokens))
+
+    @rule(request=REQUESTS, tokens=TOKENS)
+    def explain_work(self, request: Request, tokens: int) -> None:
+        self.explain(replace(request, tokens=tokens))
+
+    @precondition(lambda self: self.leases)
+    @rule(place=st.integers(0, 100), tokens=TOKENS)
+    def first_token_leaves(self, place: int, tokens: int) -> None:
+        self.first_token(place, tokens)
+
+    @precondition(lambda self: self.leases)
+    @rule(place=st.integers(0, 100), tokens=TOKENS)
+    def set_tokens(self, place: int, tokens: int) -> None:
+        held = self.leases[place % len(self.leases)]
+        assert held.lease.set_tokens(tokens)
+        held.entry.replace_tokens(held.tokens, tokens)
+        held.tokens = tokens
+
+    @precondition(lambda self: self.oracle.entries)
+    @rule(place=st.integers(0, 5), cap=st.none() | st.integers(1, 10))
+    def cap_tokens(self, place: int, cap: int | None) -> None:
+        self.edit(place, {"max_pending_tokens": cap})
+
+
+class PromptsMachine(TokensMachine):
+    """A fleet whose requests have prefixes."""
+
+    @rule(request=PROMPT_REQUESTS)
+    def acquire_prompt(self, request: Request) -> None:
+        self.acquire(request)
+
+    @rule(request=PROMPT_REQUESTS, outcomes=st.lists(ENDS, min_size=1, max_size=4))
+    def prompts(self, request: Request, outcomes: list[Outcome]) -> None:
+        self.requests(request, outcomes)
+
+    @rule(request=PROMPT_REQUESTS)
+    def select_for_prompt(self, request: Request) -> None:
+        self.select(request)
+
+    @rule(request=PROMPT_REQUESTS)
+    def explain_prompt(self, request: Request) -> None:
+        self.explain(request)
+
+    @precondition(lambda self: self.leases)
+    @rule(place=st.integers(0, 100), tokens=TOKENS)
+    def set_cached_tokens(self, place: int, tokens: int) -> None:
+        held = self.leases[place % len(self.leases)]
+        assert held.lease.set_cached_tokens(tokens)
+        had_less, held.cached = tokens < held.cached, tokens
+        assert (held.lease.cached_tokens, held.lease.tokens) == (tokens, held.tokens)
+        prefix, known = held.request.prefix or [], held.entry.known.get(held.model)
+        if known is not None:
+            blocks = min(tokens // BLOCK_TOKENS, len(prefix))
+            known.correct(prefix if had_less else prefix[:blocks], blocks)
 
 
 def _removed(self: RegistryMachine, *arguments: Any, **named: Any) -> None:

@@ -62,8 +62,6 @@ class OracleRegistry(Chooser):
         self.began = began
         # The serial of the latest registration.
         self.last_serial = 0
-        # The models that are served, with the number of the write that they are served since.
-        self.served: dict[str, int] = {}
         self.writes = 0
 
     def _entry(self, backend_id: str, serial: int | None = None) -> Entry:
@@ -82,7 +80,10 @@ class OracleRegistry(Chooser):
         return Entry(backend, self.last_serial)
 
     def _note_models(self) -> None:
-        """A model that no backend lists any more loses its place in `models()`, and its credits."""
+        """A model that no backend lists any more loses its place in `models()`, and its credits.
+
+        A backend that does not list it any more forgets what it has read for it.
+        """
         self.writes += 1
         listed = [model.id for entry in self.entries.values() for model in entry.backend.models]
         self.served = {
@@ -95,6 +96,8 @@ class OracleRegistry(Chooser):
             for model_id, credits in self.credits.items()
             if model_id in self.served
         }
+        for entry in self.entries.values():
+            entry.known = {key: known for key, known in entry.known.items() if entry.serves(key[0])}
 
     def _view(self, entry: Entry) -> BackendView:
         """A copy of the registration, which never changes. Without a sample, the average is 0."""
@@ -129,6 +132,8 @@ class OracleRegistry(Chooser):
             unavailable_until=None
             if until is None
             else self.began + timedelta(microseconds=until // 1000),
+            pending_tokens=entry.tokens,
+            max_pending_tokens=b.max_pending_tokens,
         )
 
     # ---- Registering.
@@ -354,8 +359,11 @@ class OracleRegistry(Chooser):
         outcome: Outcome,
         latency_ms: int | None = None,
         retry_after: float = 0,
+        tokens: int = 0,
     ) -> None:
         """Ends a lease, on its own registration, even if the registration has been removed.
+
+        `tokens` are those of the lease, which leave the sum with the request.
 
         Every request counts in the total, but only that of a success is a sample: the given one,
         or the time since the choice.
@@ -366,6 +374,7 @@ class OracleRegistry(Chooser):
         entry.total += 1
         entry.failed += outcome in ("failed", "asked")
         self.settle(entry, ticket, due, nanoseconds(retry_after))
+        entry.replace_tokens(tokens, 0)
         entry.finish_request()
         self.free_place(entry, ticket)
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
 from registry import Backend, BackendStatus, Ejection, Policy, Reason, Requirements
+from support.oracle_affinity import Affinity
 from support.oracle_failures import Availability, Failures, Ticket
+from support.prompts import KnownBlocks, added_tokens
 
+# A model, and the number of the write since which it is served.
+ModelKey = tuple[str, int]
 # The largest number of requests in flight.
 TOP = 2**32 - 1
+
+# HOT_COLD compares at most so many, and this quantile of their loads divides hot and cold.
+HAND = 16
+QUANTILE = Fraction(84, 100)
+
+
+def quantile(values: Iterable[Fraction]) -> Fraction:
+    """The quantile, interpolated linearly between order statistics."""
+    ordered = sorted(values)
+    position = QUANTILE * (len(ordered) - 1)
+    below = int(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
 
 
 @dataclass
@@ -28,14 +45,31 @@ class Entry(Availability):
     pending: int = 0
     total: int = 0
     failed: int = 0
+    tokens: int = 0  # the sum over the leases that are active
+    # What it has read, by `Chooser.model_key`.
+    known: dict[ModelKey, KnownBlocks] = field(default_factory=dict)
 
     def serves(self, model_id: str) -> bool:
         """Whether the backend lists the model."""
         return any(model.id == model_id for model in self.backend.models)
 
-    def is_full(self) -> bool:
-        """Whether the requests in flight have reached the cap."""
-        return self.pending >= (self.backend.max_pending or TOP)
+    def is_full(self, tokens: int) -> bool:
+        """Whether a request with so many tokens would exceed a cap.
+
+        A request that is bigger than the cap on tokens fits where nothing is in flight.
+        """
+        cap = self.backend.max_pending_tokens
+        if cap is None:
+            has_too_many = False
+        elif tokens > cap:
+            has_too_many = self.pending > 0
+        else:
+            has_too_many = self.tokens + tokens > cap
+        return has_too_many or self.pending >= (self.backend.max_pending or TOP)
+
+    def replace_tokens(self, old: int, new: int) -> None:
+        """A lease has other tokens."""
+        self.tokens += new - old
 
     def smart_score(self, average: int) -> int:
         """The score of the Nexus router: the highest is best."""
@@ -60,6 +94,13 @@ class Request:
     exclude: Iterable[str] = ()
     only: Iterable[str] | None = None
     allow_unknown: bool = False
+    affinity: str | bytes | int | None = None
+    tokens: int = 0
+    prefix: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.policy is Policy.AFFINITY) is (self.affinity is None):
+            self.affinity = "key" if self.affinity is None else None
 
     def may_go_to(self, backend_id: str) -> bool:
         """Whether the request is for this backend, among others."""
@@ -79,8 +120,11 @@ class Chooser(Failures):
         rules: Ejection | None = None,
         clock: Callable[[], float] = lambda: 0.0,
         latency_ttl_s: float | None = None,
+        affinity_load: float | None = 1.25,
+        affinity_floor: float = 4.0,
     ) -> None:
         super().__init__(rules, clock, latency_ttl_s)
+        self.affinity_load, self.affinity_floor = affinity_load, affinity_floor
         # Registrations by id, in the order of registration.
         self.entries: dict[str, Entry] = {}
         # Credits of ROUND_ROBIN: by model id, then by serial.
@@ -89,6 +133,10 @@ class Chooser(Failures):
         self.settled: dict[str, dict[int, int]] = {}
         # The models of which a weight has changed since the latest of these choices.
         self.reweighed: set[str] = set()
+        # The models that are served, with the number of the write that they are served since.
+        self.served: dict[str, int] = {}
+        # The settings of these names.
+        self.block_tokens, self.prefix_blocks = 512, 16_384
 
     def is_registered(self, entry: Availability) -> bool:
         return any(entry is one for one in self.entries.values())
@@ -100,6 +148,23 @@ class Chooser(Failures):
     def weight(self, entry: Entry) -> int:
         """The weight for choices, which grows in a slow start."""
         return self.weight_of(entry, entry.backend.weight)
+
+    def model_key(self, model_id: str) -> ModelKey:
+        """A model that nobody serves any more is another one when it comes back."""
+        return model_id, self.served[model_id]
+
+    def cached(self, entry: Entry, request: Request) -> int:
+        """The tokens of the request that its choice assumes to be cached on the backend."""
+        if request.policy is not Policy.LEAST_TOKENS or request.prefix is None:
+            return 0
+        known = entry.known.get(self.model_key(request.model_id))
+        return 0 if known is None else self.block_tokens * known.count(request.prefix)
+
+    def added(self, entry: Entry, request: Request) -> int:
+        """The tokens that the request adds to those of the backend."""
+        if request.policy is not Policy.LEAST_TOKENS or request.prefix is None:
+            return request.tokens
+        return added_tokens(request.tokens, self.cached(entry, request))
 
     def lasting_kind(self, entry: Entry, request: Request) -> Reason | None:
         """Why a backend that lists the model does not suit the request: the first such reason.
@@ -152,7 +217,7 @@ class Chooser(Failures):
                 entry,
                 self.lasting_kind(entry, request)
                 or self.obstacle(entry, ignores_ejection=ignores_ejection)
-                or (Reason.FULL if entry.is_full() else None),
+                or (Reason.FULL if entry.is_full(self.added(entry, request)) else None),
             )
             for entry in self.serving(request)
         ]
@@ -194,6 +259,37 @@ class Chooser(Failures):
         ]
         return min(samples, default=0)
 
+    def heat(self, entry: Entry) -> Fraction:
+        """The requests in flight in proportion to the weight."""
+        return Fraction(entry.pending, self.weight(entry))
+
+    def rated(self, drawn: list[Entry]) -> dict[int, tuple[bool, Fraction]]:
+        """What HOT_COLD minimises among the drawn backends, by serial.
+
+        Those that are not hot come first, by their average time to the first token. If none of
+        them has one, by their average latency. One without a sample comes before these. Then the
+        hot ones, by their load.
+        """
+        limit = quantile(map(self.heat, drawn)) if drawn else 0
+        cold = [entry for entry in drawn if self.heat(entry) <= limit]
+        averages = {entry.serial: self.counted_first_token(entry) for entry in cold}
+        if all(average is None for average in averages.values()):
+            averages = {entry.serial: self.counted_average(entry) for entry in cold}
+        rates = {entry.serial: (True, self.heat(entry)) for entry in drawn}
+        for serial, average in averages.items():
+            rates[serial] = (False, Fraction(-1 if average is None else average))
+        return rates
+
+    def affinity_of(self, request: Request) -> Affinity:
+        """The order of the request's key, by the loads of now."""
+        assert request.affinity is not None
+        return Affinity(
+            request.affinity,
+            [(entry, self.weight(entry)) for entry in self.eligible(request)],
+            self.affinity_load,
+            self.affinity_floor,
+        )
+
     def cost(self, entry: Entry, request: Request) -> Any:
         """What the policy minimises. The policies that draw at random have no cost: 0.
 
@@ -201,17 +297,27 @@ class Chooser(Failures):
         the best average, and wins ties. Among several of these, the least loaded wins.
 
         ROUND_ROBIN: the backend with the most credits wins, once each has received its weight.
+
+        HOT_COLD: as if all that qualify were drawn.
         """
+        if request.policy is Policy.HOT_COLD:
+            return self.rated(self.eligible(request))[entry.serial]
         credit = self.credits.get(request.model_id, {}).get(entry.serial, 0)
         counted, load = self.counted_average(entry), self.load(entry)
         is_sampled = counted is not None
         average = counted if counted is not None else self.best_average(request)
+        affinity = self.affinity_of(request) if request.policy is Policy.AFFINITY else None
         costs = {
             Policy.LEAST_PENDING: load,
             Policy.LOWEST_LATENCY: (average * load, is_sampled, 0 if is_sampled else load),
             Policy.ROUND_ROBIN: -(credit + self.weight(entry)),
             Policy.PRIORITY: (entry.backend.priority, load),
             Policy.SMART: -entry.smart_score(average),
+            Policy.LEAST_TOKENS: (
+                Fraction(entry.tokens + self.added(entry, request), self.weight(entry)),
+                load,
+            ),
+            Policy.AFFINITY: affinity and affinity.cost(entry),
             Policy.POWER_OF_TWO: 0,
             Policy.RANDOM: 0,
         }
@@ -222,6 +328,7 @@ class Chooser(Failures):
 
         RANDOM may choose any backend that qualifies. POWER_OF_TWO draws two different ones and
         takes the less loaded, so only the single most loaded backend can never be chosen.
+        HOT_COLD draws if more than HAND qualify. Then this does not tell which ones it may choose.
         """
         eligible = self.eligible(request)
         if not eligible:
@@ -231,6 +338,8 @@ class Chooser(Failures):
             most_loaded = [entry for entry in eligible if self.load(entry) == top]
             never = most_loaded if len(most_loaded) == 1 else []
             return {entry.backend.id for entry in eligible if entry not in never}
+        if request.policy is Policy.HOT_COLD and len(eligible) > HAND:
+            return {entry.backend.id for entry in eligible}
         least = min(self.cost(entry, request) for entry in eligible)
         return {entry.backend.id for entry in eligible if self.cost(entry, request) == least}
 
@@ -252,10 +361,17 @@ class Chooser(Failures):
         return self.entries[chosen]
 
     def begin_lease(self, request: Request, chosen: str) -> tuple[Entry, Ticket]:
-        """Records that the backend was chosen by `acquire`: one more request is in flight."""
+        """Records that the backend was chosen by `acquire`: one more request is in flight.
+
+        Its tokens come with it, and its blocks are noted.
+        """
         entry = self.note_choice(request, chosen)
         ticket = self.begin_request(entry, ignores_ejection=self.is_panic(request))
         entry.pending += 1
+        entry.tokens += self.added(entry, request)
+        if request.prefix:
+            key = self.model_key(request.model_id)
+            entry.known.setdefault(key, KnownBlocks(self.prefix_blocks)).note(request.prefix)
         return entry, ticket
 
     def _weights(self, request: Request) -> dict[int, int]:

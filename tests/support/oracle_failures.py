@@ -55,6 +55,7 @@ class Availability:
     average: int | None = None  # of the latency; None until the first sample
     sampled_at: int = 0  # the time of the last one
     first_token: int | None = None  # the average time to the first token
+    token_at: int = 0  # the time of its last sample
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,15 @@ class Failures:
 
     def counted_average(self, entry: Availability) -> int | None:
         """The average latency, unless its last sample is too old."""
-        return None if self._is_old(entry) else entry.average
+        return None if self._is_old(entry.sampled_at) else entry.average
 
-    def _is_old(self, entry: Availability) -> bool:
+    def counted_first_token(self, entry: Availability) -> int | None:
+        """The average time to the first token, likewise."""
+        return None if self._is_old(entry.token_at) else entry.first_token
+
+    def _is_old(self, sampled_at: int) -> bool:
         ttl = self.latency_ttl_s
-        return ttl is not None and self.now() - entry.sampled_at > nanoseconds(ttl)
+        return ttl is not None and self.now() - sampled_at > nanoseconds(ttl)
 
     # ---- The requests of a registration.
 
@@ -151,8 +156,9 @@ class Failures:
         return entry.average
 
     def add_token(self, entry: Availability, ticket: Ticket) -> None:
-        """The first token of a request has arrived. This average is never too old."""
-        entry.first_token = mixed(entry.first_token, self.elapsed_ms(ticket))
+        """The first token of a request has arrived."""
+        entry.first_token = mixed(self.counted_first_token(entry), self.elapsed_ms(ticket))
+        entry.token_at = self.now()
 
     def elapsed_ms(self, ticket: Ticket) -> int:
         """Whole milliseconds since the choice."""

@@ -92,6 +92,7 @@ def test_every_goal_is_measured(small_run: Result) -> None:
         ("acquire and release / hash(id), 10 candidates, ", 2),
         ("acquire and release, 1,000 candidates, ", 2),
         ("POWER_OF_TWO, 2,000 candidates / 10", 1),
+        ("HOT_COLD, 2,000 candidates / 10", 1),
         ("two threads on two backends / one thread", threads),
         ("two threads on one backend / one thread", threads),
         ("two threads on one model, ten backends, ", 2 * threads),

@@ -32,7 +32,8 @@ def serve(
     for number in range(requests):
         if len(open_requests) == CLIENTS:
             finish_first(open_requests, clock, behaviour)
-        lease = registry.acquire("m", policy=policy)
+        key = str(number) if policy is Policy.AFFINITY else None
+        lease = registry.acquire("m", policy=policy, affinity=key)
         got[lease.backend.id] += 1
         end = clock.now + behaviour[lease.backend.id][0]
         heappush(open_requests, (end, number, lease))

@@ -15,6 +15,7 @@ from registry import Policy
 from registry.cli import follow
 from registry.cli.main import main
 from registry.cli.replay import engine, inputs
+from registry.cli.replay.worker import Worker
 
 
 @pytest.fixture
@@ -57,14 +58,14 @@ def test_without_matplotlib_the_error_says_what_to_install(
 def test_counts_that_do_not_add_up_are_status_1(
     files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish_one = engine.Worker.finish_one
+    finish_one = Worker.finish_one
 
-    def count_one_too_many(self: engine.Worker) -> None:
+    def count_one_too_many(self: Worker) -> None:
         if self.policy == Policy.RANDOM:
             self.registry.increment_pending("b")
         finish_one(self)
 
-    monkeypatch.setattr(engine.Worker, "finish_one", count_one_too_many)
+    monkeypatch.setattr(Worker, "finish_one", count_one_too_many)
     command = ["replay", "--fleet", "fleet.toml", "--trace", "trace.csv"]
     failed = "FAILED: 2 left in flight; totals 2, finished 2, 0 refused of 2 requests"
     for policy, line in (("random", failed), ("all", f"random: {failed}")):
@@ -151,7 +152,7 @@ def test_a_file_of_another_format_is_an_error(
     error = capsys.readouterr().err
     assert error.startswith(f"registry: {name}:")
     assert expected in error or "expected UTF-8" in error
-    assert error.endswith("(--fleet takes TOML, --catalogue JSON, --trace CSV)\n")
+    assert error.endswith(f"{inputs.FORMATS}\n")
     assert "$" not in error
     assert error.count("\n") == 1
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from support.fleets import eject, finish, kind_of, make_timed, refusal, the
-from support.selection import picks
+from support.selection import key_for, picks
 
 from registry import BackendStatus, ChangeKind, Ejection, Policy, Reason, Registry
 
@@ -192,10 +192,10 @@ def test_some_window_of_once_to_twice_the_length_is_judged(seed: int) -> None:
 def test_no_policy_chooses_an_ejected_backend(policy: Policy) -> None:
     registry, clock = make_timed("a", "b", "c")
     eject(registry)
-    assert "a" not in picks(registry, 60, policy=policy)
+    assert "a" not in picks(registry, 60, policy=policy, affinity=key_for(policy))
     clock.advance(29.999)
-    assert "a" not in picks(registry, 60, policy=policy)
-    assert kind_of(registry, policy=policy) is Reason.EJECTED
+    assert "a" not in picks(registry, 60, policy=policy, affinity=key_for(policy))
+    assert kind_of(registry, policy=policy, affinity=key_for(policy)) is Reason.EJECTED
 
 
 @pytest.mark.parametrize("status", BackendStatus)

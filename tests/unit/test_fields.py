@@ -94,7 +94,7 @@ def test_a_view_has_a_property_for_each_public_field_of_a_definition() -> None:
             vars(BackendView)[name].__get__(object())
 
 
-LAST = "    settings: Mapping[str, Any] = field(default=EMPTY_SETTINGS, repr=False, hash=False)\n"
+LAST = "    max_pending_tokens: TokenCap | None = None\n"
 NEW = """\
     region: str = ""
     secret: str = field(default="", repr=False)

@@ -17,6 +17,7 @@ from functools import partial
 
 import pytest
 from support.fleets import make_backend
+from support.selection import key_for
 from support.threads import run_threads
 
 from registry import BackendView, Lease, Model, NoBackendAvailableError, Policy, Reason, Registry
@@ -475,7 +476,13 @@ def test_concurrent_acquires_split_evenly(policy: Policy) -> None:
         registry.update_status(backend_id, "healthy")
     for _ in range(5):
         taken = run_threads(
-            [lambda: [registry.acquire("m", policy=policy) for _ in range(125)]] * 8
+            [
+                lambda: [
+                    registry.acquire("m", policy=policy, affinity=key_for(policy))
+                    for _ in range(125)
+                ]
+            ]
+            * 8
         )
         assert counts(registry, "a")[0] == counts(registry, "b")[0] == 500
         assert [lease.release(1) for part in taken for lease in part] == [True] * 1000
@@ -496,7 +503,7 @@ def test_concurrent_acquires_never_exceed_a_cap(policy: Policy) -> None:
         refused = 0
         for _ in range(300):
             try:
-                lease = registry.acquire("m", policy=policy)
+                lease = registry.acquire("m", policy=policy, affinity=key_for(policy))
             except NoBackendAvailableError:
                 refused += 1
                 continue
@@ -511,9 +518,9 @@ def test_concurrent_acquires_never_exceed_a_cap(policy: Policy) -> None:
 
     run_threads([hold_and_return] * 8)
     assert all(counts(registry, backend_id)[0] == 0 for backend_id in caps)
-    leases = [registry.acquire("m", policy=policy) for _ in range(9)]
+    leases = [registry.acquire("m", policy=policy, affinity=key_for(policy)) for _ in range(9)]
     with pytest.raises(NoBackendAvailableError):
-        registry.acquire("m", policy=policy)
+        registry.acquire("m", policy=policy, affinity=key_for(policy))
     assert [lease.release() for lease in leases] == [True] * 9
 
 
@@ -538,7 +545,8 @@ def test_concurrent_choices_while_the_fleet_changes(one: Registry) -> None:
         done = 0
         while not done or not stop.is_set():  # When `stop` is set, b is healthy and has no cap.
             try:
-                lease = one.acquire("m", policy=random.choice(list(Policy)))
+                policy = random.choice(list(Policy))
+                lease = one.acquire("m", policy=policy, affinity=key_for(policy))
             except NoBackendAvailableError:
                 continue
             assert lease.backend.id in ("b", "x")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.fleets import make_fleet
-from support.selection import picks
+from support.selection import key_for, picks
 from support.threads import run_threads
 
 from registry import (
@@ -28,16 +28,19 @@ POLICIES = list(Policy)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_nobody_else_is_considered(policy: Policy) -> None:
     registry = make_fleet({}, {"pending": 9}, {"pending": 9}, {})
-    assert set(picks(registry, 20, policy=policy, only=["b1", "b2"])) <= {"b1", "b2"}
-    assert set(picks(registry, 3, policy=policy, only=["b2"])) == {"b2"}
-    assert registry.select("m", policy=policy, only=("b1",)).id == "b1"
+    assert set(picks(registry, 20, policy=policy, affinity=key_for(policy), only=["b1", "b2"])) <= {
+        "b1",
+        "b2",
+    }
+    assert set(picks(registry, 3, policy=policy, affinity=key_for(policy), only=["b2"])) == {"b2"}
+    assert registry.select("m", policy=policy, affinity=key_for(policy), only=("b1",)).id == "b1"
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_unknown_ids_are_ignored_and_repeated_ones_count_once(policy: Policy) -> None:
     registry = make_fleet({}, {})
     for ids in (["b1", "x"], ["b1", "b1", "b1"], {"b1": 0}, iter(["", "\ud800", "b1"])):
-        assert registry.select("m", policy=policy, only=ids).id == "b1"
+        assert registry.select("m", policy=policy, affinity=key_for(policy), only=ids).id == "b1"
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -47,11 +50,11 @@ def test_without_a_backend_of_the_model_nobody_is_left(policy: Policy, ids: list
     registry.add_backend(Backend("other", "other", "http://other", models=[Model("n")]))
     for method in (registry.acquire, registry.select):
         with pytest.raises(NoBackendAvailableError) as caught:
-            method("m", policy=policy, only=ids)
+            method("m", policy=policy, affinity=key_for(policy), only=ids)
         assert caught.value.reasons == {"b0": "excluded", "b1": "excluded"}
         assert caught.value.kinds == {"b0": Reason.EXCLUDED, "b1": Reason.EXCLUDED}
         assert caught.value.retry_after is None
-    ranked = registry.explain("m", policy=policy, only=ids)
+    ranked = registry.explain("m", policy=policy, affinity=key_for(policy), only=ids)
     assert [(c.backend_id, c.rank, c.kind) for c in ranked] == [
         ("b0", None, Reason.EXCLUDED),
         ("b1", None, Reason.EXCLUDED),
@@ -67,9 +70,13 @@ def test_a_model_that_nobody_serves_is_unknown_all_the_same() -> None:
 @pytest.mark.parametrize("policy", POLICIES)
 def test_exclude_and_only_both_hold(policy: Policy) -> None:
     registry = make_fleet({}, {}, {})
-    assert set(picks(registry, 4, policy=policy, only=["b0", "b1"], exclude=["b0"])) == {"b1"}
+    assert set(
+        picks(
+            registry, 4, policy=policy, affinity=key_for(policy), only=["b0", "b1"], exclude=["b0"]
+        )
+    ) == {"b1"}
     with pytest.raises(NoBackendAvailableError) as caught:
-        registry.acquire("m", policy=policy, only=["b0"], exclude=["b0"])
+        registry.acquire("m", policy=policy, affinity=key_for(policy), only=["b0"], exclude=["b0"])
     assert set(caught.value.reasons.values()) == {"excluded"}
 
 
@@ -81,7 +88,7 @@ def test_the_other_rules_hold_for_those_that_are_left(policy: Policy) -> None:
     registry.update_status("b3", BackendStatus.UNKNOWN)
     ids = ["b0", "b1", "b2", "b3"]
     with pytest.raises(NoBackendAvailableError) as caught:
-        registry.acquire("m", policy=policy, only=ids)
+        registry.acquire("m", policy=policy, affinity=key_for(policy), only=ids)
     assert caught.value.reasons == {
         "b0": "full",
         "b1": "unhealthy",
@@ -89,9 +96,20 @@ def test_the_other_rules_hold_for_those_that_are_left(policy: Policy) -> None:
         "b3": "unknown",
         "b4": "excluded",
     }
-    assert registry.select("m", policy=policy, only=ids, allow_unknown=True).id == "b3"
+    assert (
+        registry.select(
+            "m", policy=policy, affinity=key_for(policy), only=ids, allow_unknown=True
+        ).id
+        == "b3"
+    )
     with pytest.raises(NoBackendAvailableError, match="b4' no tools"):
-        registry.select("m", policy=policy, only=["b4"], require=Requirements(tools=True))
+        registry.select(
+            "m",
+            policy=policy,
+            affinity=key_for(policy),
+            only=["b4"],
+            require=Requirements(tools=True),
+        )
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -99,12 +117,22 @@ def test_the_requirement_is_that_of_the_definition_now(policy: Policy) -> None:
     registry = make_fleet({}, {})
     need = Requirements(tools=True)
     registry.update_models("b1", [Model("n"), Model("m", supports_tools=True)])
-    assert registry.select("m", policy=policy, only=["b0", "b1"], require=need).id == "b1"
+    assert (
+        registry.select(
+            "m", policy=policy, affinity=key_for(policy), only=["b0", "b1"], require=need
+        ).id
+        == "b1"
+    )
     registry.update_models("b1", [Model("n")])
     with pytest.raises(NoBackendAvailableError) as caught:
-        registry.select("m", policy=policy, only=["b1"])
+        registry.select("m", policy=policy, affinity=key_for(policy), only=["b1"])
     assert caught.value.reasons == {"b0": "excluded"}
-    assert registry.select("n", policy=policy, only=["b1"], allow_unknown=True).id == "b1"
+    assert (
+        registry.select(
+            "n", policy=policy, affinity=key_for(policy), only=["b1"], allow_unknown=True
+        ).id
+        == "b1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,8 +151,10 @@ def test_the_policy_chooses_among_those_that_are_left(
     policy: Policy, shapes: list[dict[str, Any]], expected: str
 ) -> None:
     registry = make_fleet(*shapes)
-    ranked = registry.explain("m", policy=policy, only=["b2", "b1"])
-    assert set(picks(registry, 3, policy=policy, only=["b2", "b1"])) == {expected}
+    ranked = registry.explain("m", policy=policy, affinity=key_for(policy), only=["b2", "b1"])
+    assert set(picks(registry, 3, policy=policy, affinity=key_for(policy), only=["b2", "b1"])) == {
+        expected
+    }
     assert policy is Policy.POWER_OF_TWO or ranked[0].backend_id == expected
     assert ranked[-1].backend_id == "b0"
 
@@ -139,8 +169,10 @@ def test_equal_ones_take_turns_and_explain_knows_whose_turn_it_is(policy: Policy
     for _ in range(4):
         seen = []
         for _ in ids:
-            first = registry.explain("m", policy=policy, only=ids)[0].backend_id
-            seen += picks(registry, 1, policy=policy, only=ids)
+            first = registry.explain("m", policy=policy, affinity=key_for(policy), only=ids)[
+                0
+            ].backend_id
+            seen += picks(registry, 1, policy=policy, affinity=key_for(policy), only=ids)
             assert seen[-1] == first
         assert sorted(seen) == sorted(ids)
 
@@ -157,8 +189,8 @@ def requests_for_all_between_limited_ones(policy: Policy) -> Counter[str]:
     registry = make_fleet(*({} for _ in range(5)))
     seen: Counter[str] = Counter()
     for number in range(100):
-        seen.update(picks(registry, 1, policy=policy))
-        picks(registry, 1, policy=policy, only=[f"b{number % 2}"])
+        seen.update(picks(registry, 1, policy=policy, affinity=key_for(policy)))
+        picks(registry, 1, policy=policy, affinity=key_for(policy), only=[f"b{number % 2}"])
     return seen
 
 
@@ -222,7 +254,9 @@ def test_a_backend_is_found_at_every_instant_of_its_changes(policy: Policy) -> N
     def choose() -> None:
         while not done:
             for ids in (["a"], ["b", "a"]):
-                with registry.acquire("m", policy=policy, only=ids, allow_unknown=True) as lease:
+                with registry.acquire(
+                    "m", policy=policy, affinity=key_for(policy), only=ids, allow_unknown=True
+                ) as lease:
                     assert lease.backend.id in ids
 
     run_threads([change, choose, choose])

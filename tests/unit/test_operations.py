@@ -19,6 +19,7 @@ from registry import (
     Model,
     NoBackendAvailableError,
     Registry,
+    WaitingLineFullError,
 )
 from registry._core.binding import STATUS_ERRORS
 
@@ -265,8 +266,9 @@ def test_every_failure_status_of_the_core_has_an_exception() -> None:
         "REG_OVERFLOW": OverflowError,
         "REG_NO_MEMORY": MemoryError,
         "REG_NONE_AVAILABLE": NoBackendAvailableError,
+        "REG_LINE_FULL": WaitingLineFullError,
     }
-    assert names == ["REG_OK", *expected, "REG_CHANGED", "REG_WOULD_BLOCK"]
+    assert names == ["REG_OK", *expected, "REG_CHANGED", "REG_WAITS", "REG_WOULD_BLOCK"]
     assert {
         names[status]: type(make("gpu-1")) for status, make in STATUS_ERRORS.items()
     } == expected

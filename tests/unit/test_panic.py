@@ -6,13 +6,23 @@ from typing import Any
 
 import pytest
 from support.fleets import eject, finish, kind_of, make_backend, make_timed, only, refusal, the
+from support.selection import key_for
 
-from registry import Backend, Ejection, Model, Policy, Reason, Registry, Requirements
+from registry import (
+    Backend,
+    Ejection,
+    Model,
+    NoBackendAvailableError,
+    Policy,
+    Reason,
+    Registry,
+    Requirements,
+)
 
 
 def chosen(registry: Registry, policy: Policy) -> str:
     """The backend of a request that says nothing."""
-    lease = registry.acquire("m", policy=policy)
+    lease = registry.acquire("m", policy=policy, affinity=key_for(policy))
     lease.release(abandoned=True)
     return lease.backend.id
 
@@ -22,10 +32,10 @@ def test_where_nobody_would_be_left_ejections_are_ignored(policy: Policy) -> Non
     registry, _ = make_timed("a", "b")
     eject(registry, "a")
     assert chosen(registry, policy) == "b"
-    assert kind_of(registry, "a", policy=policy) is Reason.EJECTED
+    assert kind_of(registry, "a", policy=policy, affinity=key_for(policy)) is Reason.EJECTED
     eject(registry, "b")
-    assert kind_of(registry, "a", policy=policy) is None
-    leases = [registry.acquire("m", policy=policy) for _ in range(40)]
+    assert kind_of(registry, "a", policy=policy, affinity=key_for(policy)) is None
+    leases = [registry.acquire("m", policy=policy, affinity=key_for(policy)) for _ in range(40)]
     assert {lease.backend.id for lease in leases} == {"a", "b"}
     for lease in leases:
         lease.release(abandoned=True)
@@ -36,6 +46,18 @@ def test_a_full_backend_counts_as_left() -> None:
     eject(registry, "a")
     lease = registry.acquire("m")
     assert refusal(registry).kinds == {"a": Reason.EJECTED, "b": Reason.FULL}
+    lease.release()
+
+
+@pytest.mark.parametrize("tokens", [10, 100])
+def test_a_backend_that_is_full_of_tokens_counts_as_left(tokens: int) -> None:
+    registry, _ = make_timed("a", "b")
+    eject(registry, "a")
+    registry.update_backend(make_backend("b", "m", max_pending_tokens=10))
+    lease = registry.acquire("m", only=["b"], tokens=tokens)
+    with pytest.raises(NoBackendAvailableError) as refused:
+        registry.acquire("m", tokens=1)
+    assert refused.value.kinds == {"a": Reason.EJECTED, "b": Reason.FULL}
     lease.release()
 
 
@@ -71,7 +93,7 @@ def pair(policy: Policy) -> Registry:
     registry.update_backend(with_model("b", cap=1))
     registry.update_status("b", "healthy")
     eject(registry)
-    assert kind_of(registry, policy=policy) is Reason.EJECTED
+    assert kind_of(registry, policy=policy, affinity=key_for(policy)) is Reason.EJECTED
     return registry
 
 
@@ -100,8 +122,8 @@ def test_only_those_that_are_eligible_otherwise_are_counted(policy: Policy, why:
     registry = pair(policy)
     change, arguments = NO_CANDIDATE[why]
     change(registry)
-    assert kind_of(registry, policy=policy, **arguments) is None
-    assert registry.select("m", policy=policy, **arguments).id == "a"
+    assert kind_of(registry, policy=policy, affinity=key_for(policy), **arguments) is None
+    assert registry.select("m", policy=policy, affinity=key_for(policy), **arguments).id == "a"
 
 
 def test_an_unknown_backend_counts_where_it_is_allowed() -> None:
@@ -114,10 +136,22 @@ def test_an_unknown_backend_counts_where_it_is_allowed() -> None:
 @pytest.mark.parametrize("policy", Policy)
 def test_a_full_backend_is_left_under_each_policy(policy: Policy) -> None:
     registry = pair(policy)
-    lease = registry.acquire("m", policy=policy)
-    error = refusal(registry, policy=policy)
+    lease = registry.acquire("m", policy=policy, affinity=key_for(policy))
+    error = refusal(registry, policy=policy, affinity=key_for(policy))
     assert error.kinds == {"a": Reason.EJECTED, "b": Reason.FULL}
     assert error.retry_after == 30.0
+    lease.release()
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_a_backend_full_of_tokens_is_left(policy: Policy) -> None:
+    registry, _ = make_timed("a", "b")
+    registry.update_backend(make_backend("b", "m", max_pending_tokens=10))
+    eject(registry, "a")
+    lease = registry.acquire("m", policy=policy, affinity=key_for(policy), tokens=11)
+    error = refusal(registry, policy=policy, affinity=key_for(policy))
+    assert error.kinds == {"a": Reason.EJECTED, "b": Reason.FULL}
+    assert kind_of(registry, "a", policy=policy, affinity=key_for(policy)) is Reason.EJECTED
     lease.release()
 
 
@@ -161,7 +195,7 @@ def test_a_lone_backend_is_never_without_traffic(policy: Policy) -> None:
     registry, clock = make_timed("a")
     for seconds in (0, 30, 60, 0, 1000):
         clock.advance(seconds)
-        leases = [registry.acquire("m", policy=policy) for _ in range(20)]
+        leases = [registry.acquire("m", policy=policy, affinity=key_for(policy)) for _ in range(20)]
         for lease in leases:
             lease.release(failed=True)
     assert the(registry, "a").failed_requests == 100

@@ -28,7 +28,7 @@ from registry.testing import ManualClock
 def test_the_reasons_have_the_order_and_the_values_of_the_page() -> None:
     values = [
         *("excluded", "unhealthy", "draining", "unknown", "no vision", "no tools", "no json mode"),
-        *("short context", "cooling down", "ejected", "on trial", "full"),
+        *("short context", "cooling down", "ejected", "on trial", "waiting", "full"),
     ]
     assert [member.value for member in Reason] == values
     assert [member.name for member in Reason] == [

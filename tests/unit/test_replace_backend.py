@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.fleets import fill_used, fresh, ids_for, make_backend, make_fleet, the
+from support.selection import key_for
 
 from registry import (
     BackendStatus,
@@ -139,9 +140,9 @@ def test_a_new_server_is_unknown_until_it_is_checked(policy: Policy) -> None:
     registry = make_fleet({})
     registry.update_backend(make_backend("b0", "m", url="http://new"))
     with pytest.raises(NoBackendAvailableError, match="'b0' unknown"):
-        registry.select("m", policy=policy)
+        registry.select("m", policy=policy, affinity=key_for(policy))
     registry.update_status("b0", "healthy")
-    assert registry.select("m", policy=policy).url == "http://new"
+    assert registry.select("m", policy=policy, affinity=key_for(policy)).url == "http://new"
 
 
 def test_removing_and_adding_work_after_a_replacement(used: Registry) -> None:

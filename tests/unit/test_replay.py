@@ -14,6 +14,7 @@ from registry.cli.replay import engine, inputs, plot
 from registry.cli.replay.clock import SimulatedClock
 from registry.cli.replay.inputs import Request
 from registry.cli.replay.outcome import Outcome, Record
+from registry.cli.replay.worker import Worker
 from registry.testing import ManualClock
 
 
@@ -24,11 +25,11 @@ def fleet_of(*ids: str) -> list[Backend]:
     ]
 
 
-def worker_on(registry: Registry, requests: list[Request], speed: float = 10.0) -> engine.Worker:
+def worker_on(registry: Registry, requests: list[Request], speed: float = 10.0) -> Worker:
     """A worker whose backends generate `speed` tokens a second."""
     speeds, models = dict.fromkeys(registry, speed), ["m"] * len(requests)
     pace, time = threading.Barrier(1), SimulatedClock(registry, ManualClock())
-    return engine.Worker(registry, Policy.LEAST_PENDING, speeds, requests, models, pace, time)
+    return Worker(registry, Policy.LEAST_PENDING, speeds, requests, models, pace, time)
 
 
 def registry_of(*backends: Backend) -> Registry:
@@ -80,7 +81,7 @@ def test_a_prompt_token_costs_a_tenth_of_a_generated_one() -> None:
 
 
 def test_a_full_window_waits_for_the_earliest_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "WINDOW", 2)
+    monkeypatch.setattr("registry.cli.replay.worker.WINDOW", 2)
     registry = registry_of(*fleet_of("a"))
     worker = worker_on(registry, [Request(0.0, 0, 10)] * 5)
     worker.run()
@@ -129,7 +130,7 @@ def test_the_policy_is_passed_to_acquire(monkeypatch: pytest.MonkeyPatch) -> Non
         engine.replay(fleet_of("a"), [Request(0.0, 1, 1)], ["m"], 1, Policy.SMART).record.rejected
         == 1
     )
-    assert calls == [("m", {"policy": Policy.SMART, "exclude": ()})]
+    assert calls == [("m", {"policy": Policy.SMART, "exclude": (), "affinity": None, "tokens": 1})]
 
 
 def test_eight_threads_lose_no_count() -> None:
@@ -185,14 +186,14 @@ def test_a_thread_that_fails_stops_the_others(monkeypatch: pytest.MonkeyPatch) -
     requests: Any = Long(Request(0.0, 1, 1))
     models: Any = Long("m")
     failing = threading.Semaphore(1)
-    finish_one = engine.Worker.finish_one
+    finish_one = Worker.finish_one
 
-    def fail_once(self: engine.Worker) -> None:
+    def fail_once(self: Worker) -> None:
         if failing.acquire(blocking=False):
             raise ZeroDivisionError
         finish_one(self)
 
-    monkeypatch.setattr(engine.Worker, "finish_one", fail_once)
+    monkeypatch.setattr(Worker, "finish_one", fail_once)
     registry = Registry()
     monkeypatch.setattr(engine, "Registry", lambda **_settings: registry)
     with pytest.raises(ZeroDivisionError):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fleets import make_fleet
+from support.selection import key_for
 from support.threads import run_threads
 
 from registry import Lease, NoBackendAvailableError, Policy, Registry
@@ -76,12 +77,12 @@ def test_concurrent_choices_fill_the_fleet_evenly(shapes: list[dict[str, Any]], 
 @pytest.mark.parametrize("policy", Policy)
 def test_a_cap_is_kept_and_a_release_reopens_it(policy: Policy) -> None:
     registry = make_fleet({"max_pending": 2}, {"max_pending": 1})
-    leases = [registry.acquire("m", policy=policy) for _ in range(3)]
+    leases = [registry.acquire("m", policy=policy, affinity=key_for(policy)) for _ in range(3)]
     for choose in (registry.acquire, registry.select):
         with pytest.raises(NoBackendAvailableError, match="'b0' full, 'b1' full"):
-            choose("m", policy=policy)
+            choose("m", policy=policy, affinity=key_for(policy))
     freed = leases.pop()
     freed.release()
-    again = registry.acquire("m", policy=policy)
+    again = registry.acquire("m", policy=policy, affinity=key_for(policy))
     assert again.backend.id == freed.backend.id
     assert [lease.release() for lease in [*leases, again]] == [True] * 3

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.fleets import make_backend, make_fleet
+from support.selection import key_for
 from support.threads import run_threads
 
 from registry import Model, NoBackendAvailableError, Policy, Registry, RegistryError, Requirements
@@ -86,10 +87,10 @@ def test_a_model_that_no_backend_lists_is_unknown(model_id: str, policy: Policy)
     registry = make_fleet({})
     for choose in (registry.acquire, registry.select):
         with pytest.raises(NoBackendAvailableError, match="no backend lists it") as caught:
-            choose(model_id, policy=policy)
+            choose(model_id, policy=policy, affinity=key_for(policy))
         assert caught.value.unknown_model
         assert (caught.value.reasons, caught.value.model_id) == ({}, model_id)
-    assert registry.explain(model_id, policy=policy) == []
+    assert registry.explain(model_id, policy=policy, affinity=key_for(policy)) == []
 
 
 def test_a_new_definition_of_the_model_takes_effect() -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 from support.fleets import make_backend, make_fleet
-from support.selection import EXACT, picks
+from support.selection import EXACT, key_for, picks
 
 from registry import BackendStatus, Model, NoBackendAvailableError, Policy, Registry
 
@@ -48,8 +48,10 @@ def test_a_refusal_takes_no_turn() -> None:
     order = picks(registry, 3, policy=Policy.ROUND_ROBIN)
     for policy in Policy:
         with pytest.raises(NoBackendAvailableError):
-            registry.select("m", policy=policy, exclude=["b0", "b1", "b2"])
-        registry.explain("m", policy=policy)
+            registry.select(
+                "m", policy=policy, affinity=key_for(policy), exclude=["b0", "b1", "b2"]
+            )
+        registry.explain("m", policy=policy, affinity=key_for(policy))
     assert picks(registry, 3, policy=Policy.ROUND_ROBIN) == order
 
 
@@ -113,7 +115,7 @@ def test_ties_rotate_across_models(policy: Policy) -> None:
         assert all(len(set(chosen[start : start + 3])) == 3 for start in range(10))
 
 
-@pytest.mark.parametrize("policy", Policy)
+@pytest.mark.parametrize("policy", [one for one in Policy if one is not Policy.AFFINITY])
 def test_explain_ranks_equal_backends_by_their_last_choice(policy: Policy) -> None:
     registry = make_fleet({}, {}, {}, {})
     chosen = [registry.select("m").id for _ in range(2)]

@@ -165,7 +165,10 @@ def test_help_shows_the_arguments_of_a_choice(name: str) -> None:
     shown = "".join(
         pydoc.plain(pydoc.render_doc(Registry)).replace("|", "").split()
     )  # without white space, because help may break the line anywhere
-    keywords = "policy='least_pending',require=None,exclude=(),only=None,allow_unknown=False"
+    keywords = (
+        "policy='least_pending',require=None,exclude=(),only=None,allow_unknown=False,"
+        "affinity=None,tokens=0,prefix=None"
+    )
     assert f"{name}(self,model_id,/,*,{keywords})" in shown
     assert (
         inspect.signature(getattr(Registry(), name)).parameters["policy"].default

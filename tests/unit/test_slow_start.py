@@ -11,7 +11,8 @@ from support.fleets import eject, finish, make_backend, make_timed, the
 from registry import Ejection, Policy, Reason, Registry
 from registry._core.binding import seed_random
 
-WEIGHTED = [policy for policy in Policy if policy is not Policy.SMART]
+# Those that spread one kind of requests by weight.
+WEIGHTED = [policy for policy in Policy if policy not in (Policy.SMART, Policy.AFFINITY)]
 
 
 @pytest.mark.parametrize("policy", WEIGHTED)

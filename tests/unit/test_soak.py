@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 from support.fleets import make_backend, make_timed, the
-from support.selection import EXACT
+from support.selection import EXACT, key_for
 from support.threads import run_threads
 
 from registry import Ejection, Lease, NoBackendAvailableError, Policy, Reason, Registry
@@ -37,14 +37,14 @@ def release(lease: Lease, draw: random.Random, longest: float) -> None:
 def attempt(registry: Registry, policy: Policy) -> Lease | NoBackendAvailableError:
     """Makes a request. Returns the error if it is refused."""
     try:
-        return registry.acquire("m", policy=policy)
+        return registry.acquire("m", policy=policy, affinity=key_for(policy))
     except NoBackendAvailableError as error:
         return error
 
 
 def acquire(registry: Registry, policy: Policy) -> Lease | None:
     """Makes a request, whose answer is what `explain` has said just before."""
-    told = registry.explain("m", policy=policy)
+    told = registry.explain("m", policy=policy, affinity=key_for(policy))
     answer = attempt(registry, policy)
     if isinstance(answer, NoBackendAvailableError):
         assert answer.kinds == {one.backend_id: one.kind for one in told}
@@ -89,7 +89,7 @@ def test_explain_and_acquire_agree_at_each_step(policy: Policy) -> None:
         elif (lease := acquire(registry, policy)) is not None:
             held.append(lease)
             chosen += 1
-        for one in registry.explain("m", policy=policy):
+        for one in registry.explain("m", policy=policy, affinity=key_for(policy)):
             if one.kind in (Reason.COOLING_DOWN, Reason.EJECTED, Reason.ON_TRIAL):
                 assert the(registry, one.backend_id).unavailable is one.kind
     for lease in held:
@@ -134,12 +134,14 @@ def test_a_storm_of_retries_tries_each_backend_once(policy: Policy) -> None:
         for _ in range(15):
             tried: list[str] = []
             for _ in range(3):  # where ejections leave nobody, there is a panic
-                lease = registry.acquire("m", policy=policy, exclude=tried)
+                lease = registry.acquire(
+                    "m", policy=policy, affinity=key_for(policy), exclude=tried
+                )
                 tried.append(lease.backend.id)
                 lease.release(failed=True)
             assert sorted(tried) == ["a", "b", "c"]
             with pytest.raises(NoBackendAvailableError) as caught:
-                registry.acquire("m", policy=policy, exclude=tried)
+                registry.acquire("m", policy=policy, affinity=key_for(policy), exclude=tried)
             assert caught.value.kinds == dict.fromkeys("abc", Reason.EXCLUDED)
             assert caught.value.retry_after is None
             clock.advance(0.001)

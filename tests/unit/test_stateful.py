@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import Phase
 from long import equivalence
-from support.broken import WrongAverage
-from support.machine import RegistryMachine
+from support.broken import ForgetsPrompts, KeepsAllPrompts, WrongAverage
+from support.machine import PromptsMachine, RegistryMachine
 from support.rounds import at_once
+
+from registry import Registry
 
 
 def test_the_registry_does_what_the_oracle_does() -> None:
@@ -25,6 +27,22 @@ def test_different_rounding_is_detected() -> None:
             equivalence.run(
                 lambda: next(rounds, None) is None,
                 make=WrongAverage,
+                phases=[Phase.generate],
+                first=0,
+            )
+        )
+
+
+@pytest.mark.parametrize("make", [ForgetsPrompts, KeepsAllPrompts])
+def test_a_mistake_about_prompts_is_detected(make: type[Registry]) -> None:
+    """The seeds are fixed, as above."""
+    rounds = iter(range(11))
+    with pytest.raises(AssertionError):
+        list(
+            equivalence.run(
+                lambda: next(rounds, None) is None,
+                make=make,
+                kinds=[PromptsMachine],
                 phases=[Phase.generate],
                 first=0,
             )

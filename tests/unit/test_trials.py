@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.fleets import eject, finish, kind_of, make_backend, make_timed, refusal, the
-from support.selection import picks
+from support.selection import key_for, picks
 
 from registry import Ejection, Lease, Policy, Reason, Registry
 from registry.testing import ManualClock
@@ -46,15 +46,15 @@ def test_one_request_at_a_time_goes_there(policy: Policy) -> None:
     registry, clock = make_timed("a", "b")
     eject(registry)
     clock.advance(30)
-    assert kind_of(registry, policy=policy) is None
-    leases = [registry.acquire("m", policy=policy) for _ in range(60)]
+    assert kind_of(registry, policy=policy, affinity=key_for(policy)) is None
+    leases = [registry.acquire("m", policy=policy, affinity=key_for(policy)) for _ in range(60)]
     assert sum(lease.backend.id == "a" for lease in leases) == 1
-    assert kind_of(registry, policy=policy) is Reason.ON_TRIAL
+    assert kind_of(registry, policy=policy, affinity=key_for(policy)) is Reason.ON_TRIAL
     view = the(registry, "a")
     assert (view.unavailable, view.unavailable_until) == (Reason.ON_TRIAL, None)
     for lease in leases:
         lease.release()
-    assert kind_of(registry, policy=policy) is None
+    assert kind_of(registry, policy=policy, affinity=key_for(policy)) is None
 
 
 def test_a_trial_is_chosen_like_any_other() -> None:
@@ -314,12 +314,16 @@ def test_a_trial_of_a_registration_that_is_gone_touches_nothing(
 def test_a_request_of_a_panic_takes_the_place_if_it_is_free(policy: Policy) -> None:
     registry, clock = make_timed("a")
     eject(registry)
-    early = registry.acquire("m", policy=policy)  # its time runs: no trial
+    early = registry.acquire(
+        "m", policy=policy, affinity=key_for(policy)
+    )  # its time runs: no trial
     assert the(registry, "a").unavailable is Reason.EJECTED
     clock.advance(30)
     for _ in range(3):
-        trial = registry.acquire("m", policy=policy)
-        other = registry.acquire("m", policy=policy)  # another panic, beside the trial
+        trial = registry.acquire("m", policy=policy, affinity=key_for(policy))
+        other = registry.acquire(
+            "m", policy=policy, affinity=key_for(policy)
+        )  # another panic, beside the trial
         assert the(registry, "a").unavailable is Reason.ON_TRIAL
         other.release(abandoned=True)
         assert the(registry, "a").unavailable is Reason.ON_TRIAL
@@ -334,9 +338,9 @@ def test_a_retry_that_leaves_nobody_else_excludes_trials(policy: Policy) -> None
     registry, clock = make_timed("a", "b")
     eject(registry)
     clock.advance(30)
-    retry = registry.acquire("m", policy=policy, exclude=["b"])
-    assert kind_of(registry, policy=policy) is Reason.ON_TRIAL
-    leases = [registry.acquire("m", policy=policy) for _ in range(20)]
+    retry = registry.acquire("m", policy=policy, affinity=key_for(policy), exclude=["b"])
+    assert kind_of(registry, policy=policy, affinity=key_for(policy)) is Reason.ON_TRIAL
+    leases = [registry.acquire("m", policy=policy, affinity=key_for(policy)) for _ in range(20)]
     assert {lease.backend.id for lease in leases} == {"b"}
     for lease in (retry, *leases):
         lease.release()

@@ -49,6 +49,7 @@ BACKENDS = st.builds(
     st.integers(-(2**31), 2**31 - 1),
     st.none() | st.integers(1, 2**32 - 1),
     st.integers(1, 1000),
+    max_pending_tokens=st.none() | st.integers(1, 2**64 - 1),
 )
 TIMES = st.datetimes(
     min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC)
@@ -75,6 +76,7 @@ def views(draw: st.DrawFn) -> BackendView:
         avg_ttft_ms=draw(st.none() | UINT32),
         unavailable=draw(st.none() | st.sampled_from(UNAVAILABLE)),
         unavailable_until=draw(st.none() | TIMES),
+        pending_tokens=draw(st.integers(0, 2**64 - 1)),
     )
 
 
@@ -110,6 +112,7 @@ PUBLIC = [name for name in Backend.__dataclass_fields__ if name != "settings"]
 LATER = [
     *("max_pending", "weight", "serial", "draining"),
     *("failed_requests", "avg_ttft_ms", "unavailable", "unavailable_until"),
+    *("pending_tokens", "max_pending_tokens"),
 ]
 FIELDS = [*FIRST, *LATER]
 
@@ -277,6 +280,7 @@ def test_fields_missing_from_an_older_view_get_their_defaults(view: BackendView)
     assert (read.max_pending, read.weight, read.serial, read.draining) == (None, 1, 0, False)
     assert (read.failed_requests, read.avg_ttft_ms) == (0, None)
     assert (read.unavailable, read.unavailable_until) == (None, None)
+    assert (read.pending_tokens, read.max_pending_tokens) == (0, None)
 
 
 MODEL = '{"id": "m", "context_length": %s}'

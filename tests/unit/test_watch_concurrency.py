@@ -227,7 +227,7 @@ def test_a_signal_ends_get(registry: Registry) -> None:
 
 
 def listen(watch: Watch, wake: Callable[[], object]) -> None:
-    assert watch._listen(binding.Waiter(wake))
+    assert watch._listen(binding.WatchWaiter(wake))
 
 
 def test_an_interrupt_while_a_writer_wakes_others_wakes_them_all() -> None:
@@ -283,7 +283,7 @@ def test_only_changes_wake() -> None:
 
 def test_a_waiter_serves_for_one_wait(registry: Registry) -> None:
     watch = registry.watch()
-    waiter = binding.Waiter(lambda: None)
+    waiter = binding.WatchWaiter(lambda: None)
     assert watch._listen(waiter)
     with pytest.raises(ValueError, match="one wait"):
         watch._listen(waiter)

@@ -27,11 +27,15 @@ class Moment(float):
 
 
 class Effect(NamedTuple):
-    """How a request ends: after how long, whether it has failed, and the `Retry-After`."""
+    """How a request ends: after how long, whether it has failed, and the `Retry-After`.
+
+    `first_token` is the time until its first token in seconds, where a replay simulates that.
+    """
 
     seconds: float
     failed: bool = False
     retry_after: float | None = None
+    first_token: float | None = None
 
 
 class Fault(

@@ -7,8 +7,8 @@ changes under the lock and only grows, so a worker may skip the lock if it reads
 before its own time; an old value only makes it take the lock for nothing.
 
 A worker that is behind acts on a registry that is ahead of it by at most the distance that the
-barrier of engine.py allows. With one thread the two clocks are equal at every call, so a replay
-gives the same result each time (except for the random choices of `random` and `power_of_two`).
+barrier of worker.py allows. With one thread the two clocks are equal at every call, so a replay
+gives the same result each time (except for the choices that policies make at random).
 
 Health checks are made on the way: the clock stops at the time of each, so its write has that time.
 """

@@ -5,12 +5,20 @@ from __future__ import annotations
 import argparse
 
 from registry import Backend, Ejection, FleetFileError, Policy, load_fleet
-from registry.cli.replay import engine, fault_files, inputs, plot, report
+from registry.cli.replay import engine, fault_files, inputs, mooncake, plot, report
 from registry.cli.replay._faults import Fault
+from registry.cli.replay.inference import BLOCK
 from registry.cli.replay.outcome import Outcome
+from registry.cli.replay.prompts import Setup, Told
 from registry.cli.terminal import InputError, new_console, progress_bar
+from registry.selection import floor_for_core
 
+# Beside the policies, `ALL` replays these if prompts have hashes.
+COMPARED = ((Policy.LEAST_TOKENS, Told.TOKENS), (Policy.LEAST_PENDING, Told.ENGINES))
 ALL, DEMO = "all", "demo"
+DEFAULTS = Setup()
+# Options that need hashes, by their names in `Setup`.
+NEED_HASHES = ("prefill", "cache_blocks", "affinity_floor")
 Requests = list[inputs.Request]
 
 
@@ -26,7 +34,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trace",
         metavar="FILE.csv",
-        help=f"read the requests from a file with the columns {','.join(inputs.COLUMNS)}",
+        help=f"read the requests from a file with the columns {','.join(inputs.COLUMNS)}; or, with "
+        f"hashes of prompts, from a file in Mooncake's format whose name ends in {mooncake.SUFFIX}",
+    )
+    parser.add_argument(
+        "--prefill",
+        type=_positive,
+        metavar="N",
+        help="with hashes of prompts: tokens of prompts that a backend of weight 1 processes a "
+        f"second (default {DEFAULTS.prefill:,})",
+    )
+    parser.add_argument(
+        "--cache-blocks",
+        type=_positive,
+        metavar="N",
+        help=f"with hashes of prompts: blocks of {BLOCK} tokens that the cache of a backend keeps "
+        f"(default {DEFAULTS.cache_blocks:,})",
     )
     parser.add_argument(
         "--policy",
@@ -40,6 +63,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=4,
         metavar="N",
         help="number of threads that send requests (default 4)",
+    )
+    parser.add_argument(
+        "--affinity-floor",
+        type=_floor,
+        metavar="N",
+        help="with hashes of prompts: the requests in flight / weight up to which a backend keeps "
+        f"its keys under the policy affinity (default {DEFAULTS.affinity_floor:g})",
     )
     parser.add_argument(
         "--requests",
@@ -59,7 +89,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plot",
         metavar="FILE.svg",
-        help="plot the requests in flight over time, one line per policy",
+        help="plot the requests in flight over time, one line per policy, and with hashes of "
+        "prompts the distribution of the times to the first token",
     )
     parser.set_defaults(command=run)
 
@@ -71,9 +102,21 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _floor(text: str) -> float:
+    try:
+        number = float(text)
+        floor_for_core(number)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a number from 0 to 2**32-1, not {text!r:.60}"
+        ) from None
+    return number
+
+
 def run(arguments: argparse.Namespace) -> tuple[str, int]:
     """Returns the output, and the exit status 0, or 1 if the counts do not add up."""
     # Check files before optional packages, and both before the replay, which takes seconds.
+    _check_options(arguments)
     fleet, trace = _inputs(arguments)
     file: str | None = arguments.faults
     faults = [] if file is None or file == DEMO else fault_files.read_faults(file, fleet)
@@ -98,6 +141,15 @@ def run(arguments: argparse.Namespace) -> tuple[str, int]:
     return tables.get(), status
 
 
+def _check_options(arguments: argparse.Namespace) -> None:
+    if _has_hashes(arguments):
+        return
+    for name in NEED_HASHES:
+        if getattr(arguments, name) is not None:
+            option = "--" + name.replace("_", "-")
+            raise InputError(f"{option} needs hashes of prompts: --trace FILE{mooncake.SUFFIX}")
+
+
 def _inputs(arguments: argparse.Namespace) -> tuple[list[Backend], Requests]:
     fleet = _fleet(arguments)
     if not any(backend.models for backend in fleet):
@@ -105,7 +157,12 @@ def _inputs(arguments: argparse.Namespace) -> tuple[list[Backend], Requests]:
         raise InputError(f"{file}: expected a backend with a model, found none")
     if arguments.trace is None:
         return fleet, inputs.synthetic_trace(arguments.requests)
-    return fleet, inputs.read_trace(arguments.trace)
+    read = mooncake.read_trace if _has_hashes(arguments) else inputs.read_trace
+    return fleet, read(arguments.trace)
+
+
+def _has_hashes(arguments: argparse.Namespace) -> bool:
+    return arguments.trace is not None and mooncake.is_mooncake(arguments.trace)
 
 
 def _fleet(arguments: argparse.Namespace) -> list[Backend]:
@@ -125,10 +182,27 @@ def _outcomes(
     given: argparse.Namespace, fleet: list[Backend], requests: Requests, faults: list[Fault]
 ) -> list[Outcome]:
     ejection = None if given.no_ejection else Ejection()
-    models = inputs.draw_models(fleet, len(requests))
+    if _has_hashes(given):
+        # Equal hashes mean equal prompts of one model: the one that most backends serve.
+        models = inputs.rank_models(fleet)[:1] * len(requests)
+    else:
+        models = inputs.draw_models(fleet, len(requests))
     outcomes = []
-    for policy in Policy if given.policy == ALL else [Policy(given.policy)]:
+    for policy, engines in _rows(given):
         with progress_bar(f"replaying {policy}", len(requests)) as progress:
             load = fleet, requests, models, given.threads, policy, progress
-            outcomes.append(engine.replay(*load, faults=faults, ejection=ejection))
+            outcomes.append(engine.replay(*load, faults=faults, ejection=ejection, engines=engines))
     return outcomes
+
+
+def _rows(given: argparse.Namespace) -> list[tuple[Policy, Setup | None]]:
+    """What is replayed, in the order of the output."""
+    policies = list(Policy) if given.policy == ALL else [Policy(given.policy)]
+    if not _has_hashes(given):
+        return [(policy, None) for policy in policies]
+    options = {name: getattr(given, name) for name in NEED_HASHES}
+    setup = Setup(**{name: value for name, value in options.items() if value is not None})
+    rows: list[tuple[Policy, Setup | None]] = [(policy, setup) for policy in policies]
+    if given.policy == ALL:
+        rows += [(policy, setup._replace(told=told)) for policy, told in COMPARED]
+    return rows

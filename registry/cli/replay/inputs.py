@@ -8,7 +8,7 @@ import random
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from os import PathLike
 
@@ -22,16 +22,21 @@ SEED = 20231116
 SYNTHETIC = 20_000  # requests of the synthetic trace
 COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 # The end of the message about a file whose format is not the one that its option takes.
-FORMATS = "(--fleet takes TOML, --catalogue JSON, --trace CSV)"
+FORMATS = "(--fleet takes TOML, --catalogue JSON, --trace CSV, or JSON lines in *.jsonl)"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request of a trace. Its arrival is in seconds since the first arrival."""
+    """A request of a trace. Its arrival is in seconds since the first arrival.
+
+    `blocks` has a hash for each block of the prompt, where the trace tells them: equal ones mean
+    equal prompts up to the end of that block.
+    """
 
     arrival: float
     context_tokens: int
     generated_tokens: int
+    blocks: tuple[int, ...] = ()
 
 
 class _CatalogueEntry(msgspec.Struct):
@@ -92,7 +97,7 @@ def read_catalogue(path: str | PathLike[str]) -> list[Backend]:
     try:
         entries = decode(content, dict[str, msgspec.Raw])
     except ValueError as error:
-        problem = f"expected a model catalogue in JSON: {_without_root(error)}"
+        problem = f"expected a model catalogue in JSON: {without_root(error)}"
         raise InputError(f"{path}: {problem} {FORMATS}") from None
     providers: dict[str, dict[str, Model]] = {}
     for key, raw in entries.items():
@@ -113,10 +118,10 @@ def _entry(path: str | PathLike[str], key: str, raw: msgspec.Raw) -> _CatalogueE
     try:
         return decode(bytes(raw), _CatalogueEntry)
     except ValueError as error:
-        raise InputError(f"{path}: {key!r}: {_without_root(error)}") from None
+        raise InputError(f"{path}: {key!r}: {without_root(error)}") from None
 
 
-def _without_root(error: ValueError) -> str:
+def without_root(error: ValueError) -> str:
     """The message of `decode`, without the `$` that stands for the whole document."""
     return str(error).removeprefix("$").removeprefix(".").removeprefix(": ")
 
@@ -241,12 +246,14 @@ def stretch(trace: list[Request], count: int | None) -> list[Request]:
     for index in range(count):
         lap, position = divmod(index, len(trace))
         request = trace[position]
-        stretched.append(
-            Request(
-                request.arrival + length * lap, request.context_tokens, request.generated_tokens
-            )
-        )
+        stretched.append(replace(request, arrival=request.arrival + length * lap))
     return stretched
+
+
+def rank_models(fleet: list[Backend]) -> list[str]:
+    """The ids of all models; the one with most backends first, equal ones by id."""
+    served: Counter[str] = Counter(model.id for backend in fleet for model in backend.models)
+    return sorted(served, key=lambda model_id: (-served[model_id], model_id))
 
 
 def draw_models(fleet: list[Backend], count: int) -> list[str]:
@@ -254,7 +261,6 @@ def draw_models(fleet: list[Backend], count: int) -> list[str]:
 
     The probabilities follow Zipf's law: the model with the k-th most backends has weight 1/k.
     """
-    served: Counter[str] = Counter(model.id for backend in fleet for model in backend.models)
-    ranked = sorted(served, key=lambda model_id: (-served[model_id], model_id))
+    ranked = rank_models(fleet)
     weights = [1.0 / rank for rank in range(1, len(ranked) + 1)]
     return random.Random(SEED).choices(ranked, weights, k=count) if ranked else []

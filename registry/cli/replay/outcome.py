@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from array import array
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from math import ceil, inf
+from math import ceil, fsum, inf
+from typing import TypeVar
 
 from registry import BackendView, Policy
 from registry.cli.replay._faults import Fault
+
+T = TypeVar("T", int, float)
 
 
 @dataclass(slots=True)
@@ -36,6 +40,11 @@ class Record:
     starts: array[float] = field(default_factory=lambda: array("d"))
     times: array[int] = field(default_factory=lambda: array("I"))
     latencies: array[int] = field(default_factory=lambda: array("I"))
+    # Where backends have engines: simulated milliseconds to the first token of each request, and
+    # the blocks of all prompts, with those that the engines' caches had.
+    first_tokens: array[float] = field(default_factory=lambda: array("d"))
+    blocks: int = 0
+    cached_blocks: int = 0
 
     def add(self, backend_id: str, in_flight: int, start: float, time_ms: int) -> None:
         """Records an attempt that starts on a backend, whose count is then `in_flight`."""
@@ -44,6 +53,11 @@ class Record:
         self.busy_ms[backend_id] += time_ms
         self.starts.append(start)
         self.times.append(time_ms)
+
+    def read(self, blocks: int, cached: int) -> None:
+        """Records a prompt that an engine reads, `cached` of its blocks from its cache."""
+        self.blocks += blocks
+        self.cached_blocks += cached
 
     def succeed(self, latency_ms: int) -> None:
         """Records the end of a request that succeeded."""
@@ -75,6 +89,8 @@ class Record:
         self.starts += other.starts
         self.times += other.times
         self.latencies += other.latencies
+        self.first_tokens += other.first_tokens
+        self.read(other.blocks, other.cached_blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +109,13 @@ class Outcome:
     threads: int
     seconds: float
     faults: tuple[Fault, ...] = ()
+    has_engines: bool = False
+    variant: str | None = None  # the name of a row that is not a policy
+
+    @property
+    def name(self) -> str:
+        """The name of its row: the policy's, unless it is a variant."""
+        return self.policy.value if self.variant is None else self.variant
 
     @property
     def left_in_flight(self) -> int:
@@ -164,9 +187,28 @@ class Outcome:
         """The time to recovery of each fault that has an end."""
         return [self.recovery(i) for i, fault in enumerate(self.faults) if fault.end < inf]
 
+    @property
+    def prefix_hit_share(self) -> float | None:
+        """Of the blocks of all prompts, the share that the engines had in their caches."""
+        record = self.record
+        return record.cached_blocks / record.blocks if record.blocks else None
+
+    @property
+    def mean_to_first_token(self) -> float | None:
+        """The mean time to the first token in simulated milliseconds."""
+        times = self.record.first_tokens
+        return fsum(times) / len(times) if times else None
+
     def percentiles(self, *percents: int) -> list[int | None]:
-        """Percentiles of the latency in simulated milliseconds, by the nearest-rank method."""
-        latencies = sorted(self.record.latencies)
-        return [
-            latencies[ceil(len(latencies) * p / 100) - 1] if latencies else None for p in percents
-        ]
+        """Percentiles of the latency in simulated milliseconds."""
+        return nearest_ranks(self.record.latencies, percents)
+
+    def percentiles_to_first_token(self, *percents: int) -> list[float | None]:
+        """Percentiles of the time to the first token in simulated milliseconds."""
+        return nearest_ranks(self.record.first_tokens, percents)
+
+
+def nearest_ranks(samples: Iterable[T], percents: Sequence[int]) -> list[T | None]:
+    """Percentiles by the nearest-rank method. None for each if there is no sample."""
+    ranked = sorted(samples)
+    return [ranked[ceil(len(ranked) * p / 100) - 1] if ranked else None for p in percents]

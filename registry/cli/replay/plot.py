@@ -1,4 +1,7 @@
-"""A plot of the requests in flight over simulated time: an SVG with one line per policy.
+"""The plot of a replay: an SVG with one line per policy.
+
+It shows the requests in flight over simulated time and, where backends have engines, below that the
+share of the requests that had their first token within a time.
 
 Functions import matplotlib themselves: it comes with the extra `plot`.
 """
@@ -10,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from io import BytesIO
 from itertools import accumulate, pairwise
+from math import ceil
 from typing import TYPE_CHECKING
 
 from registry import Policy
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 POINTS = 120  # in each line
 # Colors of medium lightness, which are readable on white and on black.
 INK = "#808890"
-STYLES = {
+STYLES: dict[str, tuple[str, str]] = {
     Policy.LEAST_PENDING: ("#2f86d6", "-"),
     Policy.POWER_OF_TWO: ("#d9662b", "-"),
     Policy.LOWEST_LATENCY: ("#2a9d63", "-"),
@@ -30,6 +34,12 @@ STYLES = {
     Policy.RANDOM: ("#a8861c", "-"),
     Policy.PRIORITY: ("#8f76e0", "--"),
     Policy.SMART: (INK, "--"),
+    Policy.AFFINITY: ("#2f86d6", "--"),
+    Policy.LEAST_TOKENS: ("#d64550", "--"),
+    Policy.HOT_COLD: ("#7a4fa3", "--"),
+    # What policies are compared with.
+    "least_tokens_no_prefix": ("#d64550", ":"),
+    "knows_all": (INK, ":"),
 }
 
 
@@ -54,24 +64,38 @@ def draw(path: str, outcomes: Sequence[Outcome]) -> None:
     """Writes the plot. Equal outcomes give equal bytes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+    has_engines = any(outcome.has_engines for outcome in outcomes)
+    figure = Figure(figsize=(9, 9 if has_engines else 4.5), layout="constrained")
+    axes = figure.add_subplot(2 if has_engines else 1, 1, 1)
     axes.set_xlabel("simulated time (s)")
     axes.set_ylabel("requests in flight")
     for outcome in outcomes:
-        color, dashes = STYLES[outcome.policy]
+        color, dashes = STYLES[outcome.name]
         times, in_flight = averages(outcome)
         axes.plot(
             times,
             in_flight,
             dashes,
             color=color,
-            label=outcome.policy.value,
-            gid=f"policy-{outcome.policy}",
+            label=outcome.name,
+            gid=f"policy-{outcome.name}",
         )
     axes.set_ylim(bottom=0)
     figure.legend(loc="outside right upper", frameon=False, labelcolor=INK)
+    if has_engines:
+        _draw_first_tokens(figure, outcomes)
     write(path, figure)
+
+
+def _draw_first_tokens(figure: Figure, outcomes: Sequence[Outcome]) -> None:
+    axes = figure.add_subplot(2, 1, 2)
+    axes.set_xlabel("time to the first token (s)")
+    axes.set_ylabel("share of the requests")
+    axes.set_xscale("log")
+    for outcome in outcomes:
+        color, dashes = STYLES[outcome.name]
+        axes.plot(*distribution(outcome), dashes, color=color, gid=f"first-token-{outcome.name}")
+    axes.set_ylim(0, 1)
 
 
 def write(path: str, figure: Figure) -> None:
@@ -94,6 +118,15 @@ def write(path: str, figure: Figure) -> None:
             file.write(content.getvalue())
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
+
+
+def distribution(outcome: Outcome) -> tuple[list[float], list[float]]:
+    """The points of a line: times to the first token in seconds, and the share of the requests
+    whose first token came by then, at up to `POINTS` times of equal distance in rank."""
+    times = sorted(outcome.record.first_tokens)
+    points = min(POINTS, len(times))
+    ranks = [ceil(len(times) * (number + 1) / points) for number in range(points)]
+    return [times[rank - 1] / 1000 for rank in ranks], [rank / len(times) for rank in ranks]
 
 
 def averages(outcome: Outcome) -> tuple[list[float], list[float]]:

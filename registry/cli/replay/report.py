@@ -28,6 +28,12 @@ FAULTY = (
     "longest\nrecovery (s)",
 )
 FAULTS = ("from (s)", "to (s)", "requests", "failed", "recovery (s)")
+READING = ("prefix\nhits", "mean", *(f"p{percent}" for percent in PERCENTS))
+FIRST_TOKEN = (
+    "prefix hits: of the blocks of all prompts, the share that the engines' caches had. mean, p50, "
+    "p95, p99: time to the first token in simulated ms."
+)
+KNOWS_ALL = " knows_all: who sees every engine's cache and queue chooses the soonest first token."
 RECOVERY = (
     "recovery: simulated time from the end of a fault to the start of the first request that the "
     "backend then serves."
@@ -71,6 +77,13 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         f"evenness {_evenness(outcome)}; simulated latency p50 {p50}, p95 {p95}, p99 {p99} ms",
         soft_wrap=True,
     )
+    if outcome.has_engines:
+        hits, mean, *ranks = _reading(outcome)
+        percentiles = ", ".join(f"p{p} {rank}" for p, rank in zip(PERCENTS, ranks, strict=True))
+        console.print(
+            f"prefix hits {hits}; simulated time to first token mean {mean}, {percentiles} ms",
+            soft_wrap=True,
+        )
     rate = outcome.requests_per_second
     console.print(
         f"{rate:,.0f} requests/s, {rate * OPERATIONS_PER_REQUEST:,.0f} registry operations/s: "
@@ -87,18 +100,24 @@ def print_comparison(console: Console, outcomes: Sequence[Outcome]) -> None:
     rows = []
     for outcome in outcomes:
         rate, most = f"{outcome.requests_per_second:,.0f}", f"{outcome.most_in_flight:,}"
-        rows.append([outcome.policy, rate, most, _evenness(outcome), *_latencies(outcome)])
+        rows.append([outcome.name, rate, most, _evenness(outcome), *_latencies(outcome)])
     print_table(console, title, columns, rows, EVENNESS)
+    if outcomes[0].has_engines:
+        columns = [Column("policy", Kind.NAME), *_number_columns(READING)]
+        rows = [[outcome.name, *_reading(outcome)] for outcome in outcomes]
+        title = "The time to the first token with each policy"
+        caption = FIRST_TOKEN + KNOWS_ALL
+        print_table(console, title, columns, rows, caption)
     if outcomes[0].faults:
         columns = [Column("policy", Kind.NAME), *_number_columns(FAULTY)]
         title = f"The {len(outcomes[0].faults)} faults with each policy"
-        rows = [[outcome.policy, *_faulty(outcome)] for outcome in outcomes]
+        rows = [[outcome.name, *_faulty(outcome)] for outcome in outcomes]
         print_table(console, title, columns, rows, SHARE)
     if len({verdict(outcome) for outcome in outcomes}) == 1:
         console.print(f"every policy: {verdict(outcomes[0])}", soft_wrap=True)
         return
     for outcome in outcomes:
-        console.print(f"{outcome.policy}: {verdict(outcome)}", soft_wrap=True)
+        console.print(f"{outcome.name}: {verdict(outcome)}", soft_wrap=True)
 
 
 def _print_faults(console: Console, outcome: Outcome) -> None:
@@ -140,6 +159,16 @@ def _recovery(time: float | None) -> str:
     return "never" if time is None else f"{time:,.1f}"
 
 
+def _reading(outcome: Outcome) -> list[str]:
+    """The figures of `READING`."""
+    share = outcome.prefix_hit_share
+    times = (outcome.mean_to_first_token, *outcome.percentiles_to_first_token(*PERCENTS))
+    return [
+        "-" if share is None else f"{share:.1%}",
+        *("-" if time is None else f"{time:,.0f}" for time in times),
+    ]
+
+
 def _number_columns(headings: Sequence[str]) -> list[Column]:
     return [Column(heading, Kind.NUMBER) for heading in headings]
 
@@ -163,7 +192,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     """The figures of one policy, for a JSON document."""
     rate, evenness = outcome.requests_per_second, outcome.evenness
     return {
-        "policy": outcome.policy.value,
+        "policy": outcome.name,
         "backends": [
             {
                 "id": view.id,
@@ -187,12 +216,26 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
             f"p{p}": latency
             for p, latency in zip(PERCENTS, outcome.percentiles(*PERCENTS), strict=True)
         },
+        **(_reading_as_json(outcome) if outcome.has_engines else {}),
         "threads": outcome.threads,
         "gil": outcome.gil,
         "seconds": round(outcome.seconds, 6),
         "requests_per_second": round(rate, 1),
         "operations_per_second": round(rate * OPERATIONS_PER_REQUEST, 1),
         **(_faults_as_json(outcome) if outcome.faults else {}),
+    }
+
+
+def _reading_as_json(outcome: Outcome) -> dict[str, Any]:
+    share = outcome.prefix_hit_share
+    names = ("mean", *(f"p{p}" for p in PERCENTS))
+    times = (outcome.mean_to_first_token, *outcome.percentiles_to_first_token(*PERCENTS))
+    return {
+        "prefix_hit_share": None if share is None else round(share, 4),
+        "ttft_ms": {
+            name: None if time is None else round(time, 3)
+            for name, time in zip(names, times, strict=True)
+        },
     }
 
 
@@ -222,6 +265,14 @@ def _faults_as_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def document(outcomes: Sequence[Outcome], several: bool) -> str:
-    """One JSON document: the only outcome or, if `several`, a list of outcomes under `policies`."""
-    parts = [as_json(outcome) for outcome in outcomes]
-    return json.dumps({"policies": parts} if several else parts[0], indent=2)
+    """One JSON document: the only outcome or, if `several`, a list of outcomes under `policies`.
+
+    Rows that are not a policy are in a list of their own, `for_comparison`, if there are any.
+    """
+    if not several:
+        return json.dumps(as_json(outcomes[0]), indent=2)
+    lists: dict[str, list[Any]] = {"policies": []}
+    for outcome in outcomes:
+        key = "policies" if outcome.variant is None else "for_comparison"
+        lists.setdefault(key, []).append(as_json(outcome))
+    return json.dumps(lists, indent=2)
