@@ -439,6 +439,7 @@ cdef extern from "python.h":
     PyObject *method_for(object descriptor, PyTypeObject *type) except? NULL
     object acquire_for(object descriptor, PyTypeObject *type, tuple names, policy, tokens,
                        object (*choose)(object, object, object, object, object, object, object,
-                                        object, object, object))
+                                        object, object, object),
+                       object (*choose_plainly)(object, object))
     void shorten_release(object descriptor, object (*succeed)(object, object))
     int64_t now_microseconds()

@@ -131,4 +131,5 @@ def specialize_methods(cls, /):
         LEAST_PENDING,
         NO_TOKENS,
         acquire_lease,
+        acquire_plainly,
     )

@@ -227,6 +227,7 @@ static struct {
     PyObject *(*choose)(PyObject *self, PyObject *model_id, PyObject *policy, PyObject *require,
                         PyObject *exclude, PyObject *only, PyObject *allow_unknown,
                         PyObject *affinity, PyObject *tokens, PyObject *prefix);
+    PyObject *(*choose_plainly)(PyObject *self, PyObject *model_id); /* without keywords */
     PyObject *names; /* of the keywords, interned, in the order of the enum below */
     PyObject *policy, *exclude, *tokens; /* defaults */
     PyMethodDef definition;
@@ -234,17 +235,20 @@ static struct {
 
 enum { POLICY, REQUIRE, EXCLUDE, ONLY, ALLOW_UNKNOWN, AFFINITY, TOKENS, PREFIX, KEYWORDS };
 
-/* Stores each keyword argument at the index of its name. False if a name is unknown. */
+/* Stores each keyword argument at the index of its name. Returns a bit for each index, or -1 if a
+ * name is unknown. */
 static inline int sort_keywords(PyObject *const *values, PyObject *names, PyObject **given) {
     Py_ssize_t count = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    int found = 0;
     for (Py_ssize_t i = 0; i < count; i++) {
         Py_ssize_t k = 0;
         while (k < KEYWORDS && PyTuple_GET_ITEM(names, i) != PyTuple_GET_ITEM(acquiring.names, k))
             k++;
-        if (k == KEYWORDS) return 0;
+        if (k == KEYWORDS) return -1;
         given[k] = values[i];
+        found |= 1 << k;
     }
-    return 1;
+    return found;
 }
 
 static inline int is_list(PyObject *ids) {
@@ -254,9 +258,10 @@ static inline int is_list(PyObject *ids) {
 /* Whether the call is certain to run no foreign code, which could drop the last reference to a
  * borrowed argument. Iterating over ids, comparing a policy, or describing a bad argument may
  * run foreign code. */
-static inline int is_plain(PyObject *model_id, PyObject *const *given) {
+static inline int is_plain(PyObject *model_id, PyObject *const *given, int found) {
     int is_policy =
         Py_IS_TYPE(given[POLICY], Py_TYPE(acquiring.policy)) || PyUnicode_CheckExact(given[POLICY]);
+    if (!(found & ~(1 << POLICY))) return PyUnicode_CheckExact(model_id) && is_policy;
     int is_key = given[AFFINITY] == Py_None || PyUnicode_CheckExact(given[AFFINITY]) ||
                  PyBytes_CheckExact(given[AFFINITY]) || PyLong_CheckExact(given[AFFINITY]);
     return PyUnicode_CheckExact(model_id) && is_policy && is_key && is_list(given[EXCLUDE]) &&
@@ -266,9 +271,12 @@ static inline int is_plain(PyObject *model_id, PyObject *const *given) {
 
 static inline PyObject *acquire_borrowing(PyObject *self, PyObject *const *arguments,
                                           Py_ssize_t count, PyObject *names) {
+    if (count == 1 && names == NULL && PyUnicode_CheckExact(arguments[0]))
+        return acquiring.choose_plainly(self, arguments[0]);
     PyObject *given[KEYWORDS] = {acquiring.policy, Py_None, acquiring.exclude, Py_None,
                                  Py_False,         Py_None, acquiring.tokens,  Py_None};
-    if (count != 1 || !sort_keywords(arguments + 1, names, given) || !is_plain(arguments[0], given))
+    int found = count != 1 ? -1 : sort_keywords(arguments + 1, names, given);
+    if (found == -1 || !is_plain(arguments[0], given, found))
         return acquiring.wrapper(self, arguments, count, names);
     return acquiring.choose(self, arguments[0], given[POLICY], given[REQUIRE], given[EXCLUDE],
                             given[ONLY], given[ALLOW_UNKNOWN], given[AFFINITY], given[TOKENS],
@@ -281,13 +289,15 @@ static inline PyObject *
 acquire_for(PyObject *descriptor, PyTypeObject *type, PyObject *names, PyObject *policy,
             PyObject *tokens,
             PyObject *(*choose)(PyObject *, PyObject *, PyObject *, PyObject *, PyObject *,
-                                PyObject *, PyObject *, PyObject *, PyObject *, PyObject *)) {
+                                PyObject *, PyObject *, PyObject *, PyObject *, PyObject *),
+            PyObject *(*choose_plainly)(PyObject *, PyObject *)) {
     acquiring.definition = *((PyMethodDescrObject *)descriptor)->d_method;
     if (acquiring.definition.ml_flags != (METH_FASTCALL | METH_KEYWORDS)) /* not our signature */
         return PyDescr_NewMethod(type, ((PyMethodDescrObject *)descriptor)->d_method);
     acquiring.wrapper = (keyword_function)(void (*)(void))acquiring.definition.ml_meth;
     acquiring.definition.ml_meth = (PyCFunction)(void (*)(void))acquire_borrowing;
     acquiring.choose = choose;
+    acquiring.choose_plainly = choose_plainly;
     acquiring.names = Py_NewRef(names);
     acquiring.policy = Py_NewRef(policy);
     acquiring.tokens = Py_NewRef(tokens);

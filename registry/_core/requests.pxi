@@ -62,14 +62,15 @@ cdef class KeysOfIds:
 cdef int policy_number(policy) except -1:
     """The core's number of a policy. `policy` is a member of `Policy` or a member's value."""
     cdef Py_ssize_t number
+    if type(policy) is str:
+        value = policy_numbers.get(policy)
+        if value is not None:
+            return value
     # Compare by identity: the hash of an enum's member is computed in Python.
     for number in range(len(policies)):
         if policy is policies[number]:
             return number
-    value = policy_numbers.get(policy) if type(policy) is str else None
-    if value is None:
-        return policy_number(_checks.enum_member(Policy, policy, "policy"))
-    return value
+    return policy_number(_checks.enum_member(Policy, policy, "policy"))
 
 
 cdef int require_into(reg_request *request, require) except -1:

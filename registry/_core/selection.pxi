@@ -3,10 +3,7 @@
 cdef object acquire_lease(
         registry, model_id, policy, require, exclude, only, allow_unknown, affinity, tokens,
         prefix):
-    cdef reg_registry *reg = (<RegistryCore>registry).reg
     cdef reg_request request
-    cdef reg_refusal refusal
-    cdef reg_status status
     if type(model_id) is not str:
         # Do not assign to `model_id`: Cython would then take a reference to it in every call.
         return acquire_lease(
@@ -14,21 +11,35 @@ cdef object acquire_lease(
             allow_unknown, affinity, tokens, prefix)
     ids = fill_request(
         &request, policy, require, exclude, only, allow_unknown, affinity, tokens, prefix)
+    return lease_for(registry, model_id, &request)
+
+
+cdef object acquire_plainly(registry, model_id):
+    """`acquire_lease` with the default of each keyword. The model id is a str."""
+    cdef reg_request request
+    memset(&request, 0, sizeof(reg_request))  # REG_LEAST_PENDING is 0
+    return lease_for(registry, model_id, &request)
+
+
+cdef inline object lease_for(registry, model_id, reg_request *request):
+    cdef reg_registry *reg = (<RegistryCore>registry).reg
+    cdef reg_refusal refusal
+    cdef reg_status status
     if not has_key(model_id, &request.model_id):
         raise NoBackendAvailableError(model_id)
     cdef Lease lease = Lease.__new__(Lease)
     # Most choices are short, so first try with the GIL held. The core refuses a long choice; then
     # try again with the GIL released.
-    status = reg_acquire(reg, &request, &lease.lease, &refusal)
+    status = reg_acquire(reg, request, &lease.lease, &refusal)
     if status == REG_WOULD_BLOCK:
         request.may_block = True
         with nogil:
-            status = reg_acquire(reg, &request, &lease.lease, &refusal)
+            status = reg_acquire(reg, request, &lease.lease, &refusal)
     if status == REG_WAITS:
         request.may_block = True
-        status = acquire_beside(reg, &request, &lease.lease, &refusal)
+        status = acquire_beside(reg, request, &lease.lease, &refusal)
     if status == REG_NONE_AVAILABLE:
-        raise_refusal(&refusal, &request, model_id)
+        raise_refusal(&refusal, request, model_id)
     check(status, None)
     lease.keep_id(model_id, &request.model_id)
     return lease
