@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -103,7 +104,7 @@ def test_every_process_has_the_same_ranking() -> None:
     told = {
         subprocess.run(
             [sys.executable, "-c", program],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join([HERE, *sys.path])},
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": ":".join([HERE, *sys.path])},
             check=True,
             capture_output=True,
             text=True,
