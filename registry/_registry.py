@@ -35,26 +35,23 @@ from registry.backend import (
     check_models,
 )
 from registry.ejection import (
+    DEFAULT_AFFINITY_FLOOR,
+    DEFAULT_AFFINITY_LOAD,
+    DEFAULT_BLOCK_TOKENS,
     DEFAULT_EJECTION,
     DEFAULT_LATENCY_TTL,
+    DEFAULT_PREFIX_BLOCKS,
     Ejection,
+    floor_for_core,
     for_core,
+    line_for_core,
+    load_for_core,
+    prefixes_for_core,
     ttl_for_core,
 )
 from registry.fleet import load_fleet
 from registry.metadata import EMPTY, with_item
-from registry.selection import (
-    DEFAULT_AFFINITY_FLOOR,
-    DEFAULT_AFFINITY_LOAD,
-    DEFAULT_BLOCK_TOKENS,
-    DEFAULT_PREFIX_BLOCKS,
-    Policy,
-    Reason,
-    Requirements,
-    floor_for_core,
-    load_for_core,
-    prefixes_for_core,
-)
+from registry.selection import Policy, Reason, Requirements
 from registry.settings import EMPTY_SETTINGS
 from registry.stats import RegistryStats
 from registry.testing import ManualClock
@@ -80,8 +77,6 @@ LONG_MODEL_ID = 1000
 T = TypeVar("T")
 
 logger = logging.getLogger("registry")
-
-_max_waiting = _checks.optional(_checks.within(0, 2**64 - 2), "an int")
 
 
 class Registry(binding.RegistryCore, metaclass=AutospecMeta):
@@ -154,7 +149,7 @@ class Registry(binding.RegistryCore, metaclass=AutospecMeta):
                 load_for_core(affinity_load),
                 floor_for_core(affinity_floor),
                 *prefixes_for_core(block_tokens, prefix_blocks),
-                _max_waiting(max_waiting, "max_waiting"),
+                line_for_core(max_waiting),
             )
 
     @classmethod

@@ -1,4 +1,7 @@
-"""`Ejection`: when failed requests take a backend out of the choice, and how it comes back."""
+"""`Ejection`: when failed requests take a backend out of the choice, and how it comes back.
+
+Also the other settings of a registry: their defaults, their checks, and the units of the core.
+"""
 
 from __future__ import annotations
 
@@ -105,3 +108,52 @@ def ttl_for_core(latency_ttl_s: object) -> int | None:
     """Checks the argument `latency_ttl_s` of a registry, and converts it to nanoseconds."""
     seconds: float | None = _latency_ttl(latency_ttl_s, "latency_ttl_s")
     return None if seconds is None else _checks.nanoseconds(seconds)
+
+
+# ---- the bound of AFFINITY
+
+DEFAULT_AFFINITY_LOAD = 1.25
+DEFAULT_AFFINITY_FLOOR = 4.0
+
+_load = _checks.optional(_checks.number(1, 1000), "an int, a float")
+_floor = _checks.number(0, _checks.UINT32_MAX)
+
+
+def load_for_core(affinity_load: object) -> float:
+    """Checks the argument `affinity_load` of a registry; -1 for None: there is no bound."""
+    load: float | None = _load(affinity_load, "affinity_load")
+    return -1.0 if load is None else load
+
+
+def floor_for_core(affinity_floor: object) -> float:
+    """Checks the argument `affinity_floor` of a registry."""
+    floor: float = _floor(affinity_floor, "affinity_floor")
+    return floor
+
+
+# ---- prefixes, and the line of those who wait
+
+DEFAULT_BLOCK_TOKENS = 512
+DEFAULT_PREFIX_BLOCKS = 16_384
+# The core numbers the places of blocks with 32 bits, and needs some more than it has blocks.
+PREFIX_BLOCKS_MAX = 2**31 - 1
+
+_block_tokens = _checks.within(1, _checks.UINT32_MAX)
+_prefix_blocks = _checks.within(0, PREFIX_BLOCKS_MAX)
+
+
+def prefixes_for_core(block_tokens: object, prefix_blocks: object) -> tuple[int, int]:
+    """Checks these arguments of a registry."""
+    return (
+        _block_tokens(block_tokens, "block_tokens"),
+        _prefix_blocks(prefix_blocks, "prefix_blocks"),
+    )
+
+
+_max_waiting = _checks.optional(_checks.within(0, 2**64 - 2), "an int")
+
+
+def line_for_core(max_waiting: object) -> int | None:
+    """Checks the argument `max_waiting` of a registry."""
+    limit: int | None = _max_waiting(max_waiting, "max_waiting")
+    return limit

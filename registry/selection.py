@@ -10,22 +10,6 @@ from registry._single_import import refuse_second_import
 
 refuse_second_import()
 
-DEFAULT_BLOCK_TOKENS = 512
-DEFAULT_PREFIX_BLOCKS = 16_384
-# The core numbers the places of blocks with 32 bits, and needs some more than it has blocks.
-PREFIX_BLOCKS_MAX = 2**31 - 1
-
-_block_tokens = _checks.within(1, _checks.UINT32_MAX)
-_prefix_blocks = _checks.within(0, PREFIX_BLOCKS_MAX)
-
-
-def prefixes_for_core(block_tokens: object, prefix_blocks: object) -> tuple[int, int]:
-    """Checks these arguments of a registry."""
-    return (
-        _block_tokens(block_tokens, "block_tokens"),
-        _prefix_blocks(prefix_blocks, "prefix_blocks"),
-    )
-
 
 class Policy(StrEnum):
     """How `Registry.acquire` chooses among the backends that qualify for a request.
@@ -193,24 +177,3 @@ class Candidate:
     weight: int
     priority: int
     kind: Reason | None = None
-
-
-# ---- the bound of AFFINITY
-
-DEFAULT_AFFINITY_LOAD = 1.25
-DEFAULT_AFFINITY_FLOOR = 4.0
-
-_load = _checks.optional(_checks.number(1, 1000), "an int, a float")
-_floor = _checks.number(0, _checks.UINT32_MAX)
-
-
-def load_for_core(affinity_load: object) -> float:
-    """Checks the argument `affinity_load` of a registry; -1 for None: there is no bound."""
-    load: float | None = _load(affinity_load, "affinity_load")
-    return -1.0 if load is None else load
-
-
-def floor_for_core(affinity_floor: object) -> float:
-    """Checks the argument `affinity_floor` of a registry."""
-    floor: float = _floor(affinity_floor, "affinity_floor")
-    return floor

@@ -33,14 +33,9 @@ cdef class PlaceWaiter(Waiter):
 
     def try_now(self):
         """The lease, or None if no place is free for it, or if others wait."""
-        cdef reg_registry *reg = self.registry.reg
-        cdef reg_request *request = &self.waiter.request
         cdef reg_refusal refusal
-        cdef reg_status status = reg_acquire(reg, request, self.waiter.lease, &refusal)
-        if status == REG_WOULD_BLOCK:
-            request.may_block = True
-            with nogil:
-                status = reg_acquire(reg, request, self.waiter.lease, &refusal)
+        cdef reg_status status = try_to_acquire(
+            self.registry.reg, &self.waiter.request, self.waiter.lease, &refusal)
         if status == REG_OK:
             return self.take()
         if status == REG_NONE_AVAILABLE:
@@ -77,7 +72,6 @@ cdef class PlaceWaiter(Waiter):
         cdef reg_registry *reg = self.registry.reg
         cdef reg_refusal refusal
         cdef reg_status status
-        cdef uint32_t given_back
         cdef reg_wakes wakes = reg_wakes(NULL, NULL, NULL)
         Py_INCREF(self)
         with nogil:

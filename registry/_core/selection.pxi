@@ -28,13 +28,7 @@ cdef inline object lease_for(registry, model_id, reg_request *request):
     if not has_key(model_id, &request.model_id):
         raise NoBackendAvailableError(model_id)
     cdef Lease lease = Lease.__new__(Lease)
-    # Most choices are short, so first try with the GIL held. The core refuses a long choice; then
-    # try again with the GIL released.
-    status = reg_acquire(reg, request, &lease.lease, &refusal)
-    if status == REG_WOULD_BLOCK:
-        request.may_block = True
-        with nogil:
-            status = reg_acquire(reg, request, &lease.lease, &refusal)
+    status = try_to_acquire(reg, request, &lease.lease, &refusal)
     if status == REG_WAITS:
         request.may_block = True
         status = acquire_beside(reg, request, &lease.lease, &refusal)
@@ -43,6 +37,19 @@ cdef inline object lease_for(registry, model_id, reg_request *request):
     check(status, None)
     lease.keep_id(model_id, &request.model_id)
     return lease
+
+
+cdef inline reg_status try_to_acquire(
+        reg_registry *reg, reg_request *request, reg_lease *lease, reg_refusal *refusal) noexcept:
+    """The choice where nobody waits; otherwise REG_WAITS."""
+    # Most choices are short, so first try with the GIL held. The core refuses a long choice; then
+    # try again with the GIL released.
+    cdef reg_status status = reg_acquire(reg, request, lease, refusal)
+    if status == REG_WOULD_BLOCK:
+        request.may_block = True
+        with nogil:
+            status = reg_acquire(reg, request, lease, refusal)
+    return status
 
 
 cdef reg_status acquire_beside(

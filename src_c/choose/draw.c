@@ -129,7 +129,9 @@ verdict draw_hand(choice *c, picks *p) {
         fill_hand_from_all(c, p);
     }
     for (uint32_t i = 0; i < p->hand_count; i++) heat_read(c, &p->hand[i]);
-    heat_rate_hand(p);
+    card *cards[HAND];
+    for (uint32_t i = 0; i < p->hand_count; i++) cards[i] = &p->hand[i];
+    heat_rate(cards, p->hand_count);
     for (uint32_t i = 0; i < p->hand_count; i++) {
         candidate *x = &p->hand[i].seen;
         x->age = age_of(c, x->record);

@@ -94,19 +94,13 @@ static int64_t score_of(const choice *c, const candidate *x) {
 
 /* Rates all eligible members as HOT_COLD rates a hand. Returns false if out of memory. */
 static bool rate_all(explained *items, size_t count) {
-    const candidate **all = memory_alloc_raw(count * sizeof *all);
-    if (all == NULL) return false;
+    card **cards = memory_alloc_raw(count * sizeof *cards);
+    if (cards == NULL) return false;
     size_t eligible = 0;
     for (size_t i = 0; i < count; i++)
-        if (items[i].report.reason == REG_ELIGIBLE) all[eligible++] = &items[i].card.seen;
-    const candidate *limit = eligible != 0 ? heat_limit(all, eligible) : NULL;
-    memory_free(all);
-    if (limit == NULL) return true;
-    bool by_ttft = false;
-    for (size_t i = 0; i < count; i++)
-        by_ttft |= items[i].report.reason == REG_ELIGIBLE && heat_is_known(&items[i].card, limit);
-    for (size_t i = 0; i < count; i++)
-        items[i].card.seen.credit = heat_credit(&items[i].card, limit, by_ttft);
+        if (items[i].report.reason == REG_ELIGIBLE) cards[eligible++] = &items[i].card;
+    heat_rate(cards, eligible);
+    memory_free(cards);
     return true;
 }
 
@@ -151,13 +145,10 @@ reg_status reg_explain(reg_registry *reg, reg_request *request, reg_candidates *
     c.now = load_hint(&reg->tick) + 1; /* ties are listed by age for the other policies too */
     explained *items = memory_alloc_raw(c.reading.length * sizeof *items);
     reg_candidate *reports = memory_alloc_raw(c.reading.length * sizeof *reports);
-    if (items == NULL || reports == NULL) {
-        memory_free(items);
-        memory_free(reports);
-        return REG_NO_MEMORY;
-    }
-    size_t count = explain_all(reg, &c, items);
-    if (c.traits->draws_hand && !rate_all(items, count)) {
+    size_t count = 0;
+    bool has_memory = items != NULL && reports != NULL;
+    if (has_memory) count = explain_all(reg, &c, items);
+    if (!has_memory || (c.traits->draws_hand && !rate_all(items, count))) {
         memory_free(items);
         memory_free(reports);
         return REG_NO_MEMORY;

@@ -23,27 +23,16 @@
 
 #include "choose/picks.h"
 
-/* The load above which a candidate is hot. Rearranges the pointers. Expected O(count); `count` is
- * not 0. */
-const candidate *heat_limit(const candidate **all, size_t count);
-
 /* Reads the time to the first token of the card, and whether its averages count. */
 void heat_read(const choice *c, card *k);
 
-/* Whether the candidate is not hot, and has an average time to the first token. */
-static inline bool heat_is_known(const card *k, const candidate *limit) {
-    return k->has_ttft && compare_heats(&k->seen, limit) <= 0;
-}
+/* The load above which a candidate is hot. Rearranges the pointers. Expected O(count); `count` is
+ * not 0. */
+const candidate *heat_limit(card **cards, size_t count);
 
-/* The credit of a candidate. `by_ttft`: some cold one has an average time to the first token. */
-static inline int64_t heat_credit(const card *k, const candidate *limit, bool by_ttft) {
-    if (compare_heats(&k->seen, limit) > 0) return HEAT_HOT;
-    if (by_ttft) return k->has_ttft ? (int64_t)latency_of(k->ttft) : HEAT_UNKNOWN;
-    return k->seen.is_sampled ? (int64_t)latency_of(k->seen.latency) : HEAT_UNKNOWN;
-}
-
-/* Sets the credits of all cards of the hand. */
-void heat_rate_hand(picks *p);
+/* Sets the credits of the cards, which are compared with each other. Rearranges the pointers.
+ * Expected O(count). */
+void heat_rate(card **cards, size_t count);
 
 /* Fetches what heat_read will read. */
 static inline void heat_fetch_ahead(const candidate *x) {

@@ -289,11 +289,12 @@ static always_inline verdict attempt_locked(reg_registry *reg, choice *c,
     if (reg_unlikely(c->waited != NULL) && p.count != 0 &&
         place_is_awaited(c, p.best.record, p.best.pending))
         return AWAITED;
-    if (p.count == 0)
+    if (p.count == 0) {
         c->tally = is_last ? TALLY_UNKNOWN : p.tally;
-    else if (is_acquire && !prepare(c, reg, p.best.record))
-        return NO_MEMORY;
-    if (p.count != 0) c->tokens = tokens_added(c, &p.best);
+    } else {
+        if (is_acquire && !prepare(c, reg, p.best.record)) return NO_MEMORY;
+        c->tokens = tokens_added(c, &p.best);
+    }
     v = is_last ? last_attempt_locked(c, &p, is_acquire) : exact_attempt(reg, c, &p, is_acquire);
     if (v != CHOSEN) {
         if (reg_unlikely(c->noted_in != NULL)) prompt_forgo(c);
@@ -386,35 +387,34 @@ static inline reg_status end_acquire(reg_registry *reg, epoch_slot *slot, const 
     return status;
 }
 
-reg_status acquire(reg_registry *reg, reg_request *request, reg_lease *lease,
-                   reg_refusal *refusal) {
+/* `waited`: see begin_acquire. `yields`: a choice of a place that others wait for is refused. */
+static always_inline reg_status acquire_or_refuse(reg_registry *reg, reg_registry *waited,
+                                                  reg_request *request, bool yields,
+                                                  reg_lease *lease, reg_refusal *refusal) {
     epoch_slot *slot = epoch_enter();
     if (slot == NULL) return REG_NO_MEMORY;
     choice c;
     record *chosen = NULL;
     reg_noted_prefix *prefix;
     reg_status status = REG_NO_MEMORY;
-    if (begin_acquire(&c, NULL, slot, request, &prefix))
-        status = choose_or_refuse(reg, reader_from_slot(slot), request, true, &c, &chosen, refusal);
-    return end_acquire(reg, slot, &c, chosen, prefix, lease, status);
-}
-
-reg_status acquire_unless_awaited(reg_registry *reg, reg_request *request, bool yields,
-                                  reg_lease *lease, reg_refusal *refusal) {
-    REG_ASSERT_LINE_OF(reg);
-    epoch_slot *slot = epoch_enter();
-    if (slot == NULL) return REG_NO_MEMORY;
-    choice c;
-    record *chosen = NULL;
-    reg_noted_prefix *prefix;
-    reg_status status = REG_NO_MEMORY;
-    if (begin_acquire(&c, reg, slot, request, &prefix))
+    if (begin_acquire(&c, waited, slot, request, &prefix))
         status = choose_or_refuse(reg, reader_from_slot(slot), request, true, &c, &chosen, refusal);
     if (status == REG_WAITS && yields) {
         c.tally = TALLY_UNKNOWN; /* the attempt was not rechecked */
         status = refuse(reg, reader_from_slot(slot), &c, false, refusal);
     }
     return end_acquire(reg, slot, &c, chosen, prefix, lease, status);
+}
+
+reg_status acquire(reg_registry *reg, reg_request *request, reg_lease *lease,
+                   reg_refusal *refusal) {
+    return acquire_or_refuse(reg, NULL, request, false, lease, refusal);
+}
+
+reg_status acquire_unless_awaited(reg_registry *reg, reg_request *request, bool yields,
+                                  reg_lease *lease, reg_refusal *refusal) {
+    REG_ASSERT_LINE_OF(reg);
+    return acquire_or_refuse(reg, reg, request, yields, lease, refusal);
 }
 
 reg_status acquire_for_waiter(reg_registry *reg, reg_request *request, reg_lease *lease,

@@ -36,15 +36,15 @@ static void before_fork(void) {
     reclaim_before_fork();
     record_pool_lock();
     idle_lock();
-    outcomes_lock_all();
-    work_lock_all();
-    prefix_lock_all();
+    stripes_lock_all(&outcome_locks);
+    stripes_lock_all(&work_locks);
+    stripes_lock_all(&prefix_locks);
 }
 
 static void after_fork(void) {
-    prefix_unlock_all();
-    work_unlock_all();
-    outcomes_unlock_all();
+    stripes_unlock_all(&prefix_locks);
+    stripes_unlock_all(&work_locks);
+    stripes_unlock_all(&outcome_locks);
     idle_unlock();
     record_pool_unlock();
     reclaim_after_fork();

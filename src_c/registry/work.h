@@ -1,16 +1,19 @@
-/* The locks of leases with tokens. Each is a leaf, one of several mutexes, chosen by the address of
- * the lease: it is held for a few steps, and no other lock is taken meanwhile. choose/lease.c has
- * the argument. */
+/* The locks of leases with tokens: leaves that leases share (lock_stripes.h). choose/lease.c has
+ * the argument. They are here because a fork takes them. */
 #ifndef REG_WORK_H
 #define REG_WORK_H
 
+#include "base/lock_stripes.h"
 #include "registry.h"
 
-void work_lock(const reg_lease *lease);
-void work_unlock(const reg_lease *lease);
+extern lock_stripes work_locks;
 
-/* All of them, which are held around a fork. */
-void work_lock_all(void);
-void work_unlock_all(void);
+static inline void work_lock(const reg_lease *lease) {
+    pthread_mutex_lock(stripe_of(&work_locks, lease));
+}
+
+static inline void work_unlock(const reg_lease *lease) {
+    pthread_mutex_unlock(stripe_of(&work_locks, lease));
+}
 
 #endif

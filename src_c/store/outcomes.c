@@ -1,32 +1,15 @@
 #include "store/outcomes.h"
 
-#include <pthread.h>
-
 #include "base/memory.h"
 
 /* ---- the locks ---- */
 
-enum { LOCKS = 16 };
+lock_stripes outcome_locks = LOCK_STRIPES;
 
-#define FOUR_LOCKS                                                                                 \
-    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,               \
-        PTHREAD_MUTEX_INITIALIZER
-static pthread_mutex_t locks[LOCKS] = {FOUR_LOCKS, FOUR_LOCKS, FOUR_LOCKS, FOUR_LOCKS};
-
-static pthread_mutex_t *lock_of(const outcomes *o) {
-    return &locks[(uintptr_t)o / sizeof(outcomes) % LOCKS];
-}
+static pthread_mutex_t *lock_of(const outcomes *o) { return stripe_of(&outcome_locks, o); }
 
 static void lock(const outcomes *o) { pthread_mutex_lock(lock_of(o)); }
 static void unlock(const outcomes *o) { pthread_mutex_unlock(lock_of(o)); }
-
-void outcomes_lock_all(void) {
-    for (int i = 0; i < LOCKS; i++) pthread_mutex_lock(&locks[i]);
-}
-
-void outcomes_unlock_all(void) {
-    for (int i = LOCKS; i-- != 0;) pthread_mutex_unlock(&locks[i]);
-}
 
 /* ---- under LOCK ---- */
 

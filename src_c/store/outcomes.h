@@ -27,11 +27,11 @@
  *
  * A success reads the first line and writes the second one. The third one is for what is rare.
  *
- * LOCK is one of several mutexes, chosen by address. It is a leaf: it is held for a few steps, and
- * no other lock is taken meanwhile. */
+ * LOCK is a leaf, one of several mutexes (lock_stripes.h). */
 #ifndef REG_OUTCOMES_H
 #define REG_OUTCOMES_H
 
+#include "base/lock_stripes.h"
 #include "store/counters.h"
 #include "store/prefix_map.h"
 #include "store/settings.h"
@@ -142,8 +142,6 @@ void outcomes_restore(outcomes *o, uint64_t settle_from);
 /* Notes when something passes. */
 void outcomes_settle_from(outcomes *o, uint64_t settle_from);
 
-/* All LOCKs, which are held around a fork. */
-void outcomes_lock_all(void);
-void outcomes_unlock_all(void);
+extern lock_stripes outcome_locks; /* all LOCKs */
 
 #endif

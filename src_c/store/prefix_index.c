@@ -1,34 +1,10 @@
 #include "store/prefix_index.h"
 
-#include <pthread.h>
-
 #include "base/contract.h"
 #include "base/memory.h"
 #include "base/random.h"
 
-/* ---- the locks ---- */
-
-enum { LOCKS = 16 };
-
-#define FOUR_LOCKS                                                                                 \
-    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,               \
-        PTHREAD_MUTEX_INITIALIZER
-static pthread_mutex_t locks[LOCKS] = {FOUR_LOCKS, FOUR_LOCKS, FOUR_LOCKS, FOUR_LOCKS};
-
-static pthread_mutex_t *lock_of(const void *owner) {
-    return &locks[(uintptr_t)owner / REG_CACHE_LINE % LOCKS];
-}
-
-void prefix_lock(const void *owner) { pthread_mutex_lock(lock_of(owner)); }
-void prefix_unlock(const void *owner) { pthread_mutex_unlock(lock_of(owner)); }
-
-void prefix_lock_all(void) {
-    for (int i = 0; i < LOCKS; i++) pthread_mutex_lock(&locks[i]);
-}
-
-void prefix_unlock_all(void) {
-    for (int i = LOCKS; i-- != 0;) pthread_mutex_unlock(&locks[i]);
-}
+lock_stripes prefix_locks = LOCK_STRIPES;
 
 /* ---- tables ---- */
 

@@ -19,7 +19,7 @@
  *
  * Writers and readers
  * -------------------
- * Writers hold LOCK, one of several mutexes, chosen by address. It is a leaf: no other lock is
+ * Writers hold LOCK, one of several mutexes (lock_stripes.h). It is a leaf: no other lock is
  * taken meanwhile. Readers take no lock.
  *   a. A reader never finds a block that was not known at some instant of its call. It finds a
  *      block only if it loads that very word from a slot. While a table is the index's, a slot
@@ -45,6 +45,7 @@
 #define REG_PREFIX_INDEX_H
 
 #include "base/atomics.h"
+#include "base/lock_stripes.h"
 #include "reclaim/epoch.h"
 
 enum { PREFIX_BUCKET = 8 }; /* hashes on one line */
@@ -115,11 +116,15 @@ static inline size_t prefix_index_bytes(const prefix_index *index) {
     return load_published(&((prefix_index *)index)->bytes);
 }
 
+extern lock_stripes prefix_locks; /* all LOCKs */
+
 /* The LOCK of an index, or of a map of them (prefix_map.h), which has no index's LOCK meanwhile. */
-void prefix_lock(const void *owner);
-void prefix_unlock(const void *owner);
-/* All of them, which are held around a fork. */
-void prefix_lock_all(void);
-void prefix_unlock_all(void);
+static inline void prefix_lock(const void *owner) {
+    pthread_mutex_lock(stripe_of(&prefix_locks, owner));
+}
+
+static inline void prefix_unlock(const void *owner) {
+    pthread_mutex_unlock(stripe_of(&prefix_locks, owner));
+}
 
 #endif

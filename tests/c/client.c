@@ -231,14 +231,16 @@ reg_registry *client_fleet(int count, void (*shape)(offer *o, int number)) {
     return reg;
 }
 
-uint32_t client_in_flight(reg_registry *reg, const char *id) {
+static reg_view view_of(reg_registry *reg, const char *id) {
     reg_key key = key_of(id);
     reg_view view;
     reg_reader *reader = reg_read_begin();
     CHECK(reg_get(reg, &key, &view) == REG_OK);
     reg_read_end(reader);
-    return view.pending;
+    return view;
 }
+
+uint32_t client_in_flight(reg_registry *reg, const char *id) { return view_of(reg, id).pending; }
 
 reg_stats client_stats(reg_registry *reg) {
     reg_garbage *garbage;
@@ -248,10 +250,5 @@ reg_stats client_stats(reg_registry *reg) {
 }
 
 uint64_t client_tokens(reg_registry *reg, const char *id) {
-    reg_key key = key_of(id);
-    reg_view view;
-    reg_reader *reader = reg_read_begin();
-    CHECK(reg_get(reg, &key, &view) == REG_OK);
-    reg_read_end(reader);
-    return view.pending_tokens;
+    return view_of(reg, id).pending_tokens;
 }

@@ -528,18 +528,20 @@ static long hot_is_above_the_quantile(void) {
         size_t count = 1 + random_below(round % 2 ? (uint64_t)HAND : (uint64_t)MOST);
         uint64_t loads = round % 3 == 0 ? (uint64_t)UINT32_MAX + 1 : 1 + random_below(20);
         uint64_t weights = round % 5 == 0 ? 64000 : 1 + random_below(3);
-        candidate all[MOST];
-        const candidate *rearranged[MOST];
+        card all[MOST];
+        card *rearranged[MOST];
         candidate *sorted[MOST];
         for (size_t i = 0; i < count; i++) {
-            all[i] = (candidate){.pending = random_below(loads),
-                                 .weight = 1 + (uint32_t)random_below(weights)};
-            rearranged[i] = sorted[i] = &all[i];
+            all[i] = (card){.seen = {.pending = random_below(loads),
+                                     .weight = 1 + (uint32_t)random_below(weights)}};
+            rearranged[i] = &all[i];
+            sorted[i] = &all[i].seen;
         }
         const candidate *limit = heat_limit(rearranged, count);
         qsort(sorted, count, sizeof *sorted, by_heat);
         for (size_t i = 0; i < count; i++)
-            CHECK((compare_heats(&all[i], limit) > 0) == is_above_quantile(&all[i], sorted, count));
+            CHECK((compare_heats(&all[i].seen, limit) > 0) ==
+                  is_above_quantile(&all[i].seen, sorted, count));
         CHECK(compare_heats(sorted[0], limit) <= 0);
     }
     return ROUNDS;

@@ -176,20 +176,23 @@ def test_threads_lose_no_count(load: float | None, floor: float) -> None:
     assert {view.id: view.total_requests for view in views if view.total_requests} == counts
 
 
+def rush(registry: Registry, key: int, each: int) -> list[list[Lease]]:
+    """The leases that 8 threads take at once, so many each."""
+    barrier = Barrier(8)
+
+    def work() -> list[Lease]:
+        barrier.wait()
+        return [registry.acquire("m", policy="affinity", affinity=key) for _ in range(each)]
+
+    return run_threads([work] * 8)
+
+
 def test_threads_fill_the_backends_exactly_up_to_the_floor() -> None:
     shapes: list[Shape] = [(1, 0, None, True)] * 20
     for key in range(20):
         registry = fleet(shapes, 1.0, 4.0)
         order = ranked(registry.explain("m", policy="affinity", affinity=key))
-        barrier = Barrier(8)
-
-        def work(
-            registry: Registry = registry, barrier: Barrier = barrier, key: int = key
-        ) -> list[Lease]:
-            barrier.wait()
-            return [registry.acquire("m", policy="affinity", affinity=key) for _ in range(8)]
-
-        taken = run_threads([work] * 8)
+        taken = rush(registry, key, 8)
         loads = {view.id: view.pending_requests for view in registry.get_all_backends()}
         assert [loads[one] for one in order] == [4] * 16 + [0] * 4
         for lease in (one for leases in taken for one in leases):
@@ -201,15 +204,7 @@ def test_threads_never_pass_the_bound_of_the_mean() -> None:
     shapes: list[Shape] = [(1, 0, None, True)] * 4
     for round_number in range(10):
         registry = fleet(shapes, 1.0, 0.0)
-        barrier = Barrier(8)
-
-        def work(
-            registry: Registry = registry, barrier: Barrier = barrier, key: int = round_number
-        ) -> list[Lease]:
-            barrier.wait()
-            return [registry.acquire("m", policy="affinity", affinity=key) for _ in range(25)]
-
-        taken = run_threads([work] * 8)
+        taken = rush(registry, round_number, 25)
         views = registry.get_all_backends()
         # Who is over the mean gets a request only if it is the least loaded.
         assert [view.pending_requests for view in views] == [50] * 4

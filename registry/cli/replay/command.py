@@ -11,7 +11,7 @@ from registry.cli.replay.inference import BLOCK
 from registry.cli.replay.outcome import Outcome
 from registry.cli.replay.prompts import Setup, Told
 from registry.cli.terminal import InputError, new_console, progress_bar
-from registry.selection import floor_for_core
+from registry.ejection import floor_for_core
 
 # Beside the policies, `ALL` replays these if prompts have hashes.
 COMPARED = ((Policy.LEAST_TOKENS, Told.TOKENS), (Policy.LEAST_PENDING, Told.ENGINES))

@@ -26,7 +26,7 @@ from registry.cli.replay.inference import BLOCK, Engine
 from registry.cli.replay.inputs import Request
 from registry.cli.replay.turns import Key, Turns
 from registry.cli.replay.worker import Worker
-from registry.selection import DEFAULT_AFFINITY_FLOOR, PREFIX_BLOCKS_MAX
+from registry.ejection import DEFAULT_AFFINITY_FLOOR, PREFIX_BLOCKS_MAX
 
 
 class Told(Enum):
