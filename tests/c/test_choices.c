@@ -316,7 +316,7 @@ static void *move_ttfts(void *argument) {
     return NULL;
 }
 
-static long ttfts_are_of_one_instant(void) {
+static reg_registry *fleet_with_ttfts(void) {
     reg_registry *reg = client_fleet(2, NULL);
     reg_lease lease;
     the_stage.reg = reg;
@@ -326,6 +326,11 @@ static long ttfts_are_of_one_instant(void) {
     }
     set_ttft("b0", 0);
     set_ttft("b1", UINT32_MAX / 4);
+    return reg;
+}
+
+static long ttfts_are_of_one_instant(void) {
+    reg_registry *reg = fleet_with_ttfts();
     perform(reg, REG_HOT_COLD, false, move_ttfts, choose_the_first);
     client_free(reg);
     return 2L * CHOICES;
@@ -565,6 +570,52 @@ static long a_refusal_ends_under_interference(void) {
     return SEARCHING;
 }
 
+static int points_left;
+static outcomes *ttfts[2]; /* of b0 and b1, for a hook that may not look them up */
+
+static void repeat_ttft(int which, int times, uint32_t sample) {
+    while (times-- > 0) ttft_add(ttfts[which], sample, settings_now(ttfts[which]->settings));
+}
+
+static void ttfts_up(void) {
+    repeat_ttft(1, 20, UINT32_MAX);
+    repeat_ttft(0, 20, UINT32_MAX / 2);
+}
+
+static void ttfts_down(void) {
+    repeat_ttft(0, 90, 0);
+    repeat_ttft(1, 20, UINT32_MAX / 4);
+}
+
+static void ttfts_up_once(void) {
+    if (points_left-- == 0) ttfts_up();
+}
+static void ttfts_down_once(void) {
+    if (points_left-- == 0) ttfts_down();
+}
+
+/* Both averages move at any one point of a choice. That of b0 is the lower one before and after. */
+static long ttfts_move_at_each_point(void) {
+    long choices = 0;
+    the_stage.reg = fleet_with_ttfts();
+    the_stage.policy = REG_HOT_COLD;
+    the_stage.counts = false;
+    for (int i = 0; i < 2; i++)
+        ttfts[i] = load_published(&line_of(record_with_id(the_stage.reg, ids[i]))->outcomes);
+    for (int up = 0; up < 2; up++) {
+        for (int point = 0, left = -1; left < 0; point++, choices++) {
+            up ? ttfts_down() : ttfts_up();
+            points_left = point;
+            torture_hook = up ? ttfts_up_once : ttfts_down_once;
+            choose_once(0);
+            torture_hook = NULL;
+            left = points_left; /* the choice has ended before the point */
+        }
+    }
+    client_free(the_stage.reg);
+    return choices;
+}
+
 /* The hook during writes that all change something that choices depend on. */
 static void check_choices_changed(void) {
     hook_calls++;
@@ -677,6 +728,7 @@ const test choice_tests[] = {
     {"choices: health and room at one instant", health_and_room_are_of_one_instant},
     {"choices: refusals end while counts change", a_refusal_ends_under_turnover},
 #ifdef REG_TORTURE
+    {"choices: first tokens move at each point", ttfts_move_at_each_point},
     {"choices: a choice ends under interference", a_choice_ends_under_interference},
     {"choices: a refusal ends under interference", a_refusal_ends_under_interference},
     {"choices: a change is announced first", a_change_is_announced_before_its_commit},

@@ -641,6 +641,62 @@ static long no_wake_up_is_lost(void) {
     return ROUNDS;
 }
 
+#ifdef REG_TORTURE
+extern _Thread_local void (*torture_hook)(void);
+static _Atomic int releases_wanted, releases;
+static int points_left;
+
+static void *release_when_told(void *unused) {
+    for (int done = 0; !over;) {
+        if (releases_wanted == done) {
+            sched_yield();
+            continue;
+        }
+        end(&held);
+        releases = ++done;
+    }
+    return unused;
+}
+
+/* Another thread releases. At a point under the line's lock it may have to wait for this thread, so
+ * this one goes on after a while. */
+static void release_elsewhere(void) {
+    if (points_left-- != 0) return;
+    int wanted = ++releases_wanted;
+    for (int i = 0; releases != wanted && i < 500; i++) sched_yield();
+}
+
+/* The same at any one point of the wait's beginning. */
+static long a_release_at_each_point_wakes(void) {
+    pthread_t releasing;
+    long points = 0;
+    reg = client_fleet(1, of_one);
+    over = false;
+    releases_wanted = releases = 0;
+    CHECK(pthread_create(&releasing, NULL, release_when_told, NULL) == 0);
+    for (bool is_last = false; !is_last; points++) {
+        call c;
+        held = (reg_lease){0};
+        take("m", &held);
+        points_left = (int)points;
+        torture_hook = release_elsewhere;
+        reg_status status = enter(&c, "m", 0);
+        torture_hook = NULL;
+        is_last = points_left >= 0;
+        if (is_last) releases_wanted++;
+        while (releases != releases_wanted) sched_yield();
+        CHECK(status == REG_OK || c.wakes == 1);
+        if (status == REG_WAITS) status = look(&c, false);
+        CHECK(status == REG_OK && leave(&c) == 0);
+        end(&c.lease);
+    }
+    over = true;
+    CHECK(pthread_join(releasing, NULL) == 0);
+    client_free(reg);
+    return points;
+}
+#endif
+
 static void *enter_and_leave(void *unused) {
     call c;
     while (!over) {
@@ -697,6 +753,9 @@ const test line_tests[] = {
     {"line: two end one wait", two_end_one_wait},
     {"line: without memory", a_wait_without_memory_leaves_nothing_behind},
     {"line: no wake-up is lost", no_wake_up_is_lost},
+#ifdef REG_TORTURE
+    {"line: no wake-up is lost at any point", a_release_at_each_point_wakes},
+#endif
     {"line: nobody waits beside a free place", nobody_waits_beside_a_free_place},
     {"line: a forked child", a_forked_child_has_only_its_own_waiters},
     {0}};
