@@ -473,17 +473,29 @@ def test_a_waiter_that_gave_up_is_not_woken(one: Observed) -> None:
 
 # ---- Signals.
 
-SIGNALS = """
-import os, signal, threading
+SIGNALS = '''
+import os, signal, threading, time
 from registry import Backend, Model, Registry
 
 registry = Registry()
 registry.add_backend(Backend("b", "b", "http://b", models=[Model("m")]))
 registry.increment_pending("b")
 
-def interrupt(number):
-    threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
-"""
+def interrupt(number, act):
+    """Acts at the first signal. There are several, because a thread that a signal meets just before
+    it begins to sleep sees it only when it wakes up."""
+    def handle(*_):
+        signal.signal(number, signal.SIG_IGN)
+        act()
+
+    def send():
+        while True:
+            time.sleep(0.1)
+            os.kill(os.getpid(), number)
+
+    signal.signal(number, handle)
+    threading.Thread(target=send, daemon=True).start()
+'''
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signal")
@@ -492,8 +504,11 @@ def test_ctrl_c_interrupts_a_wait() -> None:
         run_clean_child(
             SIGNALS
             + """
+def end():
+    raise KeyboardInterrupt
+
 try:
-    interrupt(signal.SIGINT)
+    interrupt(signal.SIGINT, end)
     registry.wait_idle("b")
 except KeyboardInterrupt:
     print("interrupted", registry.decrement_pending("b"), registry.wait_idle("b", 0))
@@ -510,11 +525,10 @@ def test_a_handler_runs_during_a_wait_and_may_end_it() -> None:
         run_clean_child(
             SIGNALS
             + """
-def handle(*_):
+def release():
     print("handled", registry.wait_idle("b", 0.01), registry.decrement_pending("b"))
 
-signal.signal(signal.SIGUSR1, handle)
-interrupt(signal.SIGUSR1)
+interrupt(signal.SIGUSR1, release)
 print(registry.wait_idle("b"))
 """
         )
