@@ -296,21 +296,28 @@ static long averages_are_of_one_instant(void) {
 }
 
 /* Likewise, with average times to the first token. */
-static void set_ttft(const char *id, uint32_t sample) {
-    counter_line *line = line_of(record_with_id(the_stage.reg, id));
-    outcomes *o = load_published(&line->outcomes);
-    CHECK(o != NULL);
-    ttft_add(o, sample, settings_now(o->settings));
+static outcomes *ttfts[2]; /* of b0 and b1; a hook may not look them up */
+
+static void repeat_ttft(int which, int times, uint32_t sample) {
+    while (times-- > 0) ttft_add(ttfts[which], sample, settings_now(ttfts[which]->settings));
+}
+
+static void ttfts_up(void) {
+    repeat_ttft(1, 20, UINT32_MAX);
+    repeat_ttft(0, 20, UINT32_MAX / 2);
+}
+
+static void ttfts_down(void) {
+    repeat_ttft(0, 90, 0);
+    repeat_ttft(1, 20, UINT32_MAX / 4);
 }
 
 static void *move_ttfts(void *argument) {
     (void)argument;
     while (!the_stage.over) {
-        for (int i = 0; i < 20; i++) set_ttft("b1", UINT32_MAX);
-        for (int i = 0; i < 20; i++) set_ttft("b0", UINT32_MAX / 2);
+        ttfts_up();
         pause_briefly();
-        for (int i = 0; i < 90; i++) set_ttft("b0", 0);
-        for (int i = 0; i < 20; i++) set_ttft("b1", UINT32_MAX / 4);
+        ttfts_down();
         pause_briefly();
     }
     return NULL;
@@ -319,13 +326,16 @@ static void *move_ttfts(void *argument) {
 static reg_registry *fleet_with_ttfts(void) {
     reg_registry *reg = client_fleet(2, NULL);
     reg_lease lease;
-    the_stage.reg = reg;
     for (int i = 0; i < 2; i++) { /* in turn, so each gets its outcomes */
         CHECK(client_acquire(reg, client_request("m", REG_LEAST_PENDING), &lease) >= 0);
         CHECK(client_return(&lease, NULL));
     }
-    set_ttft("b0", 0);
-    set_ttft("b1", UINT32_MAX / 4);
+    for (int i = 0; i < 2; i++) {
+        ttfts[i] = load_published(&line_of(record_with_id(reg, ids[i]))->outcomes);
+        CHECK(ttfts[i] != NULL);
+    }
+    repeat_ttft(0, 1, 0);
+    repeat_ttft(1, 1, UINT32_MAX / 4);
     return reg;
 }
 
@@ -571,27 +581,10 @@ static long a_refusal_ends_under_interference(void) {
 }
 
 static int points_left;
-static outcomes *ttfts[2]; /* of b0 and b1, for a hook that may not look them up */
+static void (*move)(void);
 
-static void repeat_ttft(int which, int times, uint32_t sample) {
-    while (times-- > 0) ttft_add(ttfts[which], sample, settings_now(ttfts[which]->settings));
-}
-
-static void ttfts_up(void) {
-    repeat_ttft(1, 20, UINT32_MAX);
-    repeat_ttft(0, 20, UINT32_MAX / 2);
-}
-
-static void ttfts_down(void) {
-    repeat_ttft(0, 90, 0);
-    repeat_ttft(1, 20, UINT32_MAX / 4);
-}
-
-static void ttfts_up_once(void) {
-    if (points_left-- == 0) ttfts_up();
-}
-static void ttfts_down_once(void) {
-    if (points_left-- == 0) ttfts_down();
+static void move_once(void) {
+    if (points_left-- == 0) move();
 }
 
 /* Both averages move at any one point of a choice. That of b0 is the lower one before and after. */
@@ -600,17 +593,17 @@ static long ttfts_move_at_each_point(void) {
     the_stage.reg = fleet_with_ttfts();
     the_stage.policy = REG_HOT_COLD;
     the_stage.counts = false;
-    for (int i = 0; i < 2; i++)
-        ttfts[i] = load_published(&line_of(record_with_id(the_stage.reg, ids[i]))->outcomes);
     for (int up = 0; up < 2; up++) {
-        for (int point = 0, left = -1; left < 0; point++, choices++) {
+        int point = 0;
+        move = up ? ttfts_up : ttfts_down;
+        do {
             up ? ttfts_down() : ttfts_up();
-            points_left = point;
-            torture_hook = up ? ttfts_up_once : ttfts_down_once;
+            points_left = point++;
+            torture_hook = move_once;
             choose_once(0);
             torture_hook = NULL;
-            left = points_left; /* the choice has ended before the point */
-        }
+            choices++;
+        } while (points_left < 0); /* otherwise the choice has ended before the point */
     }
     client_free(the_stage.reg);
     return choices;

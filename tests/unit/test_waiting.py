@@ -484,9 +484,9 @@ registry.increment_pending("b")
 def interrupt(number, act):
     """Acts at the first signal. There are several, because a thread that a signal meets just before
     it begins to sleep sees it only when it wakes up."""
-    def handle(*_):
+    def handle(*arguments):
         signal.signal(number, signal.SIG_IGN)
-        act()
+        act(*arguments)
 
     def send():
         while True:
@@ -504,11 +504,8 @@ def test_ctrl_c_interrupts_a_wait() -> None:
         run_clean_child(
             SIGNALS
             + """
-def end():
-    raise KeyboardInterrupt
-
 try:
-    interrupt(signal.SIGINT, end)
+    interrupt(signal.SIGINT, signal.default_int_handler)
     registry.wait_idle("b")
 except KeyboardInterrupt:
     print("interrupted", registry.decrement_pending("b"), registry.wait_idle("b", 0))
@@ -525,7 +522,7 @@ def test_a_handler_runs_during_a_wait_and_may_end_it() -> None:
         run_clean_child(
             SIGNALS
             + """
-def release():
+def release(*_):
     print("handled", registry.wait_idle("b", 0.01), registry.decrement_pending("b"))
 
 interrupt(signal.SIGUSR1, release)
